@@ -1,0 +1,28 @@
+"""The errors a user can cause; the command line prints each as one line and exits with 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DualsysError(Exception):
+    """A failure with a remedy: the text names what was expected, what was found and what to do."""
+
+
+class SpecMismatch(DualsysError):
+    """Two sides (world, checkpoint, message) disagree about cameras, shapes, units or rates."""
+
+
+class CodecError(DualsysError):
+    """A frame that can not be decoded: truncated, oversized, foreign version, forbidden dtype."""
+
+
+class UnknownName(DualsysError):
+    """A name that is not in a registry or a configuration group; lists the valid ones."""
+
+    def __init__(self, kind: str, name: str, valid: Iterable[str]) -> None:
+        names = sorted(valid)
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        super().__init__(f"unknown {kind} {name!r}.{hint} Valid: {', '.join(names)}")

@@ -1,0 +1,96 @@
+"""What a world promises: cameras, state, actions, units, limits, rate and the plan vocabulary.
+
+System 1, System 2, the shield and the recorder all read the same `WorldSpec`; a checkpoint carries
+the one it was trained for, and a mismatch is refused with both sides named.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+import numpy as np
+
+from dualsys.errors import SpecMismatch
+
+
+class CameraSpec(msgspec.Struct, frozen=True):
+    """One camera: uint8 images (H, W, C), a new one every `period_ticks` control ticks."""
+
+    name: str
+    height: int
+    width: int
+    channels: int = 3
+    period_ticks: int = 1
+
+
+class AxisSpec(msgspec.Struct, frozen=True):
+    """One scalar of the state or the action with its unit and its hard limits (unit of the axis)."""
+
+    name: str
+    unit: str
+    low: float
+    high: float
+
+
+class WorldSpec(msgspec.Struct, frozen=True):
+    """The contract between a world and everything that controls it.
+
+    `plans` is the vocabulary of high-level plans that System 2 may send; `scene_fields` names the
+    columns of the object list (ground truth or a perception stack's tracks) that System 2 and the
+    labels of training may read and System 1 never does. `fallback` is the command that the shield
+    sends when System 1 is silent, as one value per action axis.
+    """
+
+    domain: str
+    cameras: tuple[CameraSpec, ...]
+    state: tuple[AxisSpec, ...]
+    action: tuple[AxisSpec, ...]
+    control_rate_hz: float
+    plans: tuple[str, ...]
+    scene_fields: tuple[str, ...]
+    scene_rows: int
+    fallback: tuple[float, ...]
+
+    @property
+    def period_ns(self) -> int:
+        """Length of one control tick in nanoseconds."""
+        return round(1e9 / self.control_rate_hz)
+
+    @property
+    def action_low(self) -> np.ndarray:
+        """Lower action limits, float32 (A,)."""
+        return np.array([a.low for a in self.action], np.float32)
+
+    @property
+    def action_high(self) -> np.ndarray:
+        """Upper action limits, float32 (A,)."""
+        return np.array([a.high for a in self.action], np.float32)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the whole contract: equal fingerprints mean interchangeable worlds."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:16]
+
+
+def require_same(ours: WorldSpec, theirs: WorldSpec, our_name: str, their_name: str) -> None:
+    """Raise `SpecMismatch` that lists every differing field of the two specs with both values."""
+    fields = [f for f in WorldSpec.__struct_fields__ if getattr(ours, f) != getattr(theirs, f)]
+    if fields:
+        lines = [
+            f"{f}: {our_name} has {_brief(getattr(ours, f))}, "
+            f"{their_name} has {_brief(getattr(theirs, f))}"
+            for f in fields
+        ]
+        raise SpecMismatch(
+            f"{our_name} does not fit {their_name}: {'; '.join(lines)}. "
+            f"Use a checkpoint trained for this world, or train one with `dualsys train system1`."
+        )
+
+
+def _brief(value: object) -> str:
+    if isinstance(value, tuple) and value and isinstance(value[0], CameraSpec):
+        return str([f"{c.name} {c.height}x{c.width}x{c.channels}/{c.period_ticks}" for c in value])
+    if isinstance(value, tuple) and value and isinstance(value[0], AxisSpec):
+        return str([f"{a.name} [{a.unit}] {a.low}..{a.high}" for a in value])
+    return str(value)

@@ -1,0 +1,1 @@
+"""Worlds: simulators behind one contract, experts, evaluation and metrics."""
