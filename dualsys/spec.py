@@ -38,8 +38,8 @@ class WorldSpec(msgspec.Struct, frozen=True):
 
     `plans` is the vocabulary of high-level plans that System 2 may send; `scene_fields` names the
     columns of the object list (ground truth or a perception stack's tracks) that System 2 and the
-    labels of training may read and System 1 never does. `fallback` is the command that the shield
-    sends when System 1 is silent, as one value per action axis.
+    labels of training may read and System 1 never does. `fallback` is what the shield sends when
+    System 1 is silent: one value per action axis, None to keep the last command of that axis.
     """
 
     domain: str
@@ -50,7 +50,7 @@ class WorldSpec(msgspec.Struct, frozen=True):
     plans: tuple[str, ...]
     scene_fields: tuple[str, ...]
     scene_rows: int
-    fallback: tuple[float, ...]
+    fallback: tuple[float | None, ...]
 
     @property
     def period_ns(self) -> int:

@@ -1,0 +1,72 @@
+"""Rendered cameras of the MuJoCo worlds: free cameras with fixed poses, cheap enough for two cores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from dualsys.errors import DualsysError
+from dualsys.spec import CameraSpec
+
+
+class CameraPose(msgspec.Struct, frozen=True):
+    """A MuJoCo free camera: look-at point [m], distance [m], azimuth and elevation [deg]."""
+
+    spec: CameraSpec
+    lookat: tuple[float, float, float]
+    distance: float
+    azimuth: float
+    elevation: float
+
+
+class CameraRig:
+    """Renders a set of `CameraPose`s of one model; one GL context, closed with `close`.
+
+    Shadows, reflections and multisampling are off: a frame costs 6 to 9 ms instead of 75 ms on a
+    software rasteriser.
+    """
+
+    def __init__(self, model: Any, poses: tuple[CameraPose, ...]) -> None:
+        import mujoco
+
+        self._poses = poses
+        model.vis.quality.offsamples = 0
+        height = max(pose.spec.height for pose in poses)
+        width = max(pose.spec.width for pose in poses)
+        if any((p.spec.height, p.spec.width) != (height, width) for p in poses):
+            raise DualsysError("cameras of one rig must share one image size; make two rigs")
+        try:
+            self._renderer = mujoco.Renderer(model, height=height, width=width)
+        except Exception as error:
+            raise DualsysError(
+                f"can not make a {width}x{height} GL renderer ({type(error).__name__}: {error}). "
+                "Without a display install libegl1, libegl-mesa0 and libgl1-mesa-dri and set "
+                "MUJOCO_GL=egl (or install libosmesa6 and set MUJOCO_GL=osmesa)"
+            ) from error
+        for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
+            self._renderer.scene.flags[flag] = 0
+        self._cameras = [_free_camera(pose) for pose in poses]
+
+    def render(self, data: Any) -> dict[str, np.ndarray]:
+        """Return camera name -> uint8 (H, W, 3) for the present simulator state."""
+        images = {}
+        for pose, camera in zip(self._poses, self._cameras, strict=True):
+            self._renderer.update_scene(data, camera)
+            images[pose.spec.name] = self._renderer.render().copy()
+        return images
+
+    def close(self) -> None:
+        """Free the GL context."""
+        self._renderer.close()
+
+
+def _free_camera(pose: CameraPose) -> Any:
+    import mujoco
+
+    camera = mujoco.MjvCamera()
+    camera.type = mujoco.mjtCamera.mjCAMERA_FREE
+    camera.lookat[:] = pose.lookat
+    camera.distance, camera.azimuth, camera.elevation = pose.distance, pose.azimuth, pose.elevation
+    return camera

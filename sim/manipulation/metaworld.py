@@ -1,0 +1,133 @@
+"""Meta-World tasks as `World`s: upstream's physics, reward and success; cameras and seeding ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from dualsys.errors import UnknownName
+from dualsys.spec import AxisSpec, CameraSpec, WorldSpec
+from sim.manipulation.cameras import CameraPose, CameraRig
+from sim.manipulation.tasks import PLANS, TASKS
+from sim.world import Frame
+
+CAMERA_PERIOD_TICKS = 4  # 20 Hz cameras under 80 Hz control, as on a real arm
+POSES = (
+    CameraPose(CameraSpec("front", 64, 64, 3, CAMERA_PERIOD_TICKS), (0.0, 0.68, 0.1), 1.0, 140, -45),
+    CameraPose(CameraSpec("side", 64, 64, 3, CAMERA_PERIOD_TICKS), (0.0, 0.66, 0.15), 0.95, 180, -10),
+)
+SCENE_ROWS = ("hand", "object", "second_object", "goal")
+SCENE_FIELDS = ("present", "x_m", "y_m", "z_m", "qw", "qx", "qy", "qz")
+SPEC = WorldSpec(
+    domain="manipulation",
+    cameras=tuple(pose.spec for pose in POSES),
+    state=(
+        AxisSpec("hand_x", "m", -1.0, 1.0),
+        AxisSpec("hand_y", "m", 0.0, 1.5),
+        AxisSpec("hand_z", "m", -0.1, 1.0),
+        AxisSpec("gripper_opening", "1", 0.0, 1.0),
+    ),
+    action=(
+        # Meta-World moves its mocap target by at most 1 cm per tick and axis.
+        AxisSpec("hand_dx", "cm", -1.0, 1.0),
+        AxisSpec("hand_dy", "cm", -1.0, 1.0),
+        AxisSpec("hand_dz", "cm", -1.0, 1.0),
+        AxisSpec("gripper_effort", "1", -1.0, 1.0),
+    ),
+    control_rate_hz=80.0,
+    plans=PLANS,
+    scene_fields=SCENE_FIELDS,
+    scene_rows=len(SCENE_ROWS),
+    fallback=(0.0, 0.0, 0.0, None),  # hold: stand still, keep the last grip
+)
+
+
+class MetaWorld(gymnasium.Env[Frame, np.ndarray]):
+    """One Meta-World v3 task with two 20 Hz cameras and four numbers of proprioception.
+
+    The goal and the object poses are drawn by upstream from `seed` at every reset. Success is
+    upstream's flag of the tick; an episode lasts upstream's 500 ticks.
+    """
+
+    spec = SPEC
+
+    def __init__(self, name: str) -> None:
+        from metaworld.env_dict import ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE
+
+        if name not in TASKS:
+            raise UnknownName("manipulation task", name, TASKS)
+        self.task = TASKS[name]
+        self.instruction = self.task.instruction
+        self.plan_hint = name
+        self.upstream = ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE[
+            f"{self.task.upstream}-goal-observable"
+        ](seed=0)
+        self._rig = CameraRig(self.upstream.model, POSES)
+        self.expert_observation = np.zeros(39)
+        self._tick = 0
+        self._images: dict[str, np.ndarray] = {}
+        self._image_tick = 0
+        self.action_space = gymnasium.spaces.Box(SPEC.action_low, SPEC.action_high)
+        self.observation_space = _observation_space()
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Frame, dict[str, Any]]:
+        """Start an episode; equal seeds give equal episodes, whatever ran before."""
+        super().reset(seed=seed)
+        draw = seed if seed is not None else int(self.np_random.integers(2**31))
+        self.upstream.seed(draw)
+        self.expert_observation, _ = self.upstream.reset()
+        self._tick = 0
+        return self._frame(), self._info(False)
+
+    def step(self, action: np.ndarray) -> tuple[Frame, float, bool, bool, dict[str, Any]]:
+        """Apply one command (4,) and return upstream's reward, flags and success."""
+        self.expert_observation, reward, terminated, truncated, info = self.upstream.step(
+            np.asarray(action, np.float32)
+        )
+        self._tick += 1
+        success = bool(info["success"])
+        return self._frame(), float(reward), terminated, truncated, self._info(success)
+
+    def close(self) -> None:
+        """Free the renderer."""
+        self._rig.close()
+
+    def _frame(self) -> Frame:
+        if self._tick % CAMERA_PERIOD_TICKS == 0:
+            self._images = self._rig.render(self.upstream.data)
+            self._image_tick = self._tick
+        state = self.expert_observation[:4].astype(np.float32)
+        return {"images": dict(self._images), "state": state, "scene": self._scene()}
+
+    def _scene(self) -> np.ndarray:
+        observed = self.expert_observation
+        rows = np.zeros((len(SCENE_ROWS), len(SCENE_FIELDS)), np.float32)
+        rows[0, :4] = (1.0, *observed[:3])
+        rows[1] = (1.0, *observed[4:11])
+        rows[2] = (float(np.any(observed[11:14])), *observed[11:18])
+        rows[3, :4] = (1.0, *self.upstream._target_pos)
+        return rows
+
+    def _info(self, success: bool) -> dict[str, Any]:
+        ticks = {camera.name: self._image_tick for camera in SPEC.cameras}
+        return {"success": success, "collision": False, "image_ticks": ticks, "metrics": {}}
+
+
+def _observation_space() -> gymnasium.spaces.Dict:
+    box = gymnasium.spaces.Box
+    images = {
+        c.name: box(0, 255, (c.height, c.width, c.channels), np.uint8) for c in SPEC.cameras
+    }
+    low = np.array([axis.low for axis in SPEC.state], np.float32)
+    high = np.array([axis.high for axis in SPEC.state], np.float32)
+    return gymnasium.spaces.Dict(
+        {
+            "images": gymnasium.spaces.Dict(images),
+            "state": box(low, high),
+            "scene": box(-np.inf, np.inf, (SPEC.scene_rows, len(SPEC.scene_fields)), np.float32),
+        }
+    )
