@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol, TypedDict, runtime_checkable
 
+import gymnasium
 import numpy as np
 
 from dualsys.spec import WorldSpec
@@ -42,3 +43,20 @@ class World(Protocol):
     def step(self, action: np.ndarray) -> tuple[Frame, float, bool, bool, dict[str, Any]]: ...
 
     def close(self) -> None: ...
+
+
+def frame_space(spec: WorldSpec) -> gymnasium.spaces.Dict:
+    """The observation space that a world with this specification declares."""
+    box = gymnasium.spaces.Box
+    images: dict[str, gymnasium.Space[Any]] = {
+        c.name: box(0, 255, (c.height, c.width, c.channels), np.uint8) for c in spec.cameras
+    }
+    low = np.array([axis.low for axis in spec.state], np.float32)
+    high = np.array([axis.high for axis in spec.state], np.float32)
+    return gymnasium.spaces.Dict(
+        {
+            "images": gymnasium.spaces.Dict(images),
+            "state": box(low, high),
+            "scene": box(-np.inf, np.inf, (spec.scene_rows, len(spec.scene_fields)), np.float32),
+        }
+    )

@@ -11,7 +11,7 @@ from dualsys.errors import UnknownName
 from dualsys.spec import AxisSpec, CameraSpec, WorldSpec
 from sim.manipulation.cameras import CameraPose, CameraRig
 from sim.manipulation.tasks import PLANS, TASKS
-from sim.world import Frame
+from sim.world import Frame, frame_space
 
 CAMERA_PERIOD_TICKS = 4  # 20 Hz cameras under 80 Hz control, as on a real arm
 POSES = (
@@ -70,7 +70,7 @@ class MetaWorld(gymnasium.Env[Frame, np.ndarray]):
         self._images: dict[str, np.ndarray] = {}
         self._image_tick = 0
         self.action_space = gymnasium.spaces.Box(SPEC.action_low, SPEC.action_high)
-        self.observation_space = _observation_space()
+        self.observation_space = frame_space(SPEC)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -115,19 +115,3 @@ class MetaWorld(gymnasium.Env[Frame, np.ndarray]):
     def _info(self, success: bool) -> dict[str, Any]:
         ticks = {camera.name: self._image_tick for camera in SPEC.cameras}
         return {"success": success, "collision": False, "image_ticks": ticks, "metrics": {}}
-
-
-def _observation_space() -> gymnasium.spaces.Dict:
-    box = gymnasium.spaces.Box
-    images = {
-        c.name: box(0, 255, (c.height, c.width, c.channels), np.uint8) for c in SPEC.cameras
-    }
-    low = np.array([axis.low for axis in SPEC.state], np.float32)
-    high = np.array([axis.high for axis in SPEC.state], np.float32)
-    return gymnasium.spaces.Dict(
-        {
-            "images": gymnasium.spaces.Dict(images),
-            "state": box(low, high),
-            "scene": box(-np.inf, np.inf, (SPEC.scene_rows, len(SPEC.scene_fields)), np.float32),
-        }
-    )

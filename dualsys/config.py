@@ -1,0 +1,268 @@
+"""Configuration: typed groups, Hydra composition, and errors that list the valid keys.
+
+The values live in conf/ (YAML); this module gives them types and is the only one that looks at the
+environment or for the configuration folder.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.errors import ConfigCompositionException, HydraException
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dualsys.errors import DualsysError, UnknownName
+
+
+@dataclass
+class ScenarioConfig:
+    """One world of the registry."""
+
+    name: str = MISSING
+
+
+@dataclass
+class System1Config:
+    """The reactive policy; timing in control ticks."""
+
+    checkpoint: str = "auto"  # a folder, or "auto": the shipped one of the world's domain
+    replan_ticks: int = MISSING
+    blend_ticks: int = MISSING
+    max_guidance_age_ticks: int = MISSING
+    noise_scale: float = MISSING
+
+
+@dataclass
+class System2Config:
+    """The planner."""
+
+    name: str = MISSING
+    budget: str = "short"
+
+
+@dataclass
+class TriggerConfig:
+    """When System 1 asks System 2."""
+
+    name: str = MISSING
+    period_s: float = 1.0
+    rate: float = 0.05
+    seed: int = 0
+
+
+@dataclass
+class LatencyConfig:
+    """Virtual latencies of lockstep; ignored by realtime, which measures them."""
+
+    name: str = MISSING
+    system1_ticks: int = 0
+    system2_ms: float = 0.0
+    system2_median_ms: float = 200.0
+    system2_p99_ms: float = 600.0
+    trace: str = ""
+    seed: int = 0
+
+
+@dataclass
+class RuntimeConfig:
+    """Lockstep (virtual time) or realtime (processes on the wall clock)."""
+
+    name: str = MISSING
+    duration_s: float = 0.0  # realtime: stop after this long; 0 runs the seeds once
+
+
+@dataclass
+class EngineConfig:
+    """How System 1's network runs; the first usable engine of the list is taken."""
+
+    names: list[str] = MISSING
+    threads: int = 1
+
+
+@dataclass
+class ShieldConfig:
+    """Limits that only the shield enforces."""
+
+    max_observation_age_s: float = MISSING
+
+
+@dataclass
+class EvalConfig:
+    """`dualsys eval` and `dualsys run`."""
+
+    scenario: ScenarioConfig | None = None
+    suite: str | None = None
+    system1: System1Config = field(default_factory=System1Config)
+    system2: System2Config = field(default_factory=System2Config)
+    trigger: TriggerConfig = field(default_factory=TriggerConfig)
+    latency: LatencyConfig = field(default_factory=LatencyConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    shield: ShieldConfig = field(default_factory=ShieldConfig)
+    seeds: str = "0:10"
+    workers: int = 1
+    out: str = "runs/latest"
+    videos: int = 0  # how many episodes are also written as mp4
+
+
+@dataclass
+class NoiseConfig:
+    """Correlated noise on the executed action while collecting; fractions of the action range."""
+
+    clean_share: float = MISSING
+    max_scale: float = MISSING
+    burst_rate: float = MISSING
+
+
+@dataclass
+class CollectConfig:
+    """`dualsys collect`."""
+
+    scenario: ScenarioConfig | None = None
+    suite: str | None = None
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    seeds: str = "1000000:1000010"
+    workers: int = 2
+    out: str = MISSING
+    stop_after_success_ticks: int = 20
+    keep_failures: bool = False
+
+
+@dataclass
+class NetworkSizes:
+    """Sizes of System 1's network that are not given by the world."""
+
+    horizon: int = MISSING
+    width: int = MISSING
+    layers: int = MISSING
+    heads: int = MISSING
+    plan_vector_size: int = MISSING
+    keypoints: int = MISSING
+    token_grid: int = MISSING
+    flow_steps: int = MISSING
+
+
+@dataclass
+class TrainConfig:
+    """`dualsys train system1`."""
+
+    data: str = MISSING
+    out: str = MISSING
+    network: NetworkSizes = field(default_factory=NetworkSizes)
+    perceive: list[list[str]] = MISSING  # rows and columns of the scene to regress
+    steps: int = MISSING
+    batch_size: int = MISSING
+    learning_rate: float = MISSING
+    laplace_weight: float = MISSING
+    perceive_weight: float = MISSING
+    plan_dropout: float = MISSING
+    candidate_rate: float = MISSING
+    max_plan_age_s: float = MISSING
+    shift_px: int = MISSING
+    seed: int = 0
+    threads: int = 2
+    device: str = "auto"
+
+
+COMMANDS: dict[str, type[Any]] = {
+    "eval": EvalConfig,
+    "run": EvalConfig,
+    "collect": CollectConfig,
+    "train": TrainConfig,
+}
+
+
+def register() -> None:
+    """Give Hydra the types of the groups, so that a misspelt key or a wrong type is refused."""
+    store = ConfigStore.instance()
+    for name, schema in COMMANDS.items():
+        store.store(name=f"{name}_schema", node=schema)
+
+
+def config_folder() -> Path:
+    """The folder with the YAML groups: beside the package in a checkout, inside it in a wheel."""
+    package = Path(__file__).parent
+    for folder in (package / "conf", package.parent / "conf"):
+        if (folder / "eval.yaml").is_file():
+            return folder
+    raise DualsysError(f"no conf/ folder beside {package}; reinstall dualsys")
+
+
+def load(command: str, overrides: list[str]) -> DictConfig:
+    """Compose the configuration of `command`. Raises `DualsysError` with the valid names."""
+    register()
+    try:
+        with initialize_config_dir(str(config_folder()), version_base="1.3"):
+            return compose(command, overrides)
+    except (HydraException, ConfigCompositionException, OmegaConfBaseException) as error:
+        raise explain(command, overrides, error) from error
+
+
+def explain(command: str, overrides: list[str], error: Exception) -> DualsysError:
+    """Turn Hydra's message into one line that names the bad override and what is valid."""
+    chain: list[BaseException] = [error]
+    while chain[-1].__cause__ is not None:
+        chain.append(chain[-1].__cause__)
+    text = " ".join(str(e).split("\n")[0] for e in chain)
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        group = config_folder() / key
+        if group.is_dir() and value and not (group / f"{value}.yaml").is_file():
+            names = [p.relative_to(group).with_suffix("") for p in group.rglob("*.yaml")]
+            return UnknownName(key, value, [str(name) for name in names])
+        valid = _keys(COMMANDS[command])
+        if key not in valid and not group.is_dir():
+            close = difflib.get_close_matches(key, valid, n=1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            return DualsysError(
+                f"unknown key {key!r} of `dualsys {command}`.{hint} Valid: {', '.join(valid)}"
+            )
+    return DualsysError(f"`dualsys {command}`: {text}")
+
+
+def _keys(schema: type[Any], prefix: str = "") -> list[str]:
+    found: list[str] = []
+    node = OmegaConf.structured(schema)
+    for key in node:
+        kind = node._get_node(key)
+        inner = schema.__dataclass_fields__[key]
+        child = inner.default_factory if callable(inner.default_factory) else None
+        if isinstance(kind, DictConfig) and child is not None:
+            found += _keys(child, f"{prefix}{key}.")
+        else:
+            found.append(f"{prefix}{key}")
+    return found
+
+
+def parse_seeds(text: str) -> list[int]:
+    """ "3", "0:50" (end excluded) or "1,5,9" -> seeds. Raises `DualsysError` for anything else."""
+    try:
+        if ":" in text:
+            start, stop = (int(part) for part in text.split(":"))
+            seeds = list(range(start, stop))
+        else:
+            seeds = [int(part) for part in text.split(",")]
+    except ValueError:
+        seeds = []
+    if not seeds or min(seeds) < 0:
+        raise DualsysError(
+            f"seeds={text} is not a list of seeds; write seeds=0:50 (50 seeds), seeds=7 or "
+            "seeds=1,5,9, none negative"
+        )
+    return seeds
+
+
+def set_headless_defaults() -> None:
+    """Choose off-screen rendering where no display is set; what the user set stays."""
+    if not os.environ.get("DISPLAY"):
+        os.environ.setdefault("MUJOCO_GL", "egl")
+        if os.environ["MUJOCO_GL"] == "egl":
+            os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")

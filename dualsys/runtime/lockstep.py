@@ -1,0 +1,190 @@
+"""Lockstep: both systems in virtual time, one event queue, bit-reproducible.
+
+A System-1 tick costs the ticks its latency model says; a System-2 answer arrives at the time its
+thought began plus the model's latency. The world waits for nobody and nobody waits for the world:
+what has not arrived by a tick is not there.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+from collections import defaultdict
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from dualsys.inbox import Inbox
+from dualsys.messages import Action, Guidance, Message, Observation, Outcome, PlanRequest, Stamp
+from dualsys.runtime.episode import EpisodeRecord
+from dualsys.runtime.latency import LatencyModel
+from dualsys.runtime.log import LogWriter
+from dualsys.system1.policy import Policy
+from dualsys.system1.shield import Shield
+from dualsys.system2.planner import Planner
+
+
+class Lockstep:
+    """Runs episodes of one world with one policy, one planner and one shield."""
+
+    def __init__(
+        self,
+        world: Any,
+        policy: Policy,
+        planner: Planner | None,
+        shield: Shield,
+        latency: LatencyModel,
+        session: int,
+        budget: str = "short",
+    ) -> None:
+        self._world, self._policy, self._planner = world, policy, planner
+        self._shield, self._latency = shield, latency
+        self._session, self._budget = session, budget
+        self._period = world.spec.period_ns
+        self.stage_ns: dict[str, list[int]] = defaultdict(list)
+        self.drops: dict[str, int] = defaultdict(int)
+
+    def run(self, epoch: int, seed: int, log: LogWriter, watch: Any = None) -> EpisodeRecord:
+        """Run the episode `epoch` with `seed`, writing every message to `log`.
+
+        `watch(observation, command)` is called each tick (videos); it must not change anything.
+        """
+        self._start(epoch, seed, log)
+        record = EpisodeRecord(seed, self._world.spec)
+        frame, info = self._timed("world", self._world.reset, seed=seed)
+        tick, done = 0, False
+        while not done:
+            observation = self._observe(tick, frame, info)
+            self._deliver(tick * self._period)
+            self._think_if_free(tick * self._period)
+            self._deliver(tick * self._period)
+            self._react(observation)
+            self._deliver(tick * self._period)
+            command = self._shield.command(self._stamp("command", tick))
+            self._write("command", command)
+            if watch is not None:
+                watch(observation, command)
+            frame, reward, terminated, truncated, info = self._timed(
+                "world", self._world.step, command.command
+            )
+            outcome = Outcome(
+                self._stamp("outcome", tick),
+                reward,
+                terminated,
+                truncated,
+                bool(info["success"]),
+                {**info["metrics"], "collision": float(info["collision"])},
+            )
+            self._write("outcome", outcome)
+            record.tick(command, outcome, self._guidance_age(tick))
+            done = terminated or truncated or record.solved
+            tick += 1
+        record.finish(self._policy.seam_jumps, self._calls)
+        return record
+
+    def _start(self, epoch: int, seed: int, log: LogWriter) -> None:
+        self._epoch, self._log, self._calls = epoch, log, 0
+        self._sequence: dict[str, int] = defaultdict(int)
+        self._events: list[tuple[int, int, Action | Guidance | PlanRequest]] = []
+        self._order = itertools.count()
+        self._waiting: tuple[int, PlanRequest] | None = None
+        self._busy_until = 0
+        self._guidance: Inbox[Guidance] = Inbox(self._session, epoch)
+        self._policy.reset(epoch)
+        self._shield.reset()
+        self._latency.reset(epoch)
+
+    def _stamp(self, topic: str, tick: int, time_ns: int | None = None) -> Stamp:
+        self._sequence[topic] += 1
+        now = tick * self._period if time_ns is None else time_ns
+        return Stamp(self._session, self._epoch, self._sequence[topic], tick, now)
+
+    def _write(self, topic: str, message: Message) -> None:
+        self._log.write(topic, message)
+
+    def _timed(self, stage: str, call: Any, *args: Any, **kwargs: Any) -> Any:
+        start = time.perf_counter_ns()
+        result = call(*args, **kwargs)
+        self.stage_ns[stage].append(time.perf_counter_ns() - start)
+        return result
+
+    def _observe(self, tick: int, frame: Any, info: dict[str, Any]) -> Observation:
+        observation = Observation(
+            stamp=self._stamp("observation", tick),
+            images=frame["images"],
+            image_ticks=info["image_ticks"],
+            state=frame["state"],
+            scene=frame["scene"],
+            instruction=self._world.instruction,
+        )
+        self._write("observation", observation)
+        return observation
+
+    def _react(self, observation: Observation) -> None:
+        tick = observation.stamp.tick
+        now = tick * self._period
+        answer = self._timed("system1", self._policy.act, observation, self._guidance.newest, now)
+        arrival = (tick + self._latency.system1_ticks) * self._period
+        stamp = self._stamp("action", tick, arrival)
+        action = msgspec.structs.replace(answer.action, stamp=stamp)
+        self._push(arrival, action)
+        if answer.request is not None and self._planner is not None:
+            self._calls += 1
+            stamp = self._stamp("plan_request", tick, arrival)
+            self._push(arrival, msgspec.structs.replace(answer.request, stamp=stamp))
+
+    def _push(self, arrival: int, message: Action | Guidance | PlanRequest) -> None:
+        heapq.heappush(self._events, (arrival, next(self._order), message))
+
+    def _deliver(self, now: int) -> None:
+        while self._events and self._events[0][0] <= now:
+            arrival, _, message = heapq.heappop(self._events)
+            if isinstance(message, Action):
+                self._write("action", message)
+                self._shield.offer(message)
+            elif isinstance(message, Guidance):
+                self._write("guidance", message)
+                self._guidance.offer(message, arrival)
+            else:
+                self._write("plan_request", message)
+                if self._waiting is not None:
+                    self.drops["superseded"] += 1  # only the newest request is worth a thought
+                self._waiting = (arrival, message)
+                self._think_if_free(now)
+
+    def _think_if_free(self, now: int) -> None:
+        if self._waiting is None or self._planner is None:
+            return
+        arrived, request = self._waiting
+        begin = max(arrived, self._busy_until)
+        if begin > now:
+            return
+        self._waiting = None
+        answers = self._timed("system2", lambda: list(self._think(request)))
+        self._busy_until = begin + self._latency.system2_ns()
+        for index, answer in enumerate(answers):
+            # Anytime answers share the thought's time evenly; the last one comes at its end.
+            part = (index + 1) * (self._busy_until - begin) // len(answers)
+            stamp = self._stamp("guidance", request.stamp.tick, begin + part)
+            self._push(
+                begin + part, msgspec.structs.replace(answer, stamp=stamp, thinking_ns=part)
+            )
+
+    def _think(self, request: PlanRequest) -> Any:
+        assert self._planner is not None
+        return self._planner.think(request, self._budget)
+
+    def _guidance_age(self, tick: int) -> int:
+        newest = self._guidance.newest
+        return tick - newest.stamp.tick if newest is not None else -1
+
+
+def percentiles_ms(values_ns: list[int]) -> dict[str, float]:
+    """p50, p99, p99.9 and maximum [ms] of durations [ns]."""
+    if not values_ns:
+        return {}
+    values = np.asarray(values_ns) / 1e6
+    p50, p99, p999 = np.percentile(values, [50, 99, 99.9])
+    return {"p50_ms": p50, "p99_ms": p99, "p999_ms": p999, "max_ms": float(values.max())}

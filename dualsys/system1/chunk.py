@@ -1,0 +1,55 @@
+"""The running action chunk: indexed by tick, joined to its successor without a jump.
+
+Every action belongs to an absolute control tick. On arrival of a new chunk exactly the ticks that
+have passed are dropped, and over the next `blend_ticks` the old chunk fades into the new one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class RunningChunk:
+    """Holds the commands for the ticks ahead; pure, knows no clock."""
+
+    def __init__(self, blend_ticks: int) -> None:
+        self._blend_ticks = blend_ticks
+        self._commands: np.ndarray | None = None
+        self._first_tick = 0
+        self.seam_jumps: list[float] = []
+
+    def reset(self) -> None:
+        """Forget the chunk (new episode)."""
+        self._commands = None
+        self.seam_jumps = []
+
+    def splice(self, commands: np.ndarray, first_tick: int, now_tick: int) -> None:
+        """Take `commands` (T, A) for the ticks from `first_tick` on, blended in from `now_tick`.
+
+        Records the seam jump: the largest change of the command at `now_tick` that an unblended
+        switch would have made, in the units of the action.
+        """
+        fresh = np.array(commands, np.float32)
+        for tick in range(now_tick, now_tick + self._blend_ticks):
+            old = self.at(tick)
+            row = tick - first_tick
+            if old is None or not 0 <= row < len(fresh):
+                break
+            if tick == now_tick:
+                self.seam_jumps.append(float(np.abs(fresh[row] - old).max()))
+            weight = (tick - now_tick + 1) / (self._blend_ticks + 1)
+            fresh[row] = (1 - weight) * old + weight * fresh[row]
+        self._commands, self._first_tick = fresh, first_tick
+
+    def at(self, tick: int) -> np.ndarray | None:
+        """Command (A,) for `tick`, or None when the chunk does not reach it."""
+        row = tick - self._first_tick
+        if self._commands is None or not 0 <= row < len(self._commands):
+            return None
+        return self._commands[row]
+
+    def ahead(self, tick: int) -> np.ndarray:
+        """Commands (T, A) from `tick` on; T is 0 when the chunk does not reach it."""
+        if self._commands is None:
+            return np.zeros((0, 0), np.float32)
+        return self._commands[max(0, tick - self._first_tick) :]

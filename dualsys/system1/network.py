@@ -1,0 +1,207 @@
+"""System 1's network: images, proprioception and guidance -> context -> flow-matching action chunk.
+
+The context is encoded once per observation; the flow head cross-attends to it at every Euler step
+(cached context). Source of the flow is Gaussian noise, or a candidate chunk of System 2 (cascaded
+denoising as in Hume, arXiv 2505.21432): x_tau = (1 - tau) source + tau expert, velocity =
+expert - source. All shapes are fixed by `NetworkConfig`. Actions inside are normalised.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from dualsys.system1.encoder import ImageEncoder
+
+
+class NetworkConfig(msgspec.Struct, frozen=True):
+    """Sizes of the network; cameras are (name, height, width, channels)."""
+
+    cameras: tuple[tuple[str, int, int, int], ...]
+    state_size: int
+    action_size: int
+    plans: int
+    perceived_size: int  # auxiliary scene values regressed from the image, fed back as a token
+    horizon: int = 16
+    width: int = 128
+    layers: int = 3
+    heads: int = 4
+    plan_vector_size: int = 8
+    keypoints: int = 32
+    token_grid: int = 4
+    flow_steps: int = 4
+
+
+class Guided(msgspec.Struct):
+    """Guidance as tensors, batch first; absent guidance is a zero row with `present` 0.
+
+    plan: float (B, P) one-hot; z: float (B, Z); phase: float (B, 3) = plan age [s] of each of plan
+    and candidate, and whether the flow's source is a candidate.
+    """
+
+    plan: Tensor
+    z: Tensor
+    phase: Tensor
+
+
+class Block(nn.Module):
+    """Pre-norm self-attention, cross-attention to the context and MLP, modulated by flow time."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norms = nn.ModuleList(nn.LayerNorm(width, elementwise_affine=False) for _ in range(3))
+        self.modulate = nn.Linear(width, 6 * width)
+        self.self_qkv = nn.Linear(width, 3 * width)
+        self.self_out = nn.Linear(width, width)
+        self.cross_q = nn.Linear(width, width)
+        self.cross_out = nn.Linear(width, width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 3 * width), nn.GELU(approximate="tanh"), nn.Linear(3 * width, width)
+        )
+
+    def forward(self, x: Tensor, key: Tensor, value: Tensor, time: Tensor) -> Tensor:
+        """x (B, T, D), key and value (B, heads, L, D / heads), time (B, 1, D) -> (B, T, D)."""
+        scales = self.modulate(time).chunk(6, dim=-1)
+        q, k, v = (self._split(t) for t in self.self_qkv(self._norm(0, x, scales)).chunk(3, -1))
+        x = x + self.self_out(self._attend(q, k, v))
+        q = self._split(self.cross_q(self._norm(1, x, scales)))
+        x = x + self.cross_out(self._attend(q, key, value))
+        out: Tensor = x + self.mlp(self._norm(2, x, scales))
+        return out
+
+    def _norm(self, index: int, x: Tensor, scales: tuple[Tensor, ...]) -> Tensor:
+        normed: Tensor = self.norms[index](x)
+        return normed * (1 + scales[2 * index]) + scales[2 * index + 1]
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        # Written out: for these few tokens the fused kernel's backward is slower on a processor.
+        weights = ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)).softmax(-1)
+        return (weights.to(v.dtype) @ v).transpose(1, 2).flatten(2)
+
+
+class Context(msgspec.Struct):
+    """The encoded observation: keys and values per block, Laplace parameters, perceived scene."""
+
+    keys: list[Tensor]  # per block (B, heads, L, D / heads)
+    values: list[Tensor]
+    mean: Tensor  # (B, T, A), the Laplace head's location
+    log_scale: Tensor  # (B, T, A), log of the Laplace scale b
+    perceived: Tensor  # (B, perceived_size)
+
+
+class System1Network(nn.Module):
+    """The whole policy network; `sample` runs it, `velocity` is what training fits."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.encoders = nn.ModuleList(
+            ImageEncoder(h, w, c, width, config.keypoints, config.token_grid)
+            for _, h, w, c in config.cameras
+        )
+        seen = len(config.cameras) * config.keypoints * 2
+        known = seen + config.state_size + config.plans
+        self.perceive = nn.Sequential(
+            nn.Linear(known, 2 * width), nn.GELU(), nn.Linear(2 * width, config.perceived_size)
+        )
+        self.token_inputs = nn.ModuleDict(
+            {
+                "keypoints": nn.Linear(seen, width),
+                "state": nn.Linear(config.state_size, width),
+                "perceived": nn.Linear(config.perceived_size + config.state_size, width),
+                "plan": nn.Linear(config.plans, width),
+                "z": nn.Linear(config.plan_vector_size, width),
+                "phase": nn.Linear(3, width),
+            }
+        )
+        images = len(config.cameras) * config.token_grid**2
+        self.place = nn.Parameter(0.02 * torch.randn(images + len(self.token_inputs), width))
+        self.context_norm = nn.LayerNorm(width)
+        self.blocks = nn.ModuleList(Block(width, config.heads) for _ in range(config.layers))
+        self.context_kv = nn.ModuleList(nn.Linear(width, 2 * width) for _ in self.blocks)
+        self.laplace_kv = nn.Linear(width, 2 * width)
+        self.laplace_block = Block(width, config.heads)
+        self.laplace_query = nn.Parameter(0.02 * torch.randn(config.horizon, width))
+        self.laplace_out = nn.Linear(width, 2 * config.action_size)
+        self.action_in = nn.Linear(config.action_size, width)
+        self.action_place = nn.Parameter(0.02 * torch.randn(config.horizon, width))
+        self.time_in = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.action_norm = nn.LayerNorm(width)
+        self.action_out = nn.Linear(width, config.action_size)
+        nn.init.zeros_(self.action_out.weight)
+        nn.init.zeros_(self.action_out.bias)
+
+    def encode(self, images: list[Tensor], state: Tensor, guided: Guided) -> Context:
+        """Encode images (B, H, W, C) uint8, one per camera, state (B, S) normalised, guidance."""
+        keypoints, tokens = [], []
+        for encoder, image in zip(self.encoders, images, strict=True):
+            points, grid = encoder(image)
+            keypoints.append(points)
+            tokens.append(grid)
+        seen = torch.cat(keypoints, -1)
+        with torch.autocast(seen.device.type, enabled=False):
+            perceived = self.perceive(torch.cat([seen, state, guided.plan], -1))
+        inputs = {
+            "keypoints": seen,
+            "state": state,
+            "perceived": torch.cat([perceived, state], -1),
+            "plan": guided.plan,
+            "z": guided.z,
+            "phase": guided.phase,
+        }
+        tokens += [layer(inputs[name])[:, None] for name, layer in self.token_inputs.items()]
+        context = self.context_norm(torch.cat(tokens, 1) + self.place)
+        keys, values = [], []
+        for layer in self.context_kv:
+            key, value = self._heads(layer(context))
+            keys.append(key)
+            values.append(value)
+        mean, log_scale = self._laplace(context)
+        return Context(keys, values, mean, log_scale, perceived)
+
+    def _laplace(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        key, value = self._heads(self.laplace_kv(context))
+        query = self.laplace_query.expand(context.shape[0], -1, -1)
+        still = torch.zeros_like(query[:, :1])
+        out = self.laplace_out(self.laplace_block(query, key, value, still))
+        mean, log_scale = out.chunk(2, -1)
+        return mean, log_scale.clamp(-7.0, 3.0)
+
+    def _heads(self, kv: Tensor) -> tuple[Tensor, Tensor]:
+        key, value = kv.chunk(2, -1)
+        shape = (self.config.heads, -1)
+        return key.unflatten(-1, shape).transpose(1, 2), value.unflatten(-1, shape).transpose(1, 2)
+
+    def velocity(self, x: Tensor, tau: Tensor, context: Context) -> Tensor:
+        """Velocity of the flow at x (B, T, A) and time tau (B,) in [0, 1] -> (B, T, A)."""
+        time = self.time_in(time_embedding(tau, self.config.width))[:, None]
+        hidden = self.action_in(x) + self.action_place
+        for block, key, value in zip(self.blocks, context.keys, context.values, strict=True):
+            hidden = block(hidden, key, value, time)
+        out: Tensor = self.action_out(self.action_norm(hidden))
+        return out
+
+    def flow(self, source: Tensor, context: Context, steps: int) -> Tensor:
+        """Integrate the velocity from `source` (B, T, A) over tau in [0, 1] with Euler steps."""
+        x = source
+        for step in range(steps):
+            tau = torch.full((x.shape[0],), step / steps, dtype=x.dtype, device=x.device)
+            x = x + self.velocity(x, tau, context) / steps
+        return x
+
+
+def time_embedding(tau: Tensor, width: int) -> Tensor:
+    """Sinusoidal embedding of flow time tau (B,) in [0, 1] -> (B, width)."""
+    half = width // 2
+    steps = torch.arange(half, dtype=tau.dtype, device=tau.device)
+    frequency = torch.exp(-math.log(1000.0) * steps / half) * 1000.0
+    angle = tau[:, None] * frequency[None]
+    return torch.cat([angle.sin(), angle.cos()], -1)

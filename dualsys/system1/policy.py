@@ -1,0 +1,204 @@
+"""System 1's decision: observation and newest guidance in, commands for this tick and the next out.
+
+Pure: no socket, thread or clock. The network runs every `replan_ticks`; between two passes the
+running chunk answers, so every tick has an answer.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+import numpy as np
+
+from dualsys.errors import SpecMismatch
+from dualsys.messages import Action, Guidance, Observation, PlanRequest, Stamp
+from dualsys.spec import WorldSpec
+from dualsys.system1.chunk import RunningChunk
+from dualsys.trigger.rules import Trigger
+from kernels.engine import Engine
+
+
+class PolicyConfig(msgspec.Struct, frozen=True):
+    """Timing of System 1, in control ticks."""
+
+    replan_ticks: int = 8
+    blend_ticks: int = 2
+    max_guidance_age_ticks: int = 160  # older guidance has expired: System 1 alone
+    noise_scale: float = 1.0  # standard deviation of the flow's source
+
+
+class Provenance(msgspec.Struct, frozen=True):
+    """Where the commands of a tick come from."""
+
+    chunk_tick: int
+    guidance_sequence: int
+    guidance_age_ticks: int
+    replanned: bool
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """One answer of System 1."""
+
+    action: Action
+    uncertainty: float
+    request: PlanRequest | None
+    provenance: Provenance
+
+
+class Policy:
+    """Sans-IO System 1. One instance serves one control loop; `reset` starts an episode."""
+
+    def __init__(
+        self, spec: WorldSpec, engine: Engine, trigger: Trigger, config: PolicyConfig
+    ) -> None:
+        self._spec, self._engine, self._trigger, self._config = spec, engine, trigger, config
+        self._chunk = RunningChunk(config.blend_ticks)
+        self._horizon, self._width = engine.inputs["candidate"].shape[1:]
+        if self._width != len(spec.action):
+            raise SpecMismatch(
+                f"the engine commands {self._width} axes, the world has {len(spec.action)} "
+                f"({[a.name for a in spec.action]}); use a checkpoint of this world"
+            )
+        self._low, self._high = spec.action_low, spec.action_high
+        self._requests = 0
+        self.reset(0)
+
+    def reset(self, epoch: int) -> None:
+        """Start the episode `epoch`: forget the running chunk and the trigger's history."""
+        self._chunk.reset()
+        self._trigger.reset(epoch)
+        self._chunk_tick = -1
+        self._uncertainty = math.nan
+        self._used: Guidance | None = None
+
+    @property
+    def seam_jumps(self) -> list[float]:
+        """Command jumps at the chunk seams of this episode, before blending."""
+        return self._chunk.seam_jumps
+
+    def warm_up(self, passes: int = 10) -> None:
+        """Run the engine on zeros so that the first tick is not the slowest one."""
+        zeros = {n: np.zeros(s.shape, s.dtype) for n, s in self._engine.inputs.items()}
+        for _ in range(passes):
+            self._engine.run(zeros)
+
+    def act(self, observation: Observation, guidance: Guidance | None, now_ns: int) -> Tick:
+        """Answer one tick. `guidance` is the newest that arrived, of any age; None without one.
+
+        Raises `SpecMismatch` for an observation that does not fit the world's specification and
+        for one that is not finite.
+        """
+        check_observation(observation, self._spec)
+        tick = observation.stamp.tick
+        guidance = self._in_force(guidance, tick)
+        due = tick - self._chunk_tick >= self._config.replan_ticks
+        news = guidance is not None and guidance is not self._used
+        replan = self._chunk.at(tick) is None or due or news
+        if replan:
+            self._replan(observation, guidance)
+        request = self._request(observation, guidance, now_ns)
+        age = tick - guidance.stamp.tick if guidance else -1
+        sequence = guidance.stamp.sequence if guidance else -1
+        action = Action(
+            stamp=msgspec.structs.replace(observation.stamp, time_ns=now_ns),
+            first_tick=tick,
+            commands=self._chunk.ahead(tick),
+            observation_ns=observation.stamp.time_ns,
+            uncertainty=self._uncertainty,
+            chunk_tick=self._chunk_tick,
+            guidance_sequence=sequence,
+            guidance_age_ticks=age,
+            compute_ns=0,
+        )
+        provenance = Provenance(self._chunk_tick, sequence, age, replan)
+        return Tick(action, self._uncertainty, request, provenance)
+
+    def _in_force(self, guidance: Guidance | None, tick: int) -> Guidance | None:
+        if guidance is None or tick - guidance.stamp.tick > self._config.max_guidance_age_ticks:
+            return None
+        return guidance
+
+    def _replan(self, observation: Observation, guidance: Guidance | None) -> None:
+        tick = observation.stamp.tick
+        outputs = self._engine.run(self._inputs(observation, guidance))
+        chunk = np.clip(outputs["chunk"][0], self._low, self._high)
+        self._uncertainty = laplace_entropy(outputs["scale"][0])
+        self._chunk.splice(chunk, tick, tick)
+        self._chunk_tick, self._used = tick, guidance
+
+    def _inputs(self, observation: Observation, guidance: Guidance | None) -> dict[str, np.ndarray]:
+        inputs = self._engine.inputs
+        arrays = {n: np.zeros(s.shape, s.dtype) for n, s in inputs.items() if n[:6] != "image_"}
+        for name, image in observation.images.items():
+            arrays[f"image_{name}"] = image[None]
+        arrays["state"][0] = observation.state
+        noise = _noise(observation.stamp, (self._horizon, self._width))
+        arrays["noise"][0] = self._config.noise_scale * noise
+        if guidance is not None:
+            age = observation.stamp.tick - guidance.stamp.tick
+            arrays["plan"][0, guidance.plan] = 1.0
+            arrays["z"][0, : len(guidance.z)] = guidance.z
+            arrays["phase"][0, 0] = age / self._spec.control_rate_hz
+            slice_ = guidance.candidate[age : age + self._horizon]
+            if len(slice_) == self._horizon:
+                arrays["candidate"][0] = slice_
+                arrays["use_candidate"][:] = 1.0
+                arrays["phase"][0, 1:] = (age / self._spec.control_rate_hz, 1.0)
+        return arrays
+
+    def _request(
+        self, observation: Observation, guidance: Guidance | None, now_ns: int
+    ) -> PlanRequest | None:
+        tick = observation.stamp.tick
+        age = tick - guidance.stamp.tick if guidance else None
+        reason = self._trigger.decide(tick, self._uncertainty, age)
+        if reason is None:
+            return None
+        self._requests += 1
+        stamp = msgspec.structs.replace(
+            observation.stamp, sequence=self._requests, time_ns=now_ns
+        )
+        samples = self._chunk.ahead(tick)[None]
+        return PlanRequest(
+            stamp, self._requests, observation, samples, reason, self._uncertainty, "short"
+        )
+
+
+def laplace_entropy(scale: np.ndarray) -> float:
+    """Mean differential entropy [nat] of Laplace distributions of scale b: log(2 e b)."""
+    return float(np.mean(np.log(2 * math.e * scale)))
+
+
+def _noise(stamp: Stamp, shape: tuple[int, int]) -> np.ndarray:
+    # A function of the tick alone, so that a replay of one tick draws what the run drew.
+    seed = (stamp.session, stamp.epoch, stamp.tick)
+    return np.random.default_rng(seed).standard_normal(shape, np.float32)
+
+
+def check_observation(observation: Observation, spec: WorldSpec) -> None:
+    """Raise `SpecMismatch` naming both sides unless `observation` is what `spec` promises."""
+    expected = {c.name: (c.height, c.width, c.channels) for c in spec.cameras}
+    if set(observation.images) != set(expected):
+        raise SpecMismatch(
+            f"the world's specification has cameras {sorted(expected)}, the observation of tick "
+            f"{observation.stamp.tick} has {sorted(observation.images)}; rename or add cameras"
+        )
+    for name, image in observation.images.items():
+        if image.shape != expected[name] or image.dtype != np.uint8:
+            raise SpecMismatch(
+                f"camera {name!r} must be uint8 {expected[name]}, the observation of tick "
+                f"{observation.stamp.tick} has {image.dtype.name} {image.shape}; resize it first"
+            )
+    state = observation.state
+    if state.shape != (len(spec.state),) or state.dtype != np.float32:
+        raise SpecMismatch(
+            f"the state must be float32 {(len(spec.state),)} ({[a.name for a in spec.state]}), "
+            f"the observation has {state.dtype.name} {state.shape}"
+        )
+    if not np.isfinite(state).all():
+        bad = [a.name for a, v in zip(spec.state, state, strict=True) if not np.isfinite(v)]
+        raise SpecMismatch(
+            f"state axes {bad} of tick {observation.stamp.tick} are not finite, finite numbers "
+            "were expected; mend the sensor or the world"
+        )

@@ -1,0 +1,78 @@
+"""One System-1 pass as a single module with named, fixed-shape inputs: what engines compile.
+
+Normalisation lives inside, so the border speaks physical units: an engine needs no side tables.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dualsys.system1.network import Guided, System1Network
+from kernels.engine import TensorSpec
+
+IMAGE = "image_"  # prefix of the image inputs: image_<camera>
+
+
+class Sampler(nn.Module):
+    """Observation and guidance -> action chunk and Laplace scale, in physical units.
+
+    The flow starts from `noise`, or, where `use_candidate` is 1, from the normalised candidate
+    with `CANDIDATE_NOISE` of it mixed in (the mixture that training saw).
+    """
+
+    def __init__(self, network: System1Network, normalisation: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.network = network
+        for name, value in normalisation.items():
+            self.register_buffer(name, value, persistent=False)
+
+    def forward(
+        self,
+        state: Tensor,
+        plan: Tensor,
+        z: Tensor,
+        phase: Tensor,
+        candidate: Tensor,
+        use_candidate: Tensor,
+        noise: Tensor,
+        **images: Tensor,
+    ) -> dict[str, Tensor]:
+        """Shapes as `sampler_inputs` lists them -> chunk, scale (1, T, A), perceived (1, X)."""
+        network = self.network
+        ordered = [images[IMAGE + camera[0]] for camera in network.config.cameras]
+        normal_state = (state - self.get_buffer("state_mean")) / self.get_buffer("state_std")
+        context = network.encode(ordered, normal_state, Guided(plan, z, phase))
+        mean, std = self.get_buffer("action_mean"), self.get_buffer("action_std")
+        proposed = (candidate - mean) / std + CANDIDATE_NOISE * noise
+        source = torch.where(use_candidate[:, :, None] > 0, proposed, noise)
+        chunk = network.flow(source, context, network.config.flow_steps)
+        return {
+            "chunk": chunk * std + mean,
+            "scale": context.log_scale.exp() * std,
+            "perceived": context.perceived,
+        }
+
+
+CANDIDATE_NOISE = 0.1
+"""Standard deviation of the noise on a candidate source, in normalised action units."""
+
+
+def sampler_inputs(network: System1Network) -> dict[str, TensorSpec]:
+    """Names, shapes and dtypes of the inputs of `Sampler.forward` at batch 1."""
+    c = network.config
+    inputs = {
+        IMAGE + name: TensorSpec((1, height, width, channels), "uint8")
+        for name, height, width, channels in c.cameras
+    }
+    chunk = TensorSpec((1, c.horizon, c.action_size), "float32")
+    inputs |= {
+        "state": TensorSpec((1, c.state_size), "float32"),
+        "plan": TensorSpec((1, c.plans), "float32"),
+        "z": TensorSpec((1, c.plan_vector_size), "float32"),
+        "phase": TensorSpec((1, 3), "float32"),
+        "candidate": chunk,
+        "use_candidate": TensorSpec((1, 1), "float32"),
+        "noise": chunk,
+    }
+    return inputs

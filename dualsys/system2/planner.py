@@ -1,0 +1,21 @@
+"""The `Planner` interface: System 2's decision, anytime and interruptible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from dualsys.messages import Guidance, PlanRequest
+
+
+class Planner(Protocol):
+    """Thinks about one request. Pure: no socket, thread or clock.
+
+    `think` yields a first valid guidance early and better ones after; the last has `final` set. The
+    caller may stop iterating at any time; nothing of an unfinished thought may reach the next one.
+    Stamps: tick, epoch and session are the request's; sequence and time are set by the shell.
+    """
+
+    def think(self, request: PlanRequest, budget: str) -> Iterator[Guidance]:
+        """Yield guidance for `request`; `budget` is "none", "short" or "full"."""
+        ...

@@ -1,0 +1,64 @@
+"""The scripted planner: knows the task and the traffic rules; the reference for tests, for ever.
+
+Manipulation: the instruction names the skill. Driving: lane and speed intent by IDM and MOBIL on
+the object list of the request (see `dualsys.system2.traffic`). It proposes no candidates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+import numpy as np
+
+from dualsys.errors import DualsysError
+from dualsys.messages import Guidance, PlanRequest
+from dualsys.spec import WorldSpec
+
+
+class Rule(Protocol):
+    """Names the plan for a request, with a sentence that says why."""
+
+    def choose(self, request: PlanRequest) -> tuple[str, str]:
+        """Return (plan of the vocabulary, reason)."""
+        ...
+
+
+class InstructionRule:
+    """Looks the instruction up: each known sentence stands for one plan."""
+
+    def __init__(self, plans: Mapping[str, str]) -> None:
+        self._plans = dict(plans)
+
+    def choose(self, request: PlanRequest) -> tuple[str, str]:
+        """Return the plan of the instruction. Raises `DualsysError` for an unknown sentence."""
+        instruction = request.observation.instruction
+        if instruction not in self._plans:
+            raise DualsysError(
+                f"the scripted planner knows no plan for the instruction {instruction!r}; "
+                f"it knows: {sorted(self._plans)}"
+            )
+        return self._plans[instruction], f"the instruction is: {instruction}"
+
+
+class ScriptedPlanner:
+    """One guidance per request: the plan of its rule, without candidate or value."""
+
+    def __init__(self, spec: WorldSpec, rule: Rule) -> None:
+        self._spec, self._rule = spec, rule
+
+    def think(self, request: PlanRequest, budget: str) -> Iterator[Guidance]:
+        """Yield the one and final guidance; the budget makes no difference to a rule."""
+        plan, reason = self._rule.choose(request)
+        yield Guidance(
+            stamp=request.stamp,
+            request_id=request.request_id,
+            plan=self._spec.plans.index(plan),
+            z=np.zeros(0, np.float32),
+            candidate=np.zeros((0, len(self._spec.action)), np.float32),
+            value=math.nan,
+            final=True,
+            thinking_ns=0,
+            text=f"{plan}: {reason}",
+        )

@@ -1,0 +1,46 @@
+"""The `Engine` interface: named arrays in, named arrays out, shapes fixed when it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+
+from dualsys.errors import SpecMismatch
+
+
+class TensorSpec(msgspec.Struct, frozen=True):
+    """Shape and numpy dtype name of one named input or output."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class Engine(Protocol):
+    """A compiled network. `run` may return views of static buffers: copy what must outlive it."""
+
+    name: str
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+
+    def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run once. Raises `SpecMismatch` when a name, shape or dtype differs from `inputs`."""
+        ...
+
+
+def check_inputs(inputs: Mapping[str, TensorSpec], arrays: Mapping[str, Any]) -> None:
+    """Raise `SpecMismatch` that names both sides unless `arrays` are exactly `inputs`."""
+    if set(arrays) != set(inputs):
+        raise SpecMismatch(
+            f"the engine takes inputs {sorted(inputs)}, it was given {sorted(arrays)}; "
+            "pass exactly the named inputs"
+        )
+    for name, spec in inputs.items():
+        array = arrays[name]
+        if tuple(array.shape) != spec.shape or array.dtype.name != spec.dtype:
+            raise SpecMismatch(
+                f"engine input {name!r} must be {spec.dtype} {spec.shape}, it is "
+                f"{array.dtype.name} {tuple(array.shape)}; engines have fixed shapes"
+            )

@@ -1,0 +1,189 @@
+"""highway-env scenarios as `World`s with continuous control at upstream's physics rate.
+
+Upstream's physics, reward, termination and truncation are untouched; ours are the camera, the
+state, the object list and what counts as success.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from dualsys.errors import DualsysError, UnknownName
+from sim.driving.raster import Raster
+from sim.driving.route import route_ahead
+from sim.driving.scenarios import SCENARIOS
+from sim.driving.scene import object_rows
+from sim.driving.spec import CONTROL_RATE_HZ, SPEC
+from sim.world import Frame, frame_space
+
+
+class HighwayWorld(gymnasium.Env[Frame, np.ndarray]):
+    """One highway-env scenario; actions are [acceleration m/s2, steering rad].
+
+    Success is known at the end: the upstream episode ended without collision, the ego never left
+    the road, and it arrived where upstream knows an arrival (intersection).
+    """
+
+    spec = SPEC
+
+    def __init__(self, name: str) -> None:
+        if name not in SCENARIOS:
+            raise UnknownName("driving scenario", name, SCENARIOS)
+        self.scenario = SCENARIOS[name]
+        self.instruction = self.scenario.instruction
+        self.plan_hint = ""
+        self._driver_defaults = _driver_constants()  # before upstream can change them
+        self.upstream = _make_upstream(self.scenario.upstream, self.scenario.config)
+        self.action_space = gymnasium.spaces.Box(SPEC.action_low, SPEC.action_high)
+        self.observation_space = frame_space(SPEC)
+        self._tick = 0
+        self._offroad = False
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Frame, dict[str, Any]]:
+        """Start an episode; equal seeds give equal episodes, whatever ran before."""
+        super().reset(seed=seed)
+        # Upstream's intersection changes the driver model of its whole process; undo it.
+        _restore_driver_constants(self._driver_defaults)
+        draw = seed if seed is not None else int(self.np_random.integers(2**31))
+        self.upstream.action_space.seed(draw)
+        self.upstream.reset(seed=draw)
+        self._tick, self._offroad = 0, False
+        route = route_ahead(self.upstream.vehicle, self.scenario.destination)
+        self.route = route
+        self._raster = Raster(self.upstream.road.network, route if route[1:] else [])
+        return self._frame(), self._info(ended=False)
+
+    def step(self, action: np.ndarray) -> tuple[Frame, float, bool, bool, dict[str, Any]]:
+        """Apply one command (2,); returns upstream's reward and flags."""
+        span = SPEC.action_high - SPEC.action_low
+        normalised = 2 * (np.asarray(action, np.float64) - SPEC.action_low) / span - 1
+        _, reward, terminated, truncated, _ = self.upstream.step(normalised)
+        self._tick += 1
+        self._offroad |= not self.upstream.vehicle.on_road
+        info = self._info(ended=terminated or truncated)
+        return self._frame(), float(reward), bool(terminated), bool(truncated), info
+
+    def close(self) -> None:
+        """Close upstream's environment."""
+        self.upstream.close()
+
+    def _frame(self) -> Frame:
+        ego, road = self.upstream.vehicle, self.upstream.road
+        # Static obstacles (a blocked lane, works) are drawn like vehicles that stand.
+        image = self._raster.draw(ego, [*road.vehicles, *_solid(road)])
+        return {
+            "images": {"topdown": image},
+            "state": self._state(),
+            "scene": object_rows(ego, road),
+        }
+
+    def _state(self) -> np.ndarray:
+        ego, network = self.upstream.vehicle, self.upstream.road.network
+        along, offset = ego.lane.local_coordinates(ego.position)
+        error = (ego.heading - ego.lane.heading_at(along) + np.pi) % (2 * np.pi) - np.pi
+        start, end, index = ego.lane_index
+        lanes = len(network.graph[start][end])
+        values = [
+            ego.speed,
+            ego.action["acceleration"],
+            ego.action["steering"],
+            offset,
+            error,
+            float(index > 0),
+            float(index < lanes - 1),
+            self.scenario.cruise_mps,
+        ]
+        low = [axis.low for axis in SPEC.state]
+        high = [axis.high for axis in SPEC.state]
+        return np.clip(values, low, high).astype(np.float32)
+
+    def _info(self, ended: bool) -> dict[str, Any]:
+        ego = self.upstream.vehicle
+        arrived = not hasattr(self.upstream, "has_arrived") or self.upstream.has_arrived(ego)
+        success = ended and not ego.crashed and not self._offroad and arrived
+        return {
+            "success": bool(success),
+            "collision": bool(ego.crashed),
+            "image_ticks": {"topdown": self._tick},
+            "metrics": {"speed_mps": float(ego.speed), "offroad": float(not ego.on_road)},
+        }
+
+
+def _solid(road: Any) -> list[Any]:
+    return [thing for thing in road.objects if thing.solid]
+
+
+def _make_upstream(name: str, config: dict[str, Any]) -> Any:
+    try:
+        import highway_env  # noqa: F401  registers the environments
+    except ImportError as error:
+        raise DualsysError(
+            f"driving scenarios need highway-env ({error}); pip install 'dualsys[sim]'"
+        ) from error
+    import warnings
+
+    spec = gymnasium.spec(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # upstream warns about its own newer versions
+        upstream = _adapted(gymnasium.envs.registration.load_env_creator(str(spec.entry_point)))
+    return upstream(
+        config={
+            **config,
+            "action": {"type": "ContinuousAction"},
+            "observation": {"type": "Kinematics", "vehicles_count": 1},
+            "simulation_frequency": int(CONTROL_RATE_HZ),
+            "policy_frequency": int(CONTROL_RATE_HZ),
+        }
+    )
+
+
+def _adapted(upstream: Any) -> Any:
+    """Let upstream's reward, written for its discrete actions, judge a continuous one.
+
+    merge and roundabout charge for a lane change by the action's number (0 left, 2 right). Under
+    continuous control the lane change itself is charged, once, in the tick in which it happens.
+    """
+
+    class Adapted(upstream):  # type: ignore[misc]
+        _last_lane: Any = None
+
+        def _rewards(self, action: Any) -> Any:
+            lane = self.vehicle.lane_index
+            changed = self._last_lane is not None and lane[:2] == self._last_lane[:2]
+            shift = lane[2] - self._last_lane[2] if changed else 0
+            self._last_lane = lane
+            return super()._rewards(1 + int(np.sign(shift)) if self._by_number else action)
+
+        _by_number = upstream.__name__ in ("MergeEnv", "RoundaboutEnv")
+
+        def _reset(self) -> None:
+            self._last_lane = None
+            super()._reset()
+
+    return Adapted
+
+
+_CONSTANTS = ("DISTANCE_WANTED", "COMFORT_ACC_MAX", "COMFORT_ACC_MIN", "TIME_WANTED")
+
+
+def _driver_constants() -> dict[str, float]:
+    from highway_env.vehicle.behavior import IDMVehicle
+
+    if not _PRISTINE:
+        _PRISTINE.update({name: getattr(IDMVehicle, name) for name in _CONSTANTS})
+    return _PRISTINE
+
+
+_PRISTINE: dict[str, float] = {}
+
+
+def _restore_driver_constants(defaults: dict[str, float]) -> None:
+    from highway_env.vehicle.behavior import IDMVehicle
+
+    for name, value in defaults.items():
+        setattr(IDMVehicle, name, value)
