@@ -7,6 +7,7 @@ environment or for the configuration folder.
 from __future__ import annotations
 
 import difflib
+import itertools
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -114,11 +116,11 @@ class EvalConfig:
 
 @dataclass
 class NoiseConfig:
-    """Correlated noise on the executed action while collecting; fractions of the action range."""
+    """Correlated noise on the executed action while collecting; fractions of half the range."""
 
     clean_share: float = MISSING
-    max_scale: float = MISSING
-    burst_rate: float = MISSING
+    scale: list[float] = MISSING  # one value per action axis
+    burst_rate: float = MISSING  # bursts per tick
 
 
 @dataclass
@@ -132,6 +134,7 @@ class CollectConfig:
     workers: int = 2
     out: str = MISSING
     stop_after_success_ticks: int = 20
+    max_ticks: int = MISSING
     keep_failures: bool = False
 
 
@@ -156,7 +159,7 @@ class TrainConfig:
     data: str = MISSING
     out: str = MISSING
     network: NetworkSizes = field(default_factory=NetworkSizes)
-    perceive: list[list[str]] = MISSING  # rows and columns of the scene to regress
+    perceive: list[list[int]] = MISSING  # (row, column) of the scene values to regress
     steps: int = MISSING
     batch_size: int = MISSING
     learning_rate: float = MISSING
@@ -168,7 +171,7 @@ class TrainConfig:
     shift_px: int = MISSING
     seed: int = 0
     threads: int = 2
-    device: str = "auto"
+    device: str = "auto"  # "auto": a GPU when there is one
 
 
 COMMANDS: dict[str, type[Any]] = {
@@ -239,6 +242,23 @@ def _keys(schema: type[Any], prefix: str = "") -> list[str]:
         else:
             found.append(f"{prefix}{key}")
     return found
+
+
+def expand_sweep(command: str, overrides: list[str]) -> list[list[str]]:
+    """Every combination of the overrides whose values are Hydra sweeps (a,b,c or range(1,4))."""
+    parser = OverridesParser.create()
+    try:
+        parsed = parser.parse_overrides(overrides)
+    except HydraException as error:
+        raise explain(command, overrides, error) from error
+    choices = []
+    for override in parsed:
+        key = override.get_key_element()
+        if override.is_sweep_override():
+            choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+        else:
+            choices.append([override.input_line or ""])
+    return [list(job) for job in itertools.product(*choices)]
 
 
 def parse_seeds(text: str) -> list[int]:

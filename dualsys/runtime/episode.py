@@ -49,7 +49,7 @@ class EpisodeRecord:
         for name, value in outcome.metrics.items():
             self._metrics.setdefault(name, []).append(value)
 
-    def finish(self, seam_jumps: list[float], calls: int) -> None:
+    def finish(self, seam_jumps: list[float], calls: int, passes: int) -> None:
         """Close the episode and fill `row`."""
         ages = self.plan_age_ticks
         period_s = self._spec.period_ns / 1e9
@@ -60,6 +60,7 @@ class EpisodeRecord:
             "return": self._return,
             "steps": len(self._commands),
             "calls": calls,
+            "passes": passes,
             "fallback_ticks": self._fallbacks,
             "interventions": self._interventions,
             "plan_age_s": float(np.mean(ages)) * period_s if ages else None,

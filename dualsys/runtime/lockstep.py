@@ -14,8 +14,6 @@ from collections import defaultdict
 from typing import Any
 
 import msgspec
-import numpy as np
-
 from dualsys.inbox import Inbox
 from dualsys.messages import Action, Guidance, Message, Observation, Outcome, PlanRequest, Stamp
 from dualsys.runtime.episode import EpisodeRecord
@@ -81,11 +79,13 @@ class Lockstep:
             record.tick(command, outcome, self._guidance_age(tick))
             done = terminated or truncated or record.solved
             tick += 1
-        record.finish(self._policy.seam_jumps, self._calls)
+        for reason, count in self._guidance.drops.items():
+            self.drops[f"guidance_{reason}"] += count
+        record.finish(self._policy.seam_jumps, self._calls, self._passes)
         return record
 
     def _start(self, epoch: int, seed: int, log: LogWriter) -> None:
-        self._epoch, self._log, self._calls = epoch, log, 0
+        self._epoch, self._log, self._calls, self._passes = epoch, log, 0, 0
         self._sequence: dict[str, int] = defaultdict(int)
         self._events: list[tuple[int, int, Action | Guidance | PlanRequest]] = []
         self._order = itertools.count()
@@ -126,6 +126,7 @@ class Lockstep:
         tick = observation.stamp.tick
         now = tick * self._period
         answer = self._timed("system1", self._policy.act, observation, self._guidance.newest, now)
+        self._passes += answer.provenance.replanned
         arrival = (tick + self._latency.system1_ticks) * self._period
         stamp = self._stamp("action", tick, arrival)
         action = msgspec.structs.replace(answer.action, stamp=stamp)
@@ -180,11 +181,3 @@ class Lockstep:
         newest = self._guidance.newest
         return tick - newest.stamp.tick if newest is not None else -1
 
-
-def percentiles_ms(values_ns: list[int]) -> dict[str, float]:
-    """p50, p99, p99.9 and maximum [ms] of durations [ns]."""
-    if not values_ns:
-        return {}
-    values = np.asarray(values_ns) / 1e6
-    p50, p99, p999 = np.percentile(values, [50, 99, 99.9])
-    return {"p50_ms": p50, "p99_ms": p99, "p999_ms": p999, "max_ms": float(values.max())}

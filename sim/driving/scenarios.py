@@ -27,7 +27,7 @@ SCENARIOS: dict[str, Scenario] = {
             "intersection",
             "intersection-v0",
             9.0,
-            "cross the intersection",
+            "turn left at the intersection",
             "o1",
         ),
         Scenario("roundabout", "roundabout-v0", 10.0, "leave the roundabout at the north", "nxr"),

@@ -1,0 +1,91 @@
+"""The command line: `dualsys run | eval | collect | train`, Hydra overrides after the command.
+
+Exit code 0 only if all was done; 2 for an error that the user can mend (one line says how).
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from rich.console import Console
+
+from dualsys.errors import DualsysError
+
+USAGE = """usage: dualsys COMMAND [key=value ...]
+
+commands:
+  eval      closed-loop episodes of a scenario= or suite=, writes results.json and log.mcap
+  run       as eval, one episode
+  collect   expert demonstrations as a LeRobotDataset v3
+  train     train system1 data=DIR out=DIR
+
+`dualsys COMMAND --help` lists keys and choices. Example:
+  dualsys eval scenario=driving/merge system2=scripted latency=fixed seeds=0:50 workers=2 out=DIR
+"""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the console script."""
+    words = sys.argv[1:] if arguments is None else arguments
+    console = Console(stderr=True)
+    try:
+        sys.exit(_dispatch(words))
+    except DualsysError as error:
+        console.print(f"dualsys: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        console.print("dualsys: interrupted; what was finished is kept", style="yellow")
+        sys.exit(130)
+
+
+def _dispatch(words: list[str]) -> int:
+    from dualsys.config import COMMANDS, config_folder, load, set_headless_defaults
+    from dualsys.errors import UnknownName
+
+    if not words or words[0] in ("-h", "--help", "help"):
+        Console().print(USAGE, markup=False, highlight=False)
+        return 0 if words else 2
+    command, overrides = words[0], words[1:]
+    if command not in COMMANDS:
+        raise UnknownName("command", command, COMMANDS)
+    if command == "train":
+        if not overrides or overrides[0] != "system1":
+            raise DualsysError("`dualsys train` needs what to train: dualsys train system1 data=DIR")
+        overrides = overrides[1:]
+    if "-h" in overrides or "--help" in overrides:
+        from dualsys.commands import show_help
+
+        show_help(command, config_folder())
+        return 0
+    set_headless_defaults()
+    if "-m" in overrides or "--multirun" in overrides:
+        return _sweep(command, [word for word in overrides if word[:1] != "-"])
+    return _execute(command, load(command, overrides))
+
+
+def _execute(command: str, config: Any) -> int:
+    from omegaconf import OmegaConf
+
+    from dualsys import commands
+
+    values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(values, dict)
+    return commands.RUN[command](values)  # type: ignore[no-any-return]
+
+
+def _sweep(command: str, overrides: list[str]) -> int:
+    """Run every combination of comma-separated values, each in its own out= folder."""
+    from dualsys.config import expand_sweep, load
+
+    console, failed = Console(stderr=True), 0
+    for number, job in enumerate(expand_sweep(command, overrides)):
+        console.print(f"sweep {number}: {' '.join(job)}", style="bold", markup=False)
+        try:
+            config = load(command, job)
+            config.out = f"{config.out}/{number}"
+            failed += _execute(command, config) != 0
+        except DualsysError as error:
+            console.print(f"dualsys: {error}", style="red", markup=False, soft_wrap=True)
+            failed += 1
+    return 1 if failed else 0

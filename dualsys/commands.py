@@ -1,0 +1,186 @@
+"""What each command does with its composed configuration: progress, run, table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from dualsys.config import parse_seeds
+from dualsys.errors import DualsysError
+
+Config = dict[str, Any]
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+
+
+def _scenarios(config: Config) -> list[str]:
+    from sim import registry
+
+    if (config["scenario"] is None) == (config["suite"] is None):
+        raise DualsysError("give one of scenario=DOMAIN/NAME and suite=NAME, for example "
+                           "scenario=driving/merge or suite=mt10")
+    if config["suite"] is not None:
+        return list(registry.suite(config["suite"]))
+    return [config["scenario"]["name"]]
+
+
+def run_eval(config: Config) -> int:
+    """`dualsys eval` and `dualsys run`."""
+    from dualsys.runtime.evaluate import JobResult, evaluate
+
+    seeds, scenarios = parse_seeds(config["seeds"]), _scenarios(config)
+    config = {**config, "seeds": config["seeds"]}
+    if config["workers"] < 1:
+        raise DualsysError(f"workers={config['workers']}: at least one worker is needed")
+    done = good = 0
+    with _bar() as bar:
+        task = bar.add_task("episodes", total=len(seeds) * len(scenarios), note="")
+
+        def progress(result: JobResult) -> None:
+            nonlocal done, good
+            done += len(result.rows)
+            good += sum(row["success"] for row in result.rows)
+            bar.update(task, advance=len(result.rows), note=f"success {good}/{done}")
+
+        results = evaluate(config, scenarios, seeds, progress)
+    show_results(results, Console())
+    return 0
+
+
+def show_results(results: Config, console: Console) -> None:
+    """Print the tables of a run."""
+    table = Table(title=f"{results['runtime']}, system2 {results['system2']['name']}")
+    for name in ("scenario", "success", "95% interval", "collisions", "return", "calls", "jerk"):
+        table.add_column(name, justify="left" if name == "scenario" else "right")
+    rows = results["summary"]["by_scenario"]
+    if len(rows) > 1:
+        rows = {**rows, "all": results["summary"]}
+    for name, row in rows.items():
+        low, high = row["success_ci95"]
+        table.add_row(
+            name,
+            f"{row['success_rate']:.1%}",
+            f"{low:.1%} .. {high:.1%}",
+            f"{row['collision_rate']:.1%}",
+            f"{row['mean_return']:.1f}",
+            f"{row['calls_per_episode']:.1f}",
+            f"{row['mean_jerk']:.4f}",
+        )
+    console.print(table)
+    times = Table(title="time per stage and ages [ms]")
+    for name in ("stage", "p50", "p99", "p99.9", "max"):
+        times.add_column(name, justify="left" if name == "stage" else "right")
+    ages = {f"age: {k}": v for k, v in results["age"].items()}
+    for stage, values in {**results["timing"], **ages}.items():
+        if values:
+            times.add_row(stage, *(f"{v:.2f}" for v in values.values()))
+    console.print(times)
+    rates, ticks = results["rates"], results["ticks"]
+    console.print(
+        f"network {rates['network_hz']:.1f} Hz, actions {rates['action_hz']:.1f} Hz, "
+        f"ticks {ticks['total']} (missed {ticks['missed']}, machine stalls {ticks['stalls']}), "
+        f"calls {results['calls']}, drops {results['drops'] or 'none'}, "
+        f"shield {results['shield'] or 'never intervened'}",
+        highlight=False,
+    )
+    console.print(f"written to {results['config']['out']}: results.json, log.mcap")
+
+
+def run_collect(config: Config) -> int:
+    """`dualsys collect`."""
+    from sim.collect import Noise, Report, collect
+
+    seeds, scenarios = parse_seeds(config["seeds"]), _scenarios(config)
+    counts = {name: [0, 0, 0] for name in scenarios}
+    with _bar() as bar:
+        task = bar.add_task("episodes", total=len(seeds) * len(scenarios), note="")
+
+        def progress(report: Report) -> None:
+            row = counts[report.scenario]
+            row[0] += report.episodes
+            row[1] += report.failures
+            row[2] += report.ticks
+            bar.update(task, advance=report.episodes, note=report.scenario)
+
+        info = collect(
+            Path(config["out"]),
+            scenarios,
+            seeds,
+            msgspec.convert(config["noise"], Noise),
+            config["workers"],
+            config["stop_after_success_ticks"],
+            config["max_ticks"],
+            config["keep_failures"],
+            progress,
+        )
+    table = Table(title="recorded now")
+    for name in ("scenario", "episodes", "failed", "ticks kept"):
+        table.add_column(name, justify="left" if name == "scenario" else "right")
+    for name, row in counts.items():
+        table.add_row(name, *(str(v) for v in row))
+    Console().print(table)
+    Console().print(
+        f"dataset {config['out']}: {info['total_episodes']} episodes, {info['total_frames']} ticks"
+    )
+    return 0
+
+
+def run_train(config: Config) -> int:
+    """`dualsys train system1`."""
+    from dualsys.learning.fit import fit
+
+    with _bar() as bar:
+        task = bar.add_task("steps", total=config["steps"], note="")
+
+        def progress(step: int, parts: dict[str, float]) -> None:
+            note = " ".join(f"{name} {value:.3f}" for name, value in parts.items())
+            bar.update(task, completed=step, note=note)
+
+        folder = fit(config, progress)
+    Console().print(f"checkpoint written to {folder}")
+    return 0
+
+
+def show_help(command: str, folder: Path) -> None:
+    """Print the keys of a command with their defaults, and the choices of every group."""
+    from omegaconf import OmegaConf
+
+    from dualsys.config import COMMANDS
+
+    console = Console()
+    console.print(f"usage: dualsys {command} [key=value ...]   (-m sweeps over a,b,c)\n")
+    groups = Table(title="groups", title_justify="left", box=None)
+    groups.add_column("group=")
+    groups.add_column("choices")
+    for path in sorted(p for p in folder.iterdir() if p.is_dir()):
+        if path.name in COMMANDS[command].__dataclass_fields__:
+            names = sorted(str(f.relative_to(path).with_suffix("")) for f in path.rglob("*.yaml"))
+            groups.add_row(path.name, ", ".join(names))
+    console.print(groups)
+    console.print("\nkeys and defaults:")
+    console.print(
+        OmegaConf.to_yaml(OmegaConf.structured(COMMANDS[command])), markup=False, highlight=False
+    )
+
+
+RUN: dict[str, Callable[[Config], int]] = {
+    "eval": run_eval,
+    "run": run_eval,
+    "collect": run_collect,
+    "train": run_train,
+}

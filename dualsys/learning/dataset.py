@@ -1,0 +1,135 @@
+"""Demonstrations on disk in the LeRobotDataset v3.0 layout: parquet + mp4, tasks, stats, episodes.
+
+Several episodes share a file (see `shards.finalise`, which writes it). `Dataset` reads it for
+training: columns as arrays, images through a decoded cache that is built once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import msgspec
+import numpy as np
+import pyarrow.parquet as pq
+
+from dualsys.errors import DualsysError
+from dualsys.spec import CameraSpec, WorldSpec
+
+VERSION = "v3.0"
+INFO = "meta/info.json"
+SPEC = "meta/world_spec.json"
+EPISODES = "meta/episodes/chunk-000/file-000.parquet"
+IMAGE_KEY = "observation.images."
+
+
+class Dataset:
+    """A recorded dataset, read for training. Raises `DualsysError` when `root` holds none."""
+
+    def __init__(self, root: Path, progress: Callable[[str, int, int], None] | None = None) -> None:
+        if not (root / INFO).is_file():
+            raise DualsysError(
+                f"no dataset at {root} ({INFO} is missing); record one with `dualsys collect`"
+            )
+        self.root = root
+        self.info: dict[str, Any] = msgspec.json.decode((root / INFO).read_bytes())
+        if self.info["codebase_version"] != VERSION:
+            raise DualsysError(
+                f"{root} has layout {self.info['codebase_version']}, {VERSION} is read; "
+                "collect it again"
+            )
+        self.spec = msgspec.json.decode((root / SPEC).read_bytes(), type=WorldSpec)
+        files = sorted((root / "data").rglob("*.parquet"))
+        tables = [pq.read_table(file) for file in files]
+        self._columns = {name: [t[name] for t in tables] for name in tables[0].column_names}
+        self.state = self._matrix("observation.state")
+        self.action = self._matrix("action")
+        self.executed = self._matrix("action.executed")
+        self.scene = self._matrix("observation.scene")
+        self.plan = self._vector("plan")
+        self.episodes = pq.read_table(root / EPISODES)
+        self._progress = progress
+
+    def _vector(self, name: str) -> np.ndarray:
+        return np.concatenate([column.to_numpy() for column in self._columns[name]])
+
+    def _matrix(self, name: str) -> np.ndarray:
+        rows = [c.combine_chunks() for c in self._columns[name]]
+        width = len(rows[0][0])
+        flat = [r.flatten().to_numpy(zero_copy_only=False).reshape(-1, width) for r in rows]
+        return np.concatenate(flat).astype(np.float32)
+
+    def episode_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """First and one-past-last row of the episode of each row, both int64 (N,)."""
+        start = self.episodes["dataset_from_index"].to_numpy()
+        end = self.episodes["dataset_to_index"].to_numpy()
+        return np.repeat(start, end - start), np.repeat(end, end - start)
+
+    def frame_index(self, camera: str) -> np.ndarray:
+        """Row of `frames(camera)` that was the newest image at each tick, int64 (N,)."""
+        period = self._camera(camera).period_ticks
+        start, end = self.episode_bounds()
+        first = self.episodes["dataset_from_index"].to_numpy()
+        counts = -(-(self.episodes["dataset_to_index"].to_numpy() - first) // period)
+        base = np.repeat(
+            np.cumsum(counts) - counts, self.episodes["dataset_to_index"].to_numpy() - first
+        )
+        index: np.ndarray = base + (np.arange(len(start)) - start) // period
+        return index
+
+    def frames(self, camera: str) -> np.ndarray:
+        """Every new image of a camera, uint8 (M, H, W, C), from the decoded cache."""
+        key = hashlib.sha256((self.root / INFO).read_bytes()).hexdigest()[:12]
+        path = self.root / ".cache" / f"{camera}-{key}.npy"
+        if not path.is_file():
+            self._decode(camera, path)
+        frames: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        return frames
+
+    def _camera(self, name: str) -> CameraSpec:
+        return next(camera for camera in self.spec.cameras if camera.name == name)
+
+    def _decode(self, camera: str, path: Path) -> None:
+        spec = self._camera(camera)
+        key = f"{IMAGE_KEY}{camera}"
+        total = int(self.frame_index(camera)[-1]) + 1
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial.npy")
+        shape = (total, spec.height, spec.width, spec.channels)
+        frames = np.lib.format.open_memmap(partial, "w+", np.uint8, shape)
+        done = 0
+        lengths = self.episodes["length"].to_numpy()
+        file_of = self.episodes[f"videos/{key}/file_index"].to_numpy()
+        for file in np.unique(file_of):
+            video = self.root / f"videos/{key}/chunk-000/file-{file:03d}.mp4"
+            ticks = np.concatenate([np.arange(n) for n in lengths[file_of == file]])
+            for tick, image in zip(ticks, read_video(video), strict=True):
+                if tick % spec.period_ticks == 0:
+                    frames[done] = image
+                    done += 1
+            if self._progress is not None:
+                self._progress(camera, done, total)
+        frames.flush()
+        partial.replace(path)
+
+
+def read_video(path: Path) -> Any:
+    """Yield the frames of a video as uint8 (H, W, 3)."""
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            yield frame.to_ndarray(format="rgb24")
+
+
+def write_video(path: Path, images: list[np.ndarray], rate_hz: float) -> None:
+    """Write uint8 (H, W, 3) images as H.264 with full colour resolution, one frame an image."""
+    with av.open(str(path), "w", format="mp4") as container:
+        # 4:4:4 and a low quantiser: at 64 pixels the default subsampling blurs what matters.
+        stream = container.add_stream("libx264", rate=round(rate_hz), options={"crf": "10"})
+        stream.height, stream.width = images[0].shape[:2]
+        stream.pix_fmt = "yuv444p"
+        for image in images:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())

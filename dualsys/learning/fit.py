@@ -1,0 +1,85 @@
+"""`dualsys train system1`: dataset -> trained checkpoint with its model card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from dualsys.errors import DualsysError
+from dualsys.learning.batches import BatchConfig, Batches
+from dualsys.learning.dataset import Dataset
+from dualsys.learning.train_system1 import TrainConfig, Trainer
+from dualsys.runtime.results import machine, versions
+from dualsys.system1 import checkpoint
+from dualsys.system1.network import NetworkConfig, System1Network
+
+
+def fit(config: dict[str, Any], progress: Callable[[int, dict[str, float]], None]) -> Path:
+    """Train (or go on training) and write the checkpoint to `config["out"]`. Returns the folder."""
+    torch.set_num_threads(config["threads"])
+    folder = Path(config["out"])
+    dataset = Dataset(Path(config["data"]))
+    spec = dataset.spec
+    perceived = [(row, column) for row, column in config["perceive"]]
+    for row, column in perceived:
+        if not (0 <= row < spec.scene_rows and 0 <= column < len(spec.scene_fields)):
+            raise DualsysError(
+                f"perceive names scene value ({row}, {column}), the scene has {spec.scene_rows} "
+                f"rows of {list(spec.scene_fields)}"
+            )
+    network_config = NetworkConfig(
+        cameras=tuple((c.name, c.height, c.width, c.channels) for c in spec.cameras),
+        state_size=len(spec.state),
+        action_size=len(spec.action),
+        plans=len(spec.plans),
+        perceived_size=len(perceived),
+        **config["network"],
+    )
+    batch_config = BatchConfig(
+        config["plan_dropout"],
+        config["candidate_rate"],
+        round(config["max_plan_age_s"] * spec.control_rate_hz),
+        config["shift_px"],
+    )
+    batches = Batches(
+        dataset,
+        spec,
+        batch_config,
+        network_config.horizon,
+        network_config.plan_vector_size,
+        perceived,
+    )
+    device = config["device"]
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    train_config = TrainConfig(
+        steps=config["steps"],
+        batch_size=config["batch_size"],
+        learning_rate=config["learning_rate"],
+        laplace_weight=config["laplace_weight"],
+        perceive_weight=config["perceive_weight"],
+        seed=config["seed"],
+        device=device,
+    )
+    torch.manual_seed(config["seed"])
+    trainer = Trainer(System1Network(network_config), train_config, folder)
+    trainer.resume()
+    trainer.run(batches, progress)
+    card = checkpoint.Card(
+        network=network_config,
+        spec=spec,
+        data={"episodes": dataset.info["total_episodes"], "ticks": dataset.info["total_frames"]},
+        training={
+            **msgspec.to_builtins(train_config),
+            "batches": msgspec.to_builtins(batch_config),
+            "machine": machine(),
+        },
+        versions=versions(),
+        scores={},
+    )
+    checkpoint.save(folder, trainer.averaged(), batches.normalisation, card)
+    return folder

@@ -1,0 +1,114 @@
+"""Puts a run together from its configuration: worlds, policy, planner, trigger, latency, shield."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dualsys.errors import DualsysError, UnknownName
+from dualsys.runtime.latency import (
+    DistributionLatency,
+    FixedLatency,
+    LatencyModel,
+    TraceLatency,
+    load_trace,
+)
+from dualsys.spec import WorldSpec
+from dualsys.system1.policy import Policy, PolicyConfig
+from dualsys.system1.shield import Shield, ShieldConfig
+from dualsys.system2.planner import Planner
+from dualsys.system2.scripted import InstructionRule, ScriptedPlanner
+from dualsys.system2.traffic import TrafficRule
+from dualsys.trigger.rules import NeverTrigger, PeriodicTrigger, RandomTrigger, Trigger
+
+Config = dict[str, Any]
+MACHINE_KEYS = ("workers", "out", "videos")  # they change no result
+
+
+def session_of(config: Config) -> int:
+    """The session number of a lockstep run: a function of what decides its results (53 bits)."""
+    deciding = {k: v for k, v in config.items() if k not in MACHINE_KEYS}
+    digest = hashlib.sha256(msgspec.json.encode(deciding, order="sorted")).digest()
+    return int.from_bytes(digest[:8], "little") >> 11
+
+
+def checkpoint_folder(config: Config, spec: WorldSpec) -> Path:
+    """The checkpoint named by the configuration, or the shipped one of the world's domain."""
+    named = config["system1"]["checkpoint"]
+    if named != "auto":
+        return Path(named)
+    return Path(__file__).parent.parent / "weights" / spec.domain
+
+
+def make_policy(config: Config, spec: WorldSpec) -> Policy:
+    """Load System 1 for a world. Raises `SpecMismatch` for a checkpoint of another one."""
+    import torch
+
+    from dualsys.system1 import checkpoint
+    from dualsys.system1.sampler import sampler_inputs
+    from kernels.torch_engine import TorchEngine
+
+    names = config["engine"]["names"]
+    if "torch" not in names:
+        raise UnknownName("engine", str(names), ["torch"])
+    torch.set_num_threads(config["engine"]["threads"])
+    sampler, _ = checkpoint.load(checkpoint_folder(config, spec), spec)
+    engine = TorchEngine(sampler, sampler_inputs(sampler.network))
+    system1 = config["system1"]
+    timing = PolicyConfig(**{k: system1[k] for k in PolicyConfig.__struct_fields__})
+    return Policy(spec, engine, make_trigger(config, spec), timing)
+
+
+def make_trigger(config: Config, spec: WorldSpec) -> Trigger:
+    """The trigger rule; without a System 2 nothing is ever asked."""
+    trigger = config["trigger"]
+    name = trigger["name"] if config["system2"]["name"] != "none" else "never"
+    if name == "never":
+        return NeverTrigger()
+    if name == "always":
+        return PeriodicTrigger(1)
+    if name == "periodic":
+        return PeriodicTrigger(max(1, round(trigger["period_s"] * spec.control_rate_hz)))
+    if name == "random":
+        return RandomTrigger(trigger["rate"], trigger["seed"])
+    raise UnknownName("trigger", name, ["never", "always", "periodic", "random"])
+
+
+def make_planner(config: Config, spec: WorldSpec, plans: dict[str, str]) -> Planner | None:
+    """System 2, or None; `plans` maps instructions to plans where the world's tasks name them."""
+    name = config["system2"]["name"]
+    if name == "none":
+        return None
+    if name != "scripted":
+        raise UnknownName("system2", name, ["none", "scripted"])
+    return ScriptedPlanner(spec, InstructionRule(plans) if plans else TrafficRule(spec))
+
+
+def make_latency(config: Config) -> LatencyModel:
+    """The latency model of a lockstep run."""
+    latency = config["latency"]
+    name = latency["name"]
+    if name == "none":
+        return FixedLatency(0, 0.0)
+    if name == "fixed":
+        return FixedLatency(latency["system1_ticks"], latency["system2_ms"])
+    if name == "distribution":
+        return DistributionLatency(
+            latency["system1_ticks"],
+            latency["system2_median_ms"],
+            latency["system2_p99_ms"],
+            latency["seed"],
+        )
+    if name == "trace":
+        if not latency["trace"]:
+            raise DualsysError("latency=trace needs latency.trace=FILE (a realtime latency.json)")
+        return TraceLatency(load_trace(Path(latency["trace"])))
+    raise UnknownName("latency", name, ["none", "fixed", "distribution", "trace"])
+
+
+def make_shield(config: Config, spec: WorldSpec) -> Shield:
+    """The shield with the limits of the world."""
+    return Shield(spec, ShieldConfig(**config["shield"]))

@@ -1,0 +1,153 @@
+"""Closed-loop evaluation in lockstep: episodes over worker processes, results.json and log.mcap.
+
+Each episode is a function of (configuration, scenario, epoch, seed) alone, so the log is byte-equal
+for any number of workers: episodes are logged apart and joined in order.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dualsys.runtime import assembly
+from dualsys.runtime.lockstep import Lockstep
+from dualsys.runtime.log import LogWriter, concatenate
+from dualsys.runtime.results import summarise
+
+Config = dict[str, Any]
+
+
+class Job(msgspec.Struct, frozen=True):
+    """Consecutive episodes of one scenario for one worker."""
+
+    config: Config
+    scenario: str
+    episodes: tuple[tuple[int, int], ...]  # (epoch, seed)
+    folder: str
+
+
+class JobResult(msgspec.Struct, frozen=True):
+    """What a worker measured: result rows and, apart, what depends on the machine."""
+
+    scenario: str
+    rows: list[dict[str, Any]]
+    plan_age_ticks: list[int]
+    observation_age_ns: list[int]
+    stage_ns: dict[str, list[int]]
+    drops: dict[str, int]
+    shield: dict[str, int]
+    period_ns: int
+
+
+def run_job(job: Job) -> JobResult:
+    """Run the episodes of a job (in a worker process)."""
+    import torch
+
+    from sim import registry
+
+    torch.set_num_threads(1)  # sums in another order would change the last bit
+    world = registry.make(job.scenario)
+    try:
+        return _run_episodes(job, world)
+    finally:
+        world.close()
+
+
+def _run_episodes(job: Job, world: Any) -> JobResult:
+    config, spec = job.config, world.spec
+    plans = {world.instruction: world.plan_hint} if world.plan_hint else {}
+    policy = assembly.make_policy(config, spec)
+    policy.warm_up()
+    shield = assembly.make_shield(config, spec)
+    lockstep = Lockstep(
+        world,
+        policy,
+        assembly.make_planner(config, spec, plans),
+        shield,
+        assembly.make_latency(config),
+        assembly.session_of(config),
+        config["system2"]["budget"],
+    )
+    rows, plan_ages, observation_ages = [], [], []
+    for epoch, seed in job.episodes:
+        part = episode_log(Path(job.folder), epoch)
+        with LogWriter(part.with_suffix(".partial"), {}) as log:
+            record = lockstep.run(epoch, seed, log)
+        part.with_suffix(".partial").replace(part)
+        rows.append({"scenario": job.scenario, "epoch": epoch, **record.row})
+        plan_ages += record.plan_age_ticks
+        observation_ages += record.observation_age_ns
+    return JobResult(
+        job.scenario,
+        rows,
+        plan_ages,
+        observation_ages,
+        dict(lockstep.stage_ns),
+        dict(lockstep.drops),
+        shield.counts,
+        spec.period_ns,
+    )
+
+
+def episode_log(folder: Path, epoch: int) -> Path:
+    """Where a worker leaves the messages of one episode until they are joined."""
+    return folder / "episodes" / f"{epoch:06d}.mcap"
+
+
+def evaluate(
+    config: Config,
+    scenarios: list[str],
+    seeds: list[int],
+    progress: Callable[[JobResult], None],
+    episodes_per_job: int = 5,
+) -> dict[str, Any]:
+    """Run every (scenario, seed) and write results.json and log.mcap. Returns the results."""
+    folder = Path(config["out"])
+    (folder / "episodes").mkdir(parents=True, exist_ok=True)
+    jobs, epoch = [], 0
+    for scenario in scenarios:
+        for at in range(0, len(seeds), episodes_per_job):
+            part = seeds[at : at + episodes_per_job]
+            episodes = tuple((epoch + i, seed) for i, seed in enumerate(part))
+            jobs.append(Job(config, scenario, episodes, str(folder)))
+            epoch += len(part)
+    results = _run(jobs, config["workers"], progress)
+    summary = summarise(config, scenarios, results)
+    partial = folder / "results.json.partial"
+    partial.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=1))
+    partial.replace(folder / "results.json")
+    header = {
+        "config": {k: v for k, v in config.items() if k not in assembly.MACHINE_KEYS},
+        "scenarios": scenarios,
+        "session": assembly.session_of(config),
+    }
+    parts = [episode_log(folder, number) for number in range(epoch)]
+    concatenate(parts, folder / "log.mcap", header)
+    for part_path in parts:
+        part_path.unlink()
+    (folder / "episodes").rmdir()
+    return summary
+
+
+def _run(
+    jobs: list[Job], workers: int, progress: Callable[[JobResult], None]
+) -> list[JobResult]:
+    # Spawned also for one worker, so that one and many run in equal processes.
+    context = multiprocessing.get_context("spawn")
+    results: dict[int, JobResult] = {}
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        futures = {pool.submit(run_job, job): number for number, job in enumerate(jobs)}
+        try:
+            for future in as_completed(futures):
+                results[futures[future]] = future.result()
+                progress(results[futures[future]])
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [results[number] for number in range(len(jobs))]
+

@@ -1,0 +1,178 @@
+"""`results.json`: what a run came to, with intervals, timings and everything needed to repeat it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from dualsys.runtime.evaluate import JobResult
+
+SCHEMA = "dualsys-results/1"
+_PACKAGES = (
+    "dualsys",
+    "torch",
+    "numpy",
+    "mujoco",
+    "metaworld",
+    "gymnasium",
+    "highway-env",
+    "msgspec",
+    "mcap",
+    "pyzmq",
+    "hydra-core",
+)
+
+
+def summarise(
+    config: dict[str, Any], scenarios: list[str], results: list[JobResult]
+) -> dict[str, Any]:
+    """Put the results of all jobs together; the fields are those the README names."""
+    rows = [row for result in results for row in result.rows]
+    stages: dict[str, list[int]] = {}
+    for result in results:
+        for stage, values in result.stage_ns.items():
+            stages.setdefault(stage, []).extend(values)
+    periods = {result.scenario: result.period_ns for result in results}
+    plan_age_ns = [a * r.period_ns for r in results for a in r.plan_age_ticks]
+    ages_ns = [age for r in results for age in r.observation_age_ns]
+    return {
+        "schema": SCHEMA,
+        "scenario": scenarios[0] if len(scenarios) == 1 else scenarios,
+        "runtime": config["runtime"]["name"],
+        "system1": config["system1"],
+        "system2": config["system2"],
+        "trigger": config["trigger"],
+        "engine": config["engine"],
+        "latency": config["latency"],
+        "episodes": rows,
+        "summary": {**summary(rows), "by_scenario": by_scenario(rows)},
+        "timing": {stage: percentiles_ms(values) for stage, values in stages.items()},
+        "age": {
+            "observation_to_action": percentiles_ms(ages_ns),
+            "plan": percentiles_ms(plan_age_ns),
+        },
+        "rates": rates(results),
+        "ticks": {"total": sum(row["steps"] for row in rows), "missed": 0, "stalls": 0},
+        "calls": sum(row["calls"] for row in rows),
+        "drops": _total(result.drops for result in results),
+        "shield": _total(result.shield for result in results),
+        "control_rate_hz": {name: 1e9 / period for name, period in periods.items()},
+        "versions": versions(),
+        "config": config,
+        "git": git_state(),
+        "machine": machine(),
+    }
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Rates with Wilson intervals and means over episodes."""
+    count = len(rows)
+    successes = sum(row["success"] for row in rows)
+    collisions = sum(row["collision"] for row in rows)
+    return {
+        "episodes": count,
+        "success_rate": successes / count,
+        "success_ci95": wilson(successes, count),
+        "collision_rate": collisions / count,
+        "collision_ci95": wilson(collisions, count),
+        "mean_return": float(np.mean([row["return"] for row in rows])),
+        "mean_steps": float(np.mean([row["steps"] for row in rows])),
+        "mean_jerk": float(np.mean([row["jerk"] for row in rows])),
+        "mean_seam_jump": float(np.mean([row["seam_jump"] for row in rows])),
+        "calls_per_episode": float(np.mean([row["calls"] for row in rows])),
+        "fallback_ticks": sum(row["fallback_ticks"] for row in rows),
+    }
+
+
+def by_scenario(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """`summary` of each scenario apart."""
+    names = dict.fromkeys(row["scenario"] for row in rows)
+    return {name: summary([r for r in rows if r["scenario"] == name]) for name in names}
+
+
+def rates(results: list[JobResult]) -> dict[str, float]:
+    """Network passes and actions per second of world time, kept apart (never multiplied)."""
+    ticks = sum(row["steps"] for result in results for row in result.rows)
+    passes = sum(row["passes"] for result in results for row in result.rows)
+    seconds = sum(r.period_ns * row["steps"] / 1e9 for r in results for row in r.rows)
+    return {"network_hz": passes / seconds, "action_hz": ticks / seconds}
+
+
+def wilson(hits: int, count: int, z: float = 1.959963984540054) -> list[float]:
+    """Wilson score interval of a rate at 95% (Wilson 1927)."""
+    if count == 0:
+        return [0.0, 1.0]
+    rate = hits / count
+    centre = rate + z * z / (2 * count)
+    spread = z * ((rate * (1 - rate) + z * z / (4 * count)) / count) ** 0.5
+    scale = 1 + z * z / count
+    return [max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)]
+
+
+def percentiles_ms(values_ns: list[int]) -> dict[str, float]:
+    """p50, p99, p99.9 and maximum [ms] of durations [ns]; empty without any."""
+    if not values_ns:
+        return {}
+    values = np.asarray(values_ns) / 1e6
+    p50, p99, p999 = (float(v) for v in np.percentile(values, [50, 99, 99.9]))
+    return {"p50_ms": p50, "p99_ms": p99, "p999_ms": p999, "max_ms": float(values.max())}
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that decide results."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def git_state() -> dict[str, Any]:
+    """Commit and whether the tree differs from it; empty outside a checkout."""
+    folder = Path(__file__).parent
+    command = ["git", "-C", str(folder)]
+    try:
+        commit = subprocess.run(
+            [*command, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        status = subprocess.run(
+            [*command, "status", "--porcelain"], capture_output=True, text=True, check=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return {"commit": commit, "dirty": bool(status.strip())}
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores and system; no host name and no path."""
+    model = platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    import multiprocessing
+
+    return {
+        "processor": model,
+        "cores": multiprocessing.cpu_count(),
+        "system": f"{platform.system()} {platform.release()}",
+        "architecture": platform.machine(),
+    }
+
+
+def _total(counts: Any) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for count in counts:
+        total.update(count)
+    return dict(total)

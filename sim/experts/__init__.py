@@ -1,0 +1,1 @@
+"""Experts that demonstrate: they read the simulator's state, never the camera."""

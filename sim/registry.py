@@ -1,0 +1,99 @@
+"""Scenario names -> worlds and experts. Others join through `register` or an entry point.
+
+A package that declares an entry point in the group "dualsys.worlds" (name -> factory) adds its
+worlds without any change here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any, Protocol
+
+import numpy as np
+
+from dualsys.errors import DualsysError, UnknownName
+from sim.driving.scenarios import SCENARIOS
+from sim.manipulation.tasks import TASKS
+
+
+class Expert(Protocol):
+    """Demonstrates: reads the simulator's state, never the camera."""
+
+    def reset(self) -> None:
+        """Start an episode."""
+        ...
+
+    def act(self) -> tuple[np.ndarray, int]:
+        """Return the clean command (A,) for the present state and the index of its plan."""
+        ...
+
+
+def _driving(name: str) -> Any:
+    from sim.driving import make
+
+    return make(name)
+
+
+def _manipulation(name: str) -> Any:
+    from sim.manipulation import make
+
+    return make(name)
+
+
+Factory = Callable[[], Any]
+_FACTORIES: dict[str, Factory] = {}
+SUITES: dict[str, tuple[str, ...]] = {
+    "driving": tuple(f"driving/{name}" for name in SCENARIOS),
+    "mt10": tuple(f"manipulation/{name}" for name in TASKS),
+}
+"""Suite name -> scenarios."""
+
+
+def register(scenario: str, factory: Factory) -> None:
+    """Add a world under `scenario` ("domain/name")."""
+    _FACTORIES[scenario] = factory
+
+
+for _name in SCENARIOS:
+    register(f"driving/{_name}", lambda name=_name: _driving(name))
+for _name in TASKS:
+    register(f"manipulation/{_name}", lambda name=_name: _manipulation(name))
+
+
+def scenarios() -> list[str]:
+    """Every known scenario, those of installed packages included."""
+    return sorted({*_FACTORIES, *(entry.name for entry in entry_points(group="dualsys.worlds"))})
+
+
+def make(scenario: str) -> Any:
+    """Make the world of a scenario. Raises `UnknownName` that lists the valid ones."""
+    if scenario not in _FACTORIES:
+        found = {entry.name: entry for entry in entry_points(group="dualsys.worlds")}
+        if scenario not in found:
+            raise UnknownName("scenario", scenario, scenarios())
+        register(scenario, found[scenario].load())
+    return _FACTORIES[scenario]()
+
+
+def suite(name: str) -> tuple[str, ...]:
+    """Scenarios of a suite. Raises `UnknownName`."""
+    if name not in SUITES:
+        raise UnknownName("suite", name, SUITES)
+    return SUITES[name]
+
+
+def expert_for(world: Any) -> Expert:
+    """The demonstrator of a world of this package. Raises `DualsysError` where there is none."""
+    if world.spec.domain == "driving":
+        from sim.experts.driving import DrivingExpert
+
+        return DrivingExpert(world)
+    if world.spec.domain == "manipulation":
+        from sim.experts.manipulation import ManipulationExpert
+
+        return ManipulationExpert(world)
+    raise DualsysError(
+        f"there is no expert for the domain {world.spec.domain!r}; demonstrations of your own can "
+        "be written with dualsys.learning.shards"
+    )
