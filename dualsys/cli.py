@@ -41,17 +41,17 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _dispatch(words: list[str]) -> int:
     from dualsys.config import COMMANDS, config_folder, load, set_headless_defaults
-    from dualsys.errors import UnknownName
+    from dualsys.errors import UnknownNameError
 
     if not words or words[0] in ("-h", "--help", "help"):
         Console().print(USAGE, markup=False, highlight=False)
         return 0 if words else 2
     command, overrides = words[0], words[1:]
     if command not in COMMANDS:
-        raise UnknownName("command", command, COMMANDS)
+        raise UnknownNameError("command", command, COMMANDS)
     if command == "train":
         if not overrides or overrides[0] != "system1":
-            raise DualsysError("`dualsys train` needs what to train: dualsys train system1 data=DIR")
+            raise DualsysError("say what to train: dualsys train system1 data=DIR")
         overrides = overrides[1:]
     if "-h" in overrides or "--help" in overrides:
         from dualsys.commands import show_help
@@ -71,7 +71,7 @@ def _execute(command: str, config: Any) -> int:
 
     values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(values, dict)
-    return commands.RUN[command](values)  # type: ignore[no-any-return]
+    return commands.RUN[command]({str(key): value for key, value in values.items()})
 
 
 def _sweep(command: str, overrides: list[str]) -> int:

@@ -61,11 +61,12 @@ def decode(frame: bytes | memoryview, max_bytes: int = MAX_BYTES) -> Message:
             "run the same dualsys version on both sides"
         )
     try:
-        return _DECODER.decode(memoryview(frame)[_HEADER.size :])
+        message: Message = _DECODER.decode(memoryview(frame)[_HEADER.size :])
     except CodecError:
         raise
     except (msgspec.DecodeError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise CodecError(f"malformed frame: {error}") from error
+    return message
 
 
 def _encode_array(value: Any) -> Any:
@@ -80,9 +81,7 @@ def _encode_array(value: Any) -> Any:
     little = array.astype(array.dtype.newbyteorder("<"), copy=False)
     code = _CODES[array.dtype.newbyteorder("=")]
     shape = struct.pack(f"<{array.ndim}I", *array.shape)
-    return msgspec.msgpack.Ext(
-        _EXTENSION, _ARRAY.pack(code, array.ndim) + shape + little.tobytes()
-    )
+    return msgspec.msgpack.Ext(_EXTENSION, _ARRAY.pack(code, array.ndim) + shape + little.tobytes())
 
 
 def _decode_extension(code: int, data: memoryview) -> np.ndarray:

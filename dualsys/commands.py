@@ -32,8 +32,10 @@ def _scenarios(config: Config) -> list[str]:
     from sim import registry
 
     if (config["scenario"] is None) == (config["suite"] is None):
-        raise DualsysError("give one of scenario=DOMAIN/NAME and suite=NAME, for example "
-                           "scenario=driving/merge or suite=mt10")
+        raise DualsysError(
+            "give one of scenario=DOMAIN/NAME and suite=NAME, for example "
+            "scenario=driving/merge or suite=mt10"
+        )
     if config["suite"] is not None:
         return list(registry.suite(config["suite"]))
     return [config["scenario"]["name"]]

@@ -20,7 +20,7 @@ from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dualsys.errors import DualsysError, UnknownName
+from dualsys.errors import DualsysError, UnknownNameError
 
 
 @dataclass
@@ -219,7 +219,7 @@ def explain(command: str, overrides: list[str], error: Exception) -> DualsysErro
         group = config_folder() / key
         if group.is_dir() and value and not (group / f"{value}.yaml").is_file():
             names = [p.relative_to(group).with_suffix("") for p in group.rglob("*.yaml")]
-            return UnknownName(key, value, [str(name) for name in names])
+            return UnknownNameError(key, value, [str(name) for name in names])
         valid = _keys(COMMANDS[command])
         if key not in valid and not group.is_dir():
             close = difflib.get_close_matches(key, valid, n=1)
@@ -262,7 +262,7 @@ def expand_sweep(command: str, overrides: list[str]) -> list[list[str]]:
 
 
 def parse_seeds(text: str) -> list[int]:
-    """ "3", "0:50" (end excluded) or "1,5,9" -> seeds. Raises `DualsysError` for anything else."""
+    """Turn "3", "0:50" (end excluded) or "1,5,9" into seeds. Raises `DualsysError` otherwise."""
     try:
         if ":" in text:
             start, stop = (int(part) for part in text.split(":"))

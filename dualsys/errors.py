@@ -10,7 +10,7 @@ class DualsysError(Exception):
     """A failure with a remedy: the text names what was expected, what was found and what to do."""
 
 
-class SpecMismatch(DualsysError):
+class SpecMismatchError(DualsysError):
     """Two sides (world, checkpoint, message) disagree about cameras, shapes, units or rates."""
 
 
@@ -18,7 +18,7 @@ class CodecError(DualsysError):
     """A frame that can not be decoded: truncated, oversized, foreign version, forbidden dtype."""
 
 
-class UnknownName(DualsysError):
+class UnknownNameError(DualsysError):
     """A name that is not in a registry or a configuration group; lists the valid ones."""
 
     def __init__(self, kind: str, name: str, valid: Iterable[str]) -> None:

@@ -33,7 +33,7 @@ class Inbox(Generic[M]):
         self._arrivals.clear()
 
     def offer(self, message: M, now_ns: int) -> bool:
-        """Take `message` if it belongs here and is newer; else count the reason and return False."""
+        """Take `message` if it belongs here and is newer; else count why and return False."""
         reason = self._refusal(message)
         if reason is not None:
             self.drops[reason] = self.drops.get(reason, 0) + 1

@@ -128,14 +128,4 @@ class Health(msgspec.Struct, frozen=True, tag="health"):
     timing_ns: dict[str, list[int]]
 
 
-Message = (
-    Observation
-    | Action
-    | Command
-    | Outcome
-    | PlanRequest
-    | Guidance
-    | Ack
-    | Hello
-    | Health
-)
+Message = Observation | Action | Command | Outcome | PlanRequest | Guidance | Ack | Hello | Health

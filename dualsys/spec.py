@@ -11,7 +11,7 @@ import hashlib
 import msgspec
 import numpy as np
 
-from dualsys.errors import SpecMismatch
+from dualsys.errors import SpecMismatchError
 
 
 class CameraSpec(msgspec.Struct, frozen=True):
@@ -25,7 +25,7 @@ class CameraSpec(msgspec.Struct, frozen=True):
 
 
 class AxisSpec(msgspec.Struct, frozen=True):
-    """One scalar of the state or the action with its unit and its hard limits (unit of the axis)."""
+    """One scalar of the state or the action with its unit and hard limits in that unit."""
 
     name: str
     unit: str
@@ -74,7 +74,7 @@ class WorldSpec(msgspec.Struct, frozen=True):
 
 
 def require_same(ours: WorldSpec, theirs: WorldSpec, our_name: str, their_name: str) -> None:
-    """Raise `SpecMismatch` that lists every differing field of the two specs with both values."""
+    """Raise `SpecMismatchError` that lists every differing field with both values."""
     fields = [f for f in WorldSpec.__struct_fields__ if getattr(ours, f) != getattr(theirs, f)]
     if fields:
         lines = [
@@ -82,7 +82,7 @@ def require_same(ours: WorldSpec, theirs: WorldSpec, our_name: str, their_name: 
             f"{their_name} has {_brief(getattr(theirs, f))}"
             for f in fields
         ]
-        raise SpecMismatch(
+        raise SpecMismatchError(
             f"{our_name} does not fit {their_name}: {'; '.join(lines)}. "
             f"Use a checkpoint trained for this world, or train one with `dualsys train system1`."
         )

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
-from dualsys.errors import SpecMismatch
+from dualsys.errors import SpecMismatchError
 
 
 class TensorSpec(msgspec.Struct, frozen=True):
@@ -26,21 +26,21 @@ class Engine(Protocol):
     outputs: Mapping[str, TensorSpec]
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Run once. Raises `SpecMismatch` when a name, shape or dtype differs from `inputs`."""
+        """Run once. Raises `SpecMismatchError` unless the arrays are exactly `inputs`."""
         ...
 
 
 def check_inputs(inputs: Mapping[str, TensorSpec], arrays: Mapping[str, Any]) -> None:
-    """Raise `SpecMismatch` that names both sides unless `arrays` are exactly `inputs`."""
+    """Raise `SpecMismatchError` that names both sides unless `arrays` are exactly `inputs`."""
     if set(arrays) != set(inputs):
-        raise SpecMismatch(
+        raise SpecMismatchError(
             f"the engine takes inputs {sorted(inputs)}, it was given {sorted(arrays)}; "
             "pass exactly the named inputs"
         )
     for name, spec in inputs.items():
         array = arrays[name]
         if tuple(array.shape) != spec.shape or array.dtype.name != spec.dtype:
-            raise SpecMismatch(
+            raise SpecMismatchError(
                 f"engine input {name!r} must be {spec.dtype} {spec.shape}, it is "
                 f"{array.dtype.name} {tuple(array.shape)}; engines have fixed shapes"
             )

@@ -25,13 +25,13 @@ class TorchEngine:
 
         self._torch = torch
         self._module = module.to(device).eval()
-        self.inputs = dict(inputs)
+        self.inputs: Mapping[str, TensorSpec] = dict(inputs)
         self._buffers = {
             name: torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype), device=device)
             for name, spec in inputs.items()
         }
         zeros = {name: np.zeros(spec.shape, spec.dtype) for name, spec in inputs.items()}
-        self.outputs = {
+        self.outputs: Mapping[str, TensorSpec] = {
             name: TensorSpec(tuple(array.shape), array.dtype.name)
             for name, array in self.run(zeros).items()
         }

@@ -92,7 +92,7 @@ class BurstNoise:
 
 def record(world: Any, expert: registry.Expert, seed: int, job: Job) -> Episode:
     """Run the expert through one episode and return what it saw, did and should have done."""
-    spec: WorldSpec = world.spec
+    spec: WorldSpec = world.world_spec
     half_range = (spec.action_high - spec.action_low) / 2
     noise = BurstNoise(job.noise, half_range, np.random.default_rng(seed))
     frame, info = world.reset(seed=seed)
@@ -146,7 +146,7 @@ def work(job: Job) -> Report:
         for seed in job.seeds:
             episode = record(world, expert, seed, job)
             if episode.success or job.keep_failures:
-                write_shard(root, episode, world.spec)
+                write_shard(root, episode, world.world_spec)
                 ticks += len(episode.columns["action"])
             else:
                 mark_failed(root, job.scenario, seed)

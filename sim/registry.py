@@ -6,13 +6,14 @@ worlds without any change here.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 import numpy as np
 
-from dualsys.errors import DualsysError, UnknownName
+from dualsys.errors import DualsysError, UnknownNameError
 from sim.driving.scenarios import SCENARIOS
 from sim.manipulation.tasks import TASKS
 
@@ -56,9 +57,9 @@ def register(scenario: str, factory: Factory) -> None:
 
 
 for _name in SCENARIOS:
-    register(f"driving/{_name}", lambda name=_name: _driving(name))
+    register(f"driving/{_name}", functools.partial(_driving, _name))
 for _name in TASKS:
-    register(f"manipulation/{_name}", lambda name=_name: _manipulation(name))
+    register(f"manipulation/{_name}", functools.partial(_manipulation, _name))
 
 
 def scenarios() -> list[str]:
@@ -67,33 +68,33 @@ def scenarios() -> list[str]:
 
 
 def make(scenario: str) -> Any:
-    """Make the world of a scenario. Raises `UnknownName` that lists the valid ones."""
+    """Make the world of a scenario. Raises `UnknownNameError` that lists the valid ones."""
     if scenario not in _FACTORIES:
         found = {entry.name: entry for entry in entry_points(group="dualsys.worlds")}
         if scenario not in found:
-            raise UnknownName("scenario", scenario, scenarios())
+            raise UnknownNameError("scenario", scenario, scenarios())
         register(scenario, found[scenario].load())
     return _FACTORIES[scenario]()
 
 
 def suite(name: str) -> tuple[str, ...]:
-    """Scenarios of a suite. Raises `UnknownName`."""
+    """Scenarios of a suite. Raises `UnknownNameError`."""
     if name not in SUITES:
-        raise UnknownName("suite", name, SUITES)
+        raise UnknownNameError("suite", name, SUITES)
     return SUITES[name]
 
 
 def expert_for(world: Any) -> Expert:
     """The demonstrator of a world of this package. Raises `DualsysError` where there is none."""
-    if world.spec.domain == "driving":
+    if world.world_spec.domain == "driving":
         from sim.experts.driving import DrivingExpert
 
         return DrivingExpert(world)
-    if world.spec.domain == "manipulation":
+    if world.world_spec.domain == "manipulation":
         from sim.experts.manipulation import ManipulationExpert
 
         return ManipulationExpert(world)
     raise DualsysError(
-        f"there is no expert for the domain {world.spec.domain!r}; demonstrations of your own can "
-        "be written with dualsys.learning.shards"
+        f"there is no expert for the domain {world.world_spec.domain!r}; demonstrations of your "
+        "own can be written with dualsys.learning.shards"
     )

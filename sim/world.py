@@ -27,22 +27,28 @@ class Frame(TypedDict):
 class World(Protocol):
     """A seeded plant with cameras. `gymnasium.Env` subclasses that add three attributes fit.
 
-    `step` takes a float32 (A,) command inside the limits of `spec.action` and keeps upstream's
+    `step` takes a float32 (A,) command inside the limits of the specification and keeps upstream's
     reward, termination, truncation and success.
     """
 
-    spec: WorldSpec
+    world_spec: WorldSpec
     instruction: str
     plan_hint: str
-    """Plan (of `spec.plans`) that a perfect planner would name for the instruction; "" if it varies."""
+    """Plan (of the vocabulary) that fits the instruction; "" where it depends on the scene."""
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Frame, dict[str, Any]]: ...
+    ) -> tuple[Frame, dict[str, Any]]:
+        """Start the episode of `seed`; equal seeds give equal episodes."""
+        ...
 
-    def step(self, action: np.ndarray) -> tuple[Frame, float, bool, bool, dict[str, Any]]: ...
+    def step(self, action: np.ndarray) -> tuple[Frame, float, bool, bool, dict[str, Any]]:
+        """Apply one command; frame, reward, terminated, truncated, info."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Free renderers and windows."""
+        ...
 
 
 def frame_space(spec: WorldSpec) -> gymnasium.spaces.Dict:

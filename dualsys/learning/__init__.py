@@ -1,0 +1,1 @@
+"""Learning: recorded data, batches, imitation training, checkpoints."""

@@ -77,7 +77,7 @@ class Batches:
         def statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             return x.mean(0), np.maximum(x.std(0), 1e-3)
 
-        self.normalisation = {}
+        self.normalisation: dict[str, Tensor] = {}
         for name in ("state", "action"):
             array = getattr(self, f"_{name}")
             mean, std = statistics(array)
@@ -136,11 +136,11 @@ class Batches:
         return plan, phase
 
     def _source(self, chunk: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Noise, or a bent candidate plus a tenth of noise; returns also which rows are candidates."""
+        """Sources of the flow (noise or bent candidate), and which rows are candidates."""
         size, horizon, width = chunk.shape
         noise = self._rng.standard_normal(chunk.shape, np.float32)
-        use = self._rng.random(size) < self._config.candidate_rate
-        shift = self._rng.integers(-2, 3, size)
+        use = self._rng.random((size,)) < self._config.candidate_rate
+        shift = self._rng.integers(-2, 3, (size,))
         rows = np.clip(np.arange(horizon)[None] + shift[:, None], 0, horizon - 1)
         bent = chunk[np.arange(size)[:, None], rows]
         bent = bent * self._rng.normal(1.0, 0.2, (size, 1, 1)).astype(np.float32)

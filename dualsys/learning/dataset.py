@@ -71,7 +71,7 @@ class Dataset:
     def frame_index(self, camera: str) -> np.ndarray:
         """Row of `frames(camera)` that was the newest image at each tick, int64 (N,)."""
         period = self._camera(camera).period_ticks
-        start, end = self.episode_bounds()
+        start, _ = self.episode_bounds()
         first = self.episodes["dataset_from_index"].to_numpy()
         counts = -(-(self.episodes["dataset_to_index"].to_numpy() - first) // period)
         base = np.repeat(

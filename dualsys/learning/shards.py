@@ -90,7 +90,8 @@ def finalise(root: Path, spec: WorldSpec) -> dict[str, Any]:
     build = root / "build.partial"
     shutil.rmtree(build, ignore_errors=True)
     tasks = list(dict.fromkeys(about["instruction"] for _, about in shards))
-    rows, tables = [], []
+    rows: list[dict[str, Any]] = []
+    tables: list[pa.Table] = []
     for number in range(0, len(shards), EPISODES_PER_FILE):
         part = shards[number : number + EPISODES_PER_FILE]
         file = number // EPISODES_PER_FILE
@@ -194,10 +195,10 @@ def _join_videos(build: Path, file: int, camera: str, folders: list[Path]) -> No
                     stream = joined.add_stream_from_template(source)
                 end = shift
                 for packet in part.demux(source):
-                    if packet.dts is None:
+                    if packet.dts is None or packet.pts is None:
                         continue
                     packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
-                    end = max(end, packet.pts + packet.duration)
+                    end = max(end, packet.pts + (packet.duration or 0))
                     packet.stream = stream
                     joined.mux(packet)
                 shift = end

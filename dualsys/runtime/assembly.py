@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from dualsys.errors import DualsysError, UnknownName
+from dualsys.errors import DualsysError, UnknownNameError
 from dualsys.runtime.latency import (
     DistributionLatency,
     FixedLatency,
@@ -44,7 +44,7 @@ def checkpoint_folder(config: Config, spec: WorldSpec) -> Path:
 
 
 def make_policy(config: Config, spec: WorldSpec) -> Policy:
-    """Load System 1 for a world. Raises `SpecMismatch` for a checkpoint of another one."""
+    """Load System 1 for a world. Raises `SpecMismatchError` for a checkpoint of another one."""
     import torch
 
     from dualsys.system1 import checkpoint
@@ -53,7 +53,7 @@ def make_policy(config: Config, spec: WorldSpec) -> Policy:
 
     names = config["engine"]["names"]
     if "torch" not in names:
-        raise UnknownName("engine", str(names), ["torch"])
+        raise UnknownNameError("engine", str(names), ["torch"])
     torch.set_num_threads(config["engine"]["threads"])
     sampler, _ = checkpoint.load(checkpoint_folder(config, spec), spec)
     engine = TorchEngine(sampler, sampler_inputs(sampler.network))
@@ -74,7 +74,7 @@ def make_trigger(config: Config, spec: WorldSpec) -> Trigger:
         return PeriodicTrigger(max(1, round(trigger["period_s"] * spec.control_rate_hz)))
     if name == "random":
         return RandomTrigger(trigger["rate"], trigger["seed"])
-    raise UnknownName("trigger", name, ["never", "always", "periodic", "random"])
+    raise UnknownNameError("trigger", name, ["never", "always", "periodic", "random"])
 
 
 def make_planner(config: Config, spec: WorldSpec, plans: dict[str, str]) -> Planner | None:
@@ -83,7 +83,7 @@ def make_planner(config: Config, spec: WorldSpec, plans: dict[str, str]) -> Plan
     if name == "none":
         return None
     if name != "scripted":
-        raise UnknownName("system2", name, ["none", "scripted"])
+        raise UnknownNameError("system2", name, ["none", "scripted"])
     return ScriptedPlanner(spec, InstructionRule(plans) if plans else TrafficRule(spec))
 
 
@@ -106,7 +106,7 @@ def make_latency(config: Config) -> LatencyModel:
         if not latency["trace"]:
             raise DualsysError("latency=trace needs latency.trace=FILE (a realtime latency.json)")
         return TraceLatency(load_trace(Path(latency["trace"])))
-    raise UnknownName("latency", name, ["none", "fixed", "distribution", "trace"])
+    raise UnknownNameError("latency", name, ["none", "fixed", "distribution", "trace"])
 
 
 def make_shield(config: Config, spec: WorldSpec) -> Shield:

@@ -59,7 +59,7 @@ def run_job(job: Job) -> JobResult:
 
 
 def _run_episodes(job: Job, world: Any) -> JobResult:
-    config, spec = job.config, world.spec
+    config, spec = job.config, world.world_spec
     plans = {world.instruction: world.plan_hint} if world.plan_hint else {}
     policy = assembly.make_policy(config, spec)
     policy.warm_up()
@@ -134,9 +134,7 @@ def evaluate(
     return summary
 
 
-def _run(
-    jobs: list[Job], workers: int, progress: Callable[[JobResult], None]
-) -> list[JobResult]:
+def _run(jobs: list[Job], workers: int, progress: Callable[[JobResult], None]) -> list[JobResult]:
     # Spawned also for one worker, so that one and many run in equal processes.
     context = multiprocessing.get_context("spawn")
     results: dict[int, JobResult] = {}
@@ -150,4 +148,3 @@ def _run(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return [results[number] for number in range(len(jobs))]
-

@@ -1,4 +1,4 @@
-"""Latency models of lockstep: how long a System-1 tick and a System-2 thought take in virtual time."""
+"""Latency models of lockstep: what a System-1 tick and a System-2 thought cost."""
 
 from __future__ import annotations
 

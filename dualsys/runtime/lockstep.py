@@ -14,6 +14,7 @@ from collections import defaultdict
 from typing import Any
 
 import msgspec
+
 from dualsys.inbox import Inbox
 from dualsys.messages import Action, Guidance, Message, Observation, Outcome, PlanRequest, Stamp
 from dualsys.runtime.episode import EpisodeRecord
@@ -40,7 +41,7 @@ class Lockstep:
         self._world, self._policy, self._planner = world, policy, planner
         self._shield, self._latency = shield, latency
         self._session, self._budget = session, budget
-        self._period = world.spec.period_ns
+        self._period = world.world_spec.period_ns
         self.stage_ns: dict[str, list[int]] = defaultdict(list)
         self.drops: dict[str, int] = defaultdict(int)
 
@@ -50,7 +51,7 @@ class Lockstep:
         `watch(observation, command)` is called each tick (videos); it must not change anything.
         """
         self._start(epoch, seed, log)
-        record = EpisodeRecord(seed, self._world.spec)
+        record = EpisodeRecord(seed, self._world.world_spec)
         frame, info = self._timed("world", self._world.reset, seed=seed)
         tick, done = 0, False
         while not done:
@@ -169,9 +170,7 @@ class Lockstep:
             # Anytime answers share the thought's time evenly; the last one comes at its end.
             part = (index + 1) * (self._busy_until - begin) // len(answers)
             stamp = self._stamp("guidance", request.stamp.tick, begin + part)
-            self._push(
-                begin + part, msgspec.structs.replace(answer, stamp=stamp, thinking_ns=part)
-            )
+            self._push(begin + part, msgspec.structs.replace(answer, stamp=stamp, thinking_ns=part))
 
     def _think(self, request: PlanRequest) -> Any:
         assert self._planner is not None
@@ -180,4 +179,3 @@ class Lockstep:
     def _guidance_age(self, tick: int) -> int:
         newest = self._guidance.newest
         return tick - newest.stamp.tick if newest is not None else -1
-

@@ -1,4 +1,4 @@
-"""`results.json`: what a run came to, with intervals, timings and everything needed to repeat it."""
+"""`results.json`: what a run came to, and everything needed to repeat it."""
 
 from __future__ import annotations
 

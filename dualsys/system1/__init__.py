@@ -1,0 +1,1 @@
+"""System 1: the small reactive policy that answers on every control tick."""

@@ -46,7 +46,8 @@ class RunningChunk:
         row = tick - self._first_tick
         if self._commands is None or not 0 <= row < len(self._commands):
             return None
-        return self._commands[row]
+        command: np.ndarray = self._commands[row]
+        return command
 
     def ahead(self, tick: int) -> np.ndarray:
         """Commands (T, A) from `tick` on; T is 0 when the chunk does not reach it."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-
 FINE = 48  # channels of the fine feature map
 
 

@@ -64,7 +64,7 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor, key: Tensor, value: Tensor, time: Tensor) -> Tensor:
-        """x (B, T, D), key and value (B, heads, L, D / heads), time (B, 1, D) -> (B, T, D)."""
+        """X (B, T, D), key and value (B, heads, L, D / heads), time (B, 1, D) -> (B, T, D)."""
         scales = self.modulate(time).chunk(6, dim=-1)
         q, k, v = (self._split(t) for t in self.self_qkv(self._norm(0, x, scales)).chunk(3, -1))
         x = x + self.self_out(self._attend(q, k, v))

@@ -11,7 +11,7 @@ import math
 import msgspec
 import numpy as np
 
-from dualsys.errors import SpecMismatch
+from dualsys.errors import SpecMismatchError
 from dualsys.messages import Action, Guidance, Observation, PlanRequest, Stamp
 from dualsys.spec import WorldSpec
 from dualsys.system1.chunk import RunningChunk
@@ -56,7 +56,7 @@ class Policy:
         self._chunk = RunningChunk(config.blend_ticks)
         self._horizon, self._width = engine.inputs["candidate"].shape[1:]
         if self._width != len(spec.action):
-            raise SpecMismatch(
+            raise SpecMismatchError(
                 f"the engine commands {self._width} axes, the world has {len(spec.action)} "
                 f"({[a.name for a in spec.action]}); use a checkpoint of this world"
             )
@@ -86,8 +86,8 @@ class Policy:
     def act(self, observation: Observation, guidance: Guidance | None, now_ns: int) -> Tick:
         """Answer one tick. `guidance` is the newest that arrived, of any age; None without one.
 
-        Raises `SpecMismatch` for an observation that does not fit the world's specification and
-        for one that is not finite.
+        Raises `SpecMismatchError` for an observation that does not fit the world's
+        specification and for one that is not finite.
         """
         check_observation(observation, self._spec)
         tick = observation.stamp.tick
@@ -156,9 +156,7 @@ class Policy:
         if reason is None:
             return None
         self._requests += 1
-        stamp = msgspec.structs.replace(
-            observation.stamp, sequence=self._requests, time_ns=now_ns
-        )
+        stamp = msgspec.structs.replace(observation.stamp, sequence=self._requests, time_ns=now_ns)
         samples = self._chunk.ahead(tick)[None]
         return PlanRequest(
             stamp, self._requests, observation, samples, reason, self._uncertainty, "short"
@@ -177,28 +175,28 @@ def _noise(stamp: Stamp, shape: tuple[int, int]) -> np.ndarray:
 
 
 def check_observation(observation: Observation, spec: WorldSpec) -> None:
-    """Raise `SpecMismatch` naming both sides unless `observation` is what `spec` promises."""
+    """Raise `SpecMismatchError` naming both sides unless `observation` is what `spec` promises."""
     expected = {c.name: (c.height, c.width, c.channels) for c in spec.cameras}
     if set(observation.images) != set(expected):
-        raise SpecMismatch(
+        raise SpecMismatchError(
             f"the world's specification has cameras {sorted(expected)}, the observation of tick "
             f"{observation.stamp.tick} has {sorted(observation.images)}; rename or add cameras"
         )
     for name, image in observation.images.items():
         if image.shape != expected[name] or image.dtype != np.uint8:
-            raise SpecMismatch(
+            raise SpecMismatchError(
                 f"camera {name!r} must be uint8 {expected[name]}, the observation of tick "
                 f"{observation.stamp.tick} has {image.dtype.name} {image.shape}; resize it first"
             )
     state = observation.state
     if state.shape != (len(spec.state),) or state.dtype != np.float32:
-        raise SpecMismatch(
+        raise SpecMismatchError(
             f"the state must be float32 {(len(spec.state),)} ({[a.name for a in spec.state]}), "
             f"the observation has {state.dtype.name} {state.shape}"
         )
     if not np.isfinite(state).all():
         bad = [a.name for a, v in zip(spec.state, state, strict=True) if not np.isfinite(v)]
-        raise SpecMismatch(
+        raise SpecMismatchError(
             f"state axes {bad} of tick {observation.stamp.tick} are not finite, finite numbers "
             "were expected; mend the sensor or the world"
         )

@@ -25,9 +25,7 @@ class Shield:
     def __init__(self, spec: WorldSpec, config: ShieldConfig) -> None:
         self._spec, self._config = spec, config
         self._low, self._high = spec.action_low, spec.action_high
-        self._fallback = np.array(
-            [np.nan if v is None else v for v in spec.fallback], np.float32
-        )
+        self._fallback = np.array([np.nan if v is None else v for v in spec.fallback], np.float32)
         self.counts: dict[str, int] = {}
         self.reset()
 

@@ -1,0 +1,1 @@
+"""System 2: planners that think when thinking pays."""

@@ -34,7 +34,10 @@ class TrafficRule:
         if crossing is not None:
             return "yield", f"crossing traffic comes close in {crossing:.1f} s"
         here = self._idm(objects, 0, speed, cruise)
-        for side, plan, axis in ((-1, "change_left", "lane_to_left"), (1, "change_right", "lane_to_right")):
+        for side, plan, axis in (
+            (-1, "change_left", "lane_to_left"),
+            (1, "change_right", "lane_to_right"),
+        ):
             if self._read(state, axis) < 0.5 or not self._free(objects, side, speed):
                 continue
             gain = self._idm(objects, side, speed, cruise) - here
@@ -81,7 +84,9 @@ class TrafficRule:
         soonest = None
         for thing in objects[crossing & ahead]:
             position = np.array([thing[self._field["ahead_m"]], thing[self._field["left_m"]]])
-            velocity = np.array([thing[self._field["ahead_mps"]] - speed, thing[self._field["left_mps"]]])
+            velocity = np.array(
+                [thing[self._field["ahead_mps"]] - speed, thing[self._field["left_mps"]]]
+            )
             time_s = -float(position @ velocity) / max(float(velocity @ velocity), 1e-6)
             nearest = float(np.linalg.norm(position + max(time_s, 0.0) * velocity))
             if 0 <= time_s < CONFLICT_S and nearest < CONFLICT_M:

@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from dualsys.errors import DualsysError, UnknownName
+from dualsys.errors import DualsysError, UnknownNameError
 from sim.driving.raster import Raster
 from sim.driving.route import route_ahead
 from sim.driving.scenarios import SCENARIOS
@@ -27,18 +27,18 @@ class HighwayWorld(gymnasium.Env[Frame, np.ndarray]):
     the road, and it arrived where upstream knows an arrival (intersection).
     """
 
-    spec = SPEC
+    world_spec = SPEC
 
     def __init__(self, name: str) -> None:
         if name not in SCENARIOS:
-            raise UnknownName("driving scenario", name, SCENARIOS)
+            raise UnknownNameError("driving scenario", name, SCENARIOS)
         self.scenario = SCENARIOS[name]
         self.instruction = self.scenario.instruction
         self.plan_hint = ""
         self._driver_defaults = _driver_constants()  # before upstream can change them
         self.upstream = _make_upstream(self.scenario.upstream, self.scenario.config)
         self.action_space = gymnasium.spaces.Box(SPEC.action_low, SPEC.action_high)
-        self.observation_space = frame_space(SPEC)
+        self.observation_space: gymnasium.Space[Any] = frame_space(SPEC)
         self._tick = 0
         self._offroad = False
 
@@ -149,7 +149,7 @@ def _adapted(upstream: Any) -> Any:
     continuous control the lane change itself is charged, once, in the tick in which it happens.
     """
 
-    class Adapted(upstream):  # type: ignore[misc]
+    class Adapted(upstream):
         _last_lane: Any = None
 
         def _rewards(self, action: Any) -> Any:

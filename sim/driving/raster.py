@@ -44,9 +44,7 @@ class Raster:
             if vehicle is ego or np.abs(vehicle.position - ego.position).max() > _RANGE_M:
                 continue
             boxes.polygon(view.pixels(_corners(vehicle)), fill=255)
-            ends = np.stack(
-                [vehicle.position, vehicle.position + vehicle.velocity - ego.velocity]
-            )
+            ends = np.stack([vehicle.position, vehicle.position + vehicle.velocity - ego.velocity])
             motion.line(view.pixels(ends), fill=255, width=2)
         boxes.polygon(view.pixels(_corners(ego)), fill=128)
         channels = [np.asarray(c.reduce(_SUPERSAMPLING)) for c in (red, green, blue)]

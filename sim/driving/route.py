@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ def route_ahead(vehicle: Any, destination: str) -> list[LaneIndex]:
     start = vehicle.lane_index
     if destination:
         nodes = network.shortest_path(start[1], destination)
-        return [start, *((a, b, 0) for a, b in zip(nodes[:-1], nodes[1:], strict=True))]
+        return [start, *((a, b, 0) for a, b in itertools.pairwise(nodes))]
     route, seen = [start], {start[:2]}
     while True:
         ends = list(network.graph.get(route[-1][1], {}))

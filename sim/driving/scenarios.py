@@ -1,4 +1,4 @@
-"""The driving scenarios as one table: upstream environment, what differs, cruise speed, sentence."""
+"""The driving scenarios as one table: upstream environment, cruise speed, sentence."""
 
 from __future__ import annotations
 

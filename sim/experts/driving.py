@@ -71,7 +71,9 @@ class DrivingExpert:
             return ego.lane_index, "cruise"
         if self._target is None or not 0 <= self._target < lanes:
             self._target = _mobil(ego, road, lanes, self._world.scenario.cruise_mps)
-        offset = road.network.get_lane((start, end, self._target)).local_coordinates(ego.position)[1]
+        offset = road.network.get_lane((start, end, self._target)).local_coordinates(ego.position)[
+            1
+        ]
         if abs(offset) < 0.6:
             self._target = _mobil(ego, road, lanes, self._world.scenario.cruise_mps)
         if self._target == index:
@@ -135,7 +137,9 @@ def _idm(speed: float, cruise: float, leader: Any | None, gap: float) -> float:
     acceleration = max(acceleration, -BRAKE)
     if leader is not None:
         closing = speed - leader.speed
-        room = JAM_GAP_M + speed * HEADWAY_S + speed * closing / (2 * math.sqrt(ACCELERATION * BRAKE))
+        room = (
+            JAM_GAP_M + speed * HEADWAY_S + speed * closing / (2 * math.sqrt(ACCELERATION * BRAKE))
+        )
         acceleration = min(
             acceleration,
             ACCELERATION * (1 - (speed / cruise) ** 4 - (max(room, 0.0) / max(gap, 0.5)) ** 2),
@@ -144,7 +148,7 @@ def _idm(speed: float, cruise: float, leader: Any | None, gap: float) -> float:
 
 
 def _mobil(ego: Any, road: Any, lanes: int, cruise: float) -> int:
-    """Lane with a clear advantage that nobody behind has to brake hard for; else the present one."""
+    """Lane with a clear advantage that costs nobody behind hard braking; else this one."""
     start, end, index = ego.lane_index
     front, _ = road.neighbour_vehicles(ego, ego.lane_index)
     here = _idm(ego.speed, cruise, front, _gap(ego, front))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,9 +17,10 @@ class ManipulationExpert:
         from metaworld.policies import ENV_POLICY_MAP
 
         self._world = world
-        self._make = ENV_POLICY_MAP[world.task.upstream]
+        policies: Any = ENV_POLICY_MAP
+        self._make = policies[world.task.upstream]
         self._policy = self._make()
-        self._plan = world.spec.plans.index(world.task.name)
+        self._plan = world.world_spec.plans.index(world.task.name)
 
     def reset(self) -> None:
         """Forget the last episode."""
@@ -28,5 +29,7 @@ class ManipulationExpert:
     def act(self) -> tuple[np.ndarray, int]:
         """Return the clean command float32 (4,) for the present state and the plan index."""
         action = self._policy.get_action(self._world.expert_observation)
-        action = np.clip(action, self._world.spec.action_low, self._world.spec.action_high)
+        action = np.clip(
+            action, self._world.world_spec.action_low, self._world.world_spec.action_high
+        )
         return action.astype(np.float32), self._plan

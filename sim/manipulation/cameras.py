@@ -1,4 +1,4 @@
-"""Rendered cameras of the MuJoCo worlds: free cameras with fixed poses, cheap enough for two cores."""
+"""Rendered cameras of the MuJoCo worlds: fixed poses, cheap enough for two cores."""
 
 from __future__ import annotations
 

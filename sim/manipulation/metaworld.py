@@ -1,4 +1,4 @@
-"""Meta-World tasks as `World`s: upstream's physics, reward and success; cameras and seeding ours."""
+"""Meta-World tasks as `World`s: upstream's physics, reward, success; our cameras."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from dualsys.errors import UnknownName
+from dualsys.errors import UnknownNameError
 from dualsys.spec import AxisSpec, CameraSpec, WorldSpec
 from sim.manipulation.cameras import CameraPose, CameraRig
 from sim.manipulation.tasks import PLANS, TASKS
@@ -15,8 +15,12 @@ from sim.world import Frame, frame_space
 
 CAMERA_PERIOD_TICKS = 4  # 20 Hz cameras under 80 Hz control, as on a real arm
 POSES = (
-    CameraPose(CameraSpec("front", 64, 64, 3, CAMERA_PERIOD_TICKS), (0.0, 0.68, 0.1), 1.0, 140, -45),
-    CameraPose(CameraSpec("side", 64, 64, 3, CAMERA_PERIOD_TICKS), (0.0, 0.66, 0.15), 0.95, 180, -10),
+    CameraPose(
+        CameraSpec("front", 64, 64, 3, CAMERA_PERIOD_TICKS), (0.0, 0.68, 0.1), 1.0, 140, -45
+    ),
+    CameraPose(
+        CameraSpec("side", 64, 64, 3, CAMERA_PERIOD_TICKS), (0.0, 0.66, 0.15), 0.95, 180, -10
+    ),
 )
 SCENE_ROWS = ("hand", "object", "second_object", "goal")
 SCENE_FIELDS = ("present", "x_m", "y_m", "z_m", "qw", "qx", "qy", "qz")
@@ -51,26 +55,25 @@ class MetaWorld(gymnasium.Env[Frame, np.ndarray]):
     upstream's flag of the tick; an episode lasts upstream's 500 ticks.
     """
 
-    spec = SPEC
+    world_spec = SPEC
 
     def __init__(self, name: str) -> None:
         from metaworld.env_dict import ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE
 
         if name not in TASKS:
-            raise UnknownName("manipulation task", name, TASKS)
+            raise UnknownNameError("manipulation task", name, TASKS)
         self.task = TASKS[name]
         self.instruction = self.task.instruction
         self.plan_hint = name
-        self.upstream = ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE[
-            f"{self.task.upstream}-goal-observable"
-        ](seed=0)
+        upstream: Any = ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE[f"{self.task.upstream}-goal-observable"]
+        self.upstream = upstream(seed=0)
         self._rig = CameraRig(self.upstream.model, POSES)
         self.expert_observation = np.zeros(39)
         self._tick = 0
         self._images: dict[str, np.ndarray] = {}
         self._image_tick = 0
         self.action_space = gymnasium.spaces.Box(SPEC.action_low, SPEC.action_high)
-        self.observation_space = frame_space(SPEC)
+        self.observation_space: gymnasium.Space[Any] = frame_space(SPEC)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -1,0 +1,32 @@
+# make test and make demo do all the set-up themselves on a fresh machine with Python 3.11.
+SHELL := /bin/bash
+PY := .venv/bin/python
+export MUJOCO_GL ?= egl
+export PYOPENGL_PLATFORM ?= $(MUJOCO_GL)
+export SDL_VIDEODRIVER ?= dummy
+export OMP_NUM_THREADS ?= 1
+STAMP := .venv/.ready-$(shell cat pyproject.toml constraints.txt launch/setup.sh | sha256sum | cut -c1-16)
+
+.PHONY: setup test lint format clean
+
+setup: $(STAMP)
+
+$(STAMP):
+	bash launch/setup.sh
+	touch $(STAMP)
+
+lint: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+test: lint
+	$(PY) -m pytest
+
+format: setup
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Makes .venv with the pinned packages, and installs the system packages that rendering without a
+# display needs when they are missing and this user may. Safe to run again.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+python=$(command -v python3.11 || true)
+if [ -z "$python" ]; then
+    echo "setup: python3.11 was not found; install it (Debian/Ubuntu: apt-get install python3.11-venv)" >&2
+    exit 1
+fi
+
+gl_packages="libegl1 libegl-mesa0 libgl1 libglx-mesa0 libgl1-mesa-dri libosmesa6 libgles2 libopengl0 libglu1-mesa"
+if command -v dpkg-query > /dev/null; then
+    missing=""
+    for package in $gl_packages; do
+        dpkg-query -W -f='${Status}' "$package" 2> /dev/null | grep -q "install ok installed" || missing="$missing $package"
+    done
+    if [ -n "$missing" ]; then
+        root=""
+        [ "$(id -u)" = 0 ] || root="sudo -n"
+        if [ -z "$root" ] || sudo -n true 2> /dev/null; then
+            export DEBIAN_FRONTEND=noninteractive
+            $root apt-get update -qq
+            # shellcheck disable=SC2086
+            $root apt-get install -y -qq --no-install-recommends $missing > /dev/null
+        else
+            echo "setup: rendering needs packages that only root can install; run:" >&2
+            echo "  sudo apt-get install --no-install-recommends$missing" >&2
+        fi
+    fi
+fi
+
+[ -x .venv/bin/python ] || "$python" -m venv .venv
+.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "torch==2.13.0"
+.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[all]"
