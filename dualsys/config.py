@@ -61,7 +61,7 @@ class TriggerConfig:
 
 @dataclass
 class LatencyConfig:
-    """Virtual latencies of lockstep; ignored by realtime, which measures them."""
+    """Virtual latencies of lockstep."""
 
     name: str = MISSING
     system1_ticks: int = 0
@@ -74,10 +74,9 @@ class LatencyConfig:
 
 @dataclass
 class RuntimeConfig:
-    """Lockstep (virtual time) or realtime (processes on the wall clock)."""
+    """Lockstep: both systems in virtual time, bit-reproducible."""
 
     name: str = MISSING
-    duration_s: float = 0.0  # realtime: stop after this long; 0 runs the seeds once
 
 
 @dataclass
@@ -111,7 +110,6 @@ class EvalConfig:
     seeds: str = "0:10"
     workers: int = 1
     out: str = "runs/latest"
-    videos: int = 0  # how many episodes are also written as mp4
 
 
 @dataclass

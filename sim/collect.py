@@ -178,7 +178,7 @@ def collect(
             f"with seeds={FIRST_TRAINING_SEED}:{FIRST_TRAINING_SEED + 100}"
         )
     first = registry.make(scenarios[0])
-    spec: WorldSpec = first.spec
+    spec: WorldSpec = first.world_spec
     first.close()
     if len(noise.scale) != len(spec.action):
         raise DualsysError(

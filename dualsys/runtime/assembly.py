@@ -25,7 +25,7 @@ from dualsys.system2.traffic import TrafficRule
 from dualsys.trigger.rules import NeverTrigger, PeriodicTrigger, RandomTrigger, Trigger
 
 Config = dict[str, Any]
-MACHINE_KEYS = ("workers", "out", "videos")  # they change no result
+MACHINE_KEYS = ("workers", "out")  # they change no result
 
 
 def session_of(config: Config) -> int:

@@ -61,13 +61,13 @@ class Policy:
                 f"({[a.name for a in spec.action]}); use a checkpoint of this world"
             )
         self._low, self._high = spec.action_low, spec.action_high
-        self._requests = 0
         self.reset(0)
 
     def reset(self, epoch: int) -> None:
         """Start the episode `epoch`: forget the running chunk and the trigger's history."""
         self._chunk.reset()
         self._trigger.reset(epoch)
+        self._requests = 0
         self._chunk_tick = -1
         self._uncertainty = math.nan
         self._used: Guidance | None = None

@@ -1,0 +1,115 @@
+"""The world contract as an executable check: run it on a world of your own before anything else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dualsys.errors import SpecMismatchError
+from dualsys.spec import WorldSpec
+from sim.world import Frame
+
+
+def check_world(world: Any, seed: int = 0, ticks: int = 20) -> None:
+    """Raise `SpecMismatchError` at the first clause of the contract that `world` breaks.
+
+    Checked: the spaces and every frame fit the specification; nothing is NaN; cameras keep their
+    period; equal seeds and commands give equal rollouts, also after another episode.
+    """
+    spec: WorldSpec = world.world_spec
+    _check_spec(spec)
+    _check_spaces(world, spec)
+    first = _rollout(world, spec, seed, ticks)
+    _rollout(world, spec, seed + 1, ticks)  # must leave no trace in the next one
+    second = _rollout(world, spec, seed, ticks)
+    if len(first) != len(second):
+        raise SpecMismatchError(
+            f"two rollouts with seed {seed} last {len(first)} and {len(second)} ticks; "
+            "seed everything random in reset"
+        )
+    for tick, (one, two) in enumerate(zip(first, second, strict=True)):
+        for name in one:
+            if not np.array_equal(one[name], two[name]):
+                raise SpecMismatchError(
+                    f"two rollouts with seed {seed} differ in {name!r} at tick {tick}; seed "
+                    "everything random in reset and forget the last episode"
+                )
+
+
+def _check_spec(spec: WorldSpec) -> None:
+    for axis in (*spec.state, *spec.action):
+        if not axis.low < axis.high:
+            raise SpecMismatchError(f"axis {axis.name}: low {axis.low} is not below {axis.high}")
+    if len(spec.fallback) != len(spec.action):
+        raise SpecMismatchError(
+            f"fallback has {len(spec.fallback)} values, the action has {len(spec.action)} axes"
+        )
+    if len(set(spec.plans)) != len(spec.plans) or "present" not in spec.scene_fields:
+        raise SpecMismatchError("plans must be distinct and scene_fields must hold 'present'")
+
+
+def _check_spaces(world: Any, spec: WorldSpec) -> None:
+    space = world.action_space
+    same = np.array_equal(space.low, spec.action_low) and np.array_equal(
+        space.high, spec.action_high
+    )
+    if not same:
+        raise SpecMismatchError(
+            f"the action space is {space.low}..{space.high}, the specification says "
+            f"{spec.action_low}..{spec.action_high}"
+        )
+
+
+def _rollout(world: Any, spec: WorldSpec, seed: int, ticks: int) -> list[dict[str, np.ndarray]]:
+    rng = np.random.default_rng(seed)
+    middle = (spec.action_low + spec.action_high) / 2
+    reach = (spec.action_high - spec.action_low) / 2
+    frame, info = world.reset(seed=seed)
+    rows = [_flat(frame, 0.0)]
+    _check_frame(world, spec, frame, info, 0)
+    for tick in range(1, ticks + 1):
+        command = middle + reach * rng.uniform(-0.5, 0.5, len(middle))
+        frame, reward, terminated, truncated, info = world.step(command.astype(np.float32))
+        _check_frame(world, spec, frame, info, tick)
+        if not np.isfinite(reward):
+            raise SpecMismatchError(f"the reward of tick {tick} is {reward}, not a finite number")
+        rows.append(_flat(frame, reward))
+        if terminated or truncated:
+            break
+    return rows
+
+
+def _flat(frame: Frame, reward: float) -> dict[str, np.ndarray]:
+    images = {f"image {name}": image.copy() for name, image in frame["images"].items()}
+    return {
+        **images,
+        "state": frame["state"].copy(),
+        "scene": frame["scene"].copy(),
+        "reward": np.array(reward),
+    }
+
+
+def _check_frame(
+    world: Any, spec: WorldSpec, frame: Frame, info: dict[str, Any], tick: int
+) -> None:
+    if not world.observation_space.contains(frame):
+        shapes = {name: image.shape for name, image in frame["images"].items()}
+        raise SpecMismatchError(
+            f"the frame of tick {tick} is not in the observation space: images {shapes}, state "
+            f"{frame['state'].dtype} {frame['state']}, scene {frame['scene'].shape}; expected "
+            f"{world.observation_space}"
+        )
+    for name in ("state", "scene"):
+        if not np.isfinite(frame[name]).all():
+            raise SpecMismatchError(f"the {name} of tick {tick} holds values that are not finite")
+    missing = {"success", "collision", "image_ticks", "metrics"} - set(info)
+    if missing:
+        raise SpecMismatchError(f"info of tick {tick} lacks {sorted(missing)}")
+    for camera in spec.cameras:
+        taken = info["image_ticks"][camera.name]
+        if taken != tick // camera.period_ticks * camera.period_ticks:
+            raise SpecMismatchError(
+                f"camera {camera.name!r} has period {camera.period_ticks} ticks, at tick {tick} "
+                f"its image is of tick {taken}"
+            )

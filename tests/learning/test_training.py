@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dualsys.learning.batches import BatchConfig, Batches
+from dualsys.learning.dataset import Dataset
+from dualsys.learning.shards import finalise, write_shard
+from dualsys.learning.train_system1 import TrainConfig, Trainer
+from dualsys.system1.network import System1Network
+from tests.fakes import SPEC
+from tests.learning.test_dataset import episode
+from tests.system1.test_network import CONFIG
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    root = tmp_path_factory.mktemp("data")
+    for seed in range(4):
+        write_shard(root, episode(seed, 20), SPEC)
+    finalise(root, SPEC)
+    return Dataset(root)
+
+
+def batches(dataset: Dataset, **changes: float) -> Batches:
+    config = BatchConfig(**changes)  # type: ignore[arg-type]
+    return Batches(dataset, SPEC, config, 8, 4, [(0, 1), (0, 2)])
+
+
+def trainer(folder: Path, steps: int) -> Trainer:
+    torch.manual_seed(0)
+    config = TrainConfig(steps=steps, batch_size=16, warmup_steps=2, save_every=2, log_every=1)
+    return Trainer(System1Network(CONFIG), config, folder)
+
+
+def test_chunks_end_with_their_episode(dataset: Dataset) -> None:
+    source = batches(dataset)
+    batch = source.draw(400)
+    mean, std = (source.normalisation[f"action_{n}"].numpy() for n in ("mean", "std"))
+    chunk = batch.chunk.numpy() * std + mean
+    for row in range(400):
+        first = np.flatnonzero(np.isclose(dataset.action, chunk[row, 0]).all(1))[0]
+        inside = min(8, 20 - first % 20)
+        assert batch.mask[row].sum() == inside
+        np.testing.assert_allclose(
+            chunk[row, :inside], dataset.action[first : first + inside], rtol=1e-4, atol=1e-5
+        )
+
+
+def test_guidance_is_dropped_and_candidates_appear_at_their_rates(dataset: Dataset) -> None:
+    batch = batches(dataset, plan_dropout=0.3, candidate_rate=0.4).draw(4000)
+    assert float(batch.plan.sum(1).mean()) == pytest.approx(0.7, abs=0.03)
+    assert float(batch.phase[:, 2].mean()) == pytest.approx(0.4, abs=0.03)
+    distance = (batch.source - batch.chunk).square().mean((1, 2))
+    used = batch.phase[:, 2] > 0
+    assert float(distance[used].mean()) < float(distance[~used].mean())
+
+
+def test_training_lowers_the_loss(dataset: Dataset, tmp_path: Path) -> None:
+    seen: list[float] = []
+    run = trainer(tmp_path, 80)
+    run.run(batches(dataset), lambda step, parts: seen.append(parts["flow"]))
+    assert np.mean(seen[-10:]) < 0.8 * np.mean(seen[:5])
+
+
+def test_a_resumed_training_ends_with_the_same_weights(dataset: Dataset, tmp_path: Path) -> None:
+    whole = trainer(tmp_path / "whole", 6)
+    whole.run(batches(dataset))
+
+    def interrupt(step: int, parts: dict[str, float]) -> None:
+        if step == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer(tmp_path / "parts", 6).run(batches(dataset), interrupt)
+    resumed = trainer(tmp_path / "parts", 6)
+    assert resumed.resume()
+    assert resumed.step == 4
+    resumed.run(batches(dataset))
+    for name, value in whole.average.items():
+        torch.testing.assert_close(resumed.average[name], value, rtol=0, atol=0)

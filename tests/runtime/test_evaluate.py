@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from dualsys.messages import Observation
+from dualsys.runtime.log import read_header, read_log
+from dualsys.system1 import checkpoint
+from dualsys.system1.network import NetworkConfig, System1Network
+from sim.driving.spec import SPEC
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small untrained checkpoint of the driving worlds: it need not drive well to be logged."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    torch.manual_seed(0)
+    cameras = tuple((c.name, c.height, c.width, c.channels) for c in SPEC.cameras)
+    config = NetworkConfig(cameras, len(SPEC.state), 2, len(SPEC.plans), 3, width=32, layers=1)
+    scale = {"state_std": torch.full((len(SPEC.state),), 10.0), "action_std": torch.full((2,), 0.1)}
+    centre = {"state_mean": torch.zeros(len(SPEC.state)), "action_mean": torch.zeros(2)}
+    card = checkpoint.Card(config, SPEC, {}, {}, {}, {})
+    checkpoint.save(folder, System1Network(config), scale | centre, card)
+    return folder
+
+
+def dualsys(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "dualsys", *words]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+def evaluate(out: Path, untrained: Path, workers: int) -> dict[str, object]:
+    done = dualsys(
+        "eval",
+        "scenario=driving/merge",
+        "system2=scripted",
+        "runtime=lockstep",
+        "latency=fixed",
+        "latency.system1_ticks=1",
+        "seeds=0:6",
+        f"system1.checkpoint={untrained}",
+        f"workers={workers}",
+        f"out={out}",
+    )
+    assert done.returncode == 0, done.stderr
+    results: dict[str, object] = json.loads((out / "results.json").read_text())
+    return results
+
+
+def test_one_and_two_workers_write_the_same_bytes(untrained: Path, tmp_path: Path) -> None:
+    one = evaluate(tmp_path / "one", untrained, workers=1)
+    two = evaluate(tmp_path / "two", untrained, workers=2)
+    log = tmp_path / "one/log.mcap"
+    assert log.read_bytes() == (tmp_path / "two/log.mcap").read_bytes()
+    assert one["episodes"] == two["episodes"]
+    fields = """schema scenario runtime system1 system2 trigger engine latency episodes summary
+        timing ticks calls drops versions config git machine"""
+    for key in fields.split():
+        assert key in one, key
+    ticks = sum(isinstance(message, Observation) for _, message in read_log(log))
+    assert ticks == one["ticks"]["total"]  # type: ignore[index]
+    assert "workers" not in read_header(log)["config"]
+    assert [p.name for p in sorted((tmp_path / "one").iterdir())] == ["log.mcap", "results.json"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["evil"], "unknown command 'evil'"),
+        (["eval", "scenario=driving/mrege"], "driving/merge"),
+        (["eval"], "give one of scenario="),
+        (["eval", "suite=driver"], "Valid: driving, mt10"),
+        (["eval", "scenario=driving/merge", "sedes=0:2"], "Did you mean seeds"),
+        (["eval", "scenario=driving/merge", "system1.checkpoint=nowhere"], "dualsys train system1"),
+        (["train"], "say what to train"),
+    ],
+)
+def test_a_mistake_costs_one_clear_line_and_exit_code_2(words: list[str], message: str) -> None:
+    done = dualsys(*words)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_shows_the_choices() -> None:
+    done = dualsys("eval", "--help")
+    assert done.returncode == 0
+    assert "driving/roundabout" in done.stdout
+    assert "scripted" in done.stdout
+
+
+def test_a_checkpoint_of_another_world_is_refused_with_both_sides(untrained: Path) -> None:
+    done = dualsys("eval", "scenario=manipulation/push", f"system1.checkpoint={untrained}")
+    assert done.returncode == 2
+    assert "front 64x64x3/4" in done.stderr
+    assert "topdown 64x64x3/1" in done.stderr

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dualsys.errors import DualsysError
+from dualsys.messages import Action, Command, Guidance, Message, PlanRequest
+from dualsys.runtime.latency import (
+    DistributionLatency,
+    FixedLatency,
+    LatencyModel,
+    Trace,
+    TraceLatency,
+)
+from dualsys.runtime.lockstep import Lockstep
+from dualsys.runtime.log import LogWriter, concatenate, read_header, read_log
+from dualsys.system1.policy import Policy, PolicyConfig
+from dualsys.system1.shield import Shield, ShieldConfig
+from dualsys.system2.scripted import InstructionRule, ScriptedPlanner
+from dualsys.trigger.rules import PeriodicTrigger, Trigger
+from tests.fakes import SPEC, PointEngine, PointWorld
+
+
+def lockstep(latency: LatencyModel, trigger: Trigger | None = None) -> Lockstep:
+    policy = Policy(
+        SPEC, PointEngine(), trigger or PeriodicTrigger(5), PolicyConfig(replan_ticks=4)
+    )
+    planner = ScriptedPlanner(SPEC, InstructionRule({PointWorld.instruction: "go"}))
+    shield = Shield(SPEC, ShieldConfig(max_observation_age_s=0.5))
+    return Lockstep(PointWorld(), policy, planner, shield, latency, session=42)
+
+
+def run(
+    folder: Path, latency: LatencyModel, epochs: tuple[int, ...] = (0,), **kwargs: Trigger
+) -> list[tuple[str, Message]]:
+    path = folder / "log.mcap"
+    runner = lockstep(latency, **kwargs)
+    with LogWriter(path, {"a": 1}) as log:
+        for epoch in epochs:
+            runner.run(epoch, epoch, log)
+    return list(read_log(path))
+
+
+def of(kind: type, log: list[tuple[str, Message]]) -> Iterator[Message]:
+    return (message for _, message in log if isinstance(message, kind))
+
+
+def test_the_same_episode_gives_the_same_bytes_whatever_ran_before(tmp_path: Path) -> None:
+    latency = DistributionLatency(1, 100.0, 300.0, seed=3)
+    for name, epochs in (("a", (0, 1, 2)), ("b", (2,))):
+        runner = lockstep(latency)
+        for epoch in epochs:
+            with LogWriter(tmp_path / f"{name}{epoch}.mcap", {}) as log:
+                runner.run(epoch, epoch, log)
+    assert (tmp_path / "a2.mcap").read_bytes() == (tmp_path / "b2.mcap").read_bytes()
+
+
+@pytest.mark.parametrize("ticks", [0, 1, 3])
+def test_a_command_comes_from_the_observation_that_many_ticks_ago(
+    tmp_path: Path, ticks: int
+) -> None:
+    commands = list(of(Command, run(tmp_path, FixedLatency(ticks, 0.0))))
+    assert [c.source for c in commands[:ticks]] == ["fallback"] * ticks
+    assert all(c.observation_age_ns == ticks * SPEC.period_ns for c in commands[ticks:])
+
+
+def test_guidance_arrives_when_its_latency_has_passed_and_not_before(tmp_path: Path) -> None:
+    log = run(tmp_path, FixedLatency(0, system2_ms=120.0))
+    requests = {r.request_id: r for r in of(PlanRequest, log)}
+    answers = list(of(Guidance, log))
+    assert answers
+    for answer in answers:
+        request = requests[answer.request_id]
+        assert answer.stamp.time_ns - request.stamp.time_ns == 120_000_000
+        assert answer.stamp.tick == request.stamp.tick
+    used = [a for a in of(Action, log) if a.guidance_sequence >= 0]
+    assert min(a.stamp.tick for a in used) == 3  # 120 ms are three ticks of 50 ms
+
+
+def test_a_busy_planner_thinks_about_the_newest_request_only(tmp_path: Path) -> None:
+    runner = lockstep(FixedLatency(0, system2_ms=100.0), PeriodicTrigger(1))
+    with LogWriter(tmp_path / "log.mcap", {}) as log:
+        record = runner.run(0, 0, log)
+    answers = list(of(Guidance, list(read_log(tmp_path / "log.mcap"))))
+    gaps = np.diff([a.stamp.tick for a in answers])
+    assert len(gaps) > 2
+    assert set(gaps[1:]) == {2}  # the second thought begins before tick 2 can ask
+    assert runner.drops["superseded"] >= record.row["calls"] // 2 - 1
+
+
+def test_late_guidance_never_delays_the_tick(tmp_path: Path) -> None:
+    never = list(of(Command, run(tmp_path, FixedLatency(1, system2_ms=1e6))))
+    assert all(c.source == "system1" for c in never[1:])
+
+
+def test_the_trace_is_replayed_from_a_place_that_the_epoch_decides() -> None:
+    trace = TraceLatency(Trace(1, [10, 20, 30, 40], "m"))
+    trace.reset(1)
+    first = [trace.system2_ns() for _ in range(5)]
+    trace.reset(0)
+    trace.reset(1)
+    assert [trace.system2_ns() for _ in range(5)] == first
+    assert sorted(first[:4]) == [10, 20, 30, 40]
+
+
+def test_the_distribution_has_the_median_and_tail_it_was_given() -> None:
+    latency = DistributionLatency(1, 200.0, 600.0, seed=0)
+    draws = np.array([latency.system2_ns() for _ in range(20_000)]) / 1e6
+    assert np.median(draws) == pytest.approx(200, rel=0.02)
+    assert np.percentile(draws, 99) == pytest.approx(600, rel=0.1)
+
+
+@pytest.mark.parametrize("bad", [lambda: FixedLatency(-1, 0.0), lambda: FixedLatency(0, -1.0),
+                                 lambda: DistributionLatency(0, 5.0, 1.0, 0),
+                                 lambda: TraceLatency(Trace(1, [], "m"))])  # fmt: skip
+def test_impossible_latencies_are_refused(bad: object) -> None:
+    with pytest.raises(DualsysError):
+        bad()  # type: ignore[operator]
+
+
+def test_logs_are_joined_verbatim_with_their_header(tmp_path: Path) -> None:
+    parts = []
+    for epoch in (0, 1):
+        parts.append(tmp_path / f"{epoch}.mcap")
+        with LogWriter(parts[-1], {}) as log:
+            lockstep(FixedLatency(1, 50.0)).run(epoch, epoch, log)
+    concatenate(parts, tmp_path / "joined.mcap", {"config": {"x": 1}})
+    joined = [m.stamp for _, m in read_log(tmp_path / "joined.mcap")]
+    assert joined == [m.stamp for part in parts for _, m in read_log(part)]
+    assert read_header(tmp_path / "joined.mcap") == {"config": {"x": 1}}

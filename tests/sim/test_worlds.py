@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dualsys.errors import SpecMismatchError, UnknownNameError
+from sim import registry
+from sim.contract import check_world
+from tests.fakes import PointWorld
+
+
+@pytest.mark.rendering
+@pytest.mark.parametrize("scenario", registry.scenarios())
+def test_every_registered_world_keeps_the_contract(scenario: str) -> None:
+    world = registry.make(scenario)
+    try:
+        check_world(world, seed=7, ticks=12)
+    finally:
+        world.close()
+
+
+def test_the_fake_world_keeps_the_contract() -> None:
+    check_world(PointWorld())
+
+
+class Unseeded(PointWorld):
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=None, options=options)
+
+
+class Leaky(PointWorld):
+    def _frame(self):
+        frame = super()._frame()
+        frame["state"] = frame["state"] + np.float32(np.nan)
+        return frame
+
+
+class SlowCamera(PointWorld):
+    def _info(self):
+        return {**super()._info(), "image_ticks": {"eye": 0}}
+
+
+@pytest.mark.parametrize(
+    ("world", "words"),
+    [(Unseeded, "differ in"), (Leaky, "observation space|not finite"), (SlowCamera, "period 2")],
+)
+def test_the_checker_finds_broken_worlds(world: type, words: str) -> None:
+    with pytest.raises(SpecMismatchError, match=words):
+        check_world(world())
+
+
+@pytest.mark.rendering
+def test_images_are_neither_black_nor_flat() -> None:
+    for scenario in ("driving/intersection", "manipulation/push"):
+        world = registry.make(scenario)
+        frame, _ = world.reset(seed=0)
+        for image in frame["images"].values():
+            assert image.std() > 10
+        world.close()
+
+
+def test_an_unknown_scenario_lists_the_valid_ones() -> None:
+    with pytest.raises(UnknownNameError, match=r"Did you mean 'driving/merge'.*manipulation/push"):
+        registry.make("driving/merg")
+
+
+@pytest.mark.parametrize("name", ["merge", "roundabout"])
+def test_the_expert_drives_an_episode_through(name: str) -> None:
+    world = registry.make(f"driving/{name}")
+    expert = registry.expert_for(world)
+    world.reset(seed=1)
+    expert.reset()
+    done, info = False, {}
+    while not done:
+        action, plan = expert.act()
+        assert 0 <= plan < len(world.world_spec.plans)
+        _, _, terminated, truncated, info = world.step(action)
+        done = terminated or truncated
+    assert info["success"]
+
+
+def test_upstreams_intersection_leaves_no_trace_in_other_scenarios() -> None:
+    """Upstream changes the driver model of its whole process when it makes an intersection."""
+    merge = registry.make("driving/merge")
+
+    def returns() -> list[float]:
+        merge.reset(seed=3)
+        rewards = [merge.step(np.zeros(2, np.float32)) for _ in range(40)]
+        return [float(frame["scene"][0, 1]) for frame, *_ in rewards]
+
+    before = returns()
+    registry.make("driving/intersection").reset(seed=0)
+    assert returns() == before

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dualsys.errors import SpecMismatchError
+from dualsys.messages import Guidance, Observation, Stamp
+from dualsys.system1.policy import Policy, PolicyConfig
+from dualsys.trigger.rules import NeverTrigger, PeriodicTrigger
+from tests.fakes import SPEC, PointEngine
+
+
+def observation(tick: int, **changes: object) -> Observation:
+    fields: dict[str, object] = {
+        "stamp": Stamp(1, 0, tick + 1, tick, tick * SPEC.period_ns),
+        "images": {"eye": np.zeros((16, 16, 3), np.uint8)},
+        "image_ticks": {"eye": tick},
+        "state": np.array([1.0, -1.0], np.float32),
+        "scene": np.zeros((1, 3), np.float32),
+        "instruction": "go",
+        **changes,
+    }
+    return Observation(**fields)  # type: ignore[arg-type]
+
+
+def guidance(tick: int, candidate_ticks: int = 0) -> Guidance:
+    candidate = np.full((candidate_ticks, 2), 0.25, np.float32)
+    candidate += np.arange(candidate_ticks, dtype=np.float32)[:, None]
+    stamp = Stamp(1, 0, 7, tick, 0)
+    return Guidance(stamp, 1, 1, np.ones(4, np.float32), candidate, 0.0, True, 0, "")
+
+
+def policy(engine: PointEngine, **timing: float) -> Policy:
+    config = PolicyConfig(**{"replan_ticks": 4, "blend_ticks": 0, **timing})
+    return Policy(SPEC, engine, NeverTrigger(), config)
+
+
+def test_every_tick_is_answered_and_the_network_runs_at_its_own_rate() -> None:
+    engine = PointEngine(horizon=8)
+    system1 = policy(engine)
+    ticks = [system1.act(observation(tick), None, 0) for tick in range(12)]
+    assert len(engine.calls) == 3
+    assert [t.provenance.replanned for t in ticks] == [t % 4 == 0 for t in range(12)]
+    assert all(
+        len(t.action.commands) >= 1 and t.action.first_tick == i for i, t in enumerate(ticks)
+    )
+
+
+def test_new_guidance_is_used_in_the_tick_in_which_it_arrives() -> None:
+    engine = PointEngine()
+    system1 = policy(engine)
+    system1.act(observation(0), None, 0)
+    tick = system1.act(observation(1), guidance(0), 0)
+    assert tick.provenance.replanned
+    assert tick.provenance.guidance_age_ticks == 1
+    np.testing.assert_array_equal(engine.calls[-1]["plan"], [[0, 1]])
+    np.testing.assert_array_equal(engine.calls[-1]["z"], [[1, 1, 1, 1]])
+    assert engine.calls[-1]["phase"][0, 0] == pytest.approx(1 / SPEC.control_rate_hz)
+
+
+def test_the_source_is_the_slice_of_the_candidate_that_belongs_to_the_tick() -> None:
+    engine = PointEngine(horizon=8)
+    policy(engine).act(observation(3), guidance(0, candidate_ticks=12), 0)
+    assert engine.calls[-1]["use_candidate"][0, 0] == 1
+    np.testing.assert_allclose(engine.calls[-1]["candidate"][0, :, 0], np.arange(3, 11) + 0.25)
+
+
+def test_a_candidate_that_ends_too_early_is_not_used() -> None:
+    engine = PointEngine(horizon=8)
+    policy(engine).act(observation(5), guidance(0, candidate_ticks=12), 0)
+    assert engine.calls[-1]["use_candidate"][0, 0] == 0
+    assert not engine.calls[-1]["candidate"].any()
+
+
+def test_expired_guidance_leaves_system_1_alone() -> None:
+    engine = PointEngine()
+    tick = policy(engine, max_guidance_age_ticks=10).act(observation(11), guidance(0), 0)
+    assert tick.provenance.guidance_sequence == -1
+    assert not engine.calls[-1]["plan"].any()
+
+
+def test_a_request_carries_the_observation_that_raised_it() -> None:
+    system1 = Policy(SPEC, PointEngine(), PeriodicTrigger(3), PolicyConfig())
+    ticks = [system1.act(observation(t), None, t) for t in range(7)]
+    requests = [t.request for t in ticks if t.request is not None]
+    assert [r.observation.stamp.tick for r in requests] == [0, 3, 6]
+    assert [r.request_id for r in requests] == [1, 2, 3]
+
+
+def test_the_same_tick_draws_the_same_noise() -> None:
+    first, second = PointEngine(), PointEngine()
+    policy(first).act(observation(5), None, 0)
+    policy(second).act(observation(5), None, 123)
+    np.testing.assert_array_equal(first.calls[0]["noise"], second.calls[0]["noise"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"images": {}}, r"cameras \['eye'\].*has \[\]"),
+        ({"images": {"eye": np.zeros((8, 8, 3), np.uint8)}}, r"\(16, 16, 3\).*\(8, 8, 3\)"),
+        ({"images": {"eye": np.zeros((16, 16, 3), np.float32)}}, "uint8.*float32"),
+        ({"state": np.zeros(3, np.float32)}, r"float32 \(2,\)"),
+        ({"state": np.array([0.0, np.nan], np.float32)}, r"\['y'\].*not finite"),
+    ],
+)
+def test_an_observation_that_does_not_fit_names_both_sides(
+    changes: dict[str, object], words: str
+) -> None:
+    with pytest.raises(SpecMismatchError, match=words):
+        policy(PointEngine()).act(observation(0, **changes), None, 0)

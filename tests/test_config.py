@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+
+from dualsys.config import expand_sweep, load, parse_seeds
+from dualsys.errors import DualsysError, UnknownNameError
+
+
+def test_the_fixed_command_line_composes() -> None:
+    words = (
+        "scenario=driving/merge system2=scripted runtime=lockstep latency=fixed "
+        "latency.system1_ticks=1 seeds=0:50 workers=2 out=DIR"
+    )
+    config = load("eval", words.split())
+    assert config.scenario.name == "driving/merge"
+    assert config.latency.system1_ticks == 1
+    assert parse_seeds(config.seeds) == list(range(50))
+
+
+@pytest.mark.parametrize("command", ["eval", "run", "collect"])
+def test_every_scenario_of_the_registry_has_its_file(command: str) -> None:
+    from sim import registry
+
+    for scenario in registry.scenarios():
+        out = ["out=DIR"] if command == "collect" else []
+        assert load(command, [f"scenario={scenario}", *out]).scenario.name == scenario
+
+
+def test_a_misspelt_key_lists_the_valid_ones() -> None:
+    with pytest.raises(DualsysError, match=r"'latency.system1_tick'.*mean latency.system1_"):
+        load("eval", ["latency.system1_tick=1"])
+
+
+def test_a_misspelt_choice_lists_the_valid_ones() -> None:
+    with pytest.raises(UnknownNameError, match=r"'driving/mrege'.*'driving/merge'.*racetrack"):
+        load("eval", ["scenario=driving/mrege"])
+
+
+def test_a_value_of_the_wrong_type_is_refused() -> None:
+    with pytest.raises(DualsysError, match="workers"):
+        load("eval", ["workers=many"])
+
+
+@pytest.mark.parametrize("text", ["", "5:5", "a", "-1", "3:1", "1:2:3"])
+def test_seeds_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(DualsysError, match="seeds="):
+        parse_seeds(text)
+
+
+def test_a_sweep_is_every_combination() -> None:
+    jobs = expand_sweep("eval", ["seeds=0:2", "trigger=never,always", "system2=none,scripted"])
+    assert len(jobs) == 4
+    assert ["seeds=0:2", "trigger=always", "system2=none"] in jobs
