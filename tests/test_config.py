@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from omegaconf import OmegaConf
 
 from dualsys.config import expand_sweep, load, parse_seeds
 from dualsys.errors import DualsysError, UnknownNameError
@@ -51,3 +52,13 @@ def test_a_sweep_is_every_combination() -> None:
     jobs = expand_sweep("eval", ["seeds=0:2", "trigger=never,always", "system2=none,scripted"])
     assert len(jobs) == 4
     assert ["seeds=0:2", "trigger=always", "system2=none"] in jobs
+
+
+def test_the_recipes_differ_where_the_domains_do() -> None:
+    words = ["data=DIR", "out=DIR"]
+    manipulation = load("train", words)
+    driving = load("train", [*words, "recipe=driving", "steps=10"])
+    assert (manipulation.network.token_grid, driving.network.token_grid) == (4, 8)
+    assert len(driving.perceive) == 12
+    assert driving.steps == 10
+    assert not OmegaConf.missing_keys(manipulation)

@@ -1,0 +1,262 @@
+"""Messages over ZeroMQ: newest-value topics on PUB/SUB, requests on DEALER/ROUTER.
+
+Single-frame messages only. CONFLATE is not used: it loses a message now and then; subscribers drain
+to the newest instead. Nothing here blocks unless a timeout is given. One thread per socket.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections import Counter
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import msgspec
+import zmq
+
+from dualsys.codec import MAX_BYTES, decode, encode
+from dualsys.errors import CodecError, DualsysError
+from dualsys.messages import Ack, Guidance, Message, PlanRequest
+from dualsys.requests import ClientLink, ServerLink
+
+QUEUE = 64  # messages a socket holds for a peer that does not read
+HEARTBEAT_MS = 500
+
+
+class Keys(msgspec.Struct, frozen=True):
+    """CURVE keys (Z85, 40 characters): this side's pair, and the server's public key."""
+
+    public: str
+    secret: str
+    server_public: str = ""
+
+
+def ipc(folder: Path, name: str) -> str:
+    """Endpoint of `name` in a run folder that only this user can enter."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = folder / f"{name}.sock"
+    limit = 107  # of a Unix socket address
+    if len(str(path).encode()) > limit:
+        raise DualsysError(
+            f"the socket path {path} has {len(str(path).encode())} bytes, {limit} are possible; "
+            "use a shorter run folder"
+        )
+    return f"ipc://{path}"
+
+
+class _Socket:
+    """What every socket of ours has; binds are exclusive, and local unless keys are given."""
+
+    def __init__(self, kind: int, keys: Keys | None, server: bool) -> None:
+        self._context = zmq.Context()
+        self._socket: zmq.Socket[bytes] = self._context.socket(kind)
+        self._lock: IO[bytes] | None = None
+        self._keys = keys
+        for option, value in (
+            (zmq.LINGER, 0),
+            (zmq.SNDHWM, QUEUE),
+            (zmq.RCVHWM, QUEUE),
+            (zmq.MAXMSGSIZE, MAX_BYTES),
+            (zmq.HEARTBEAT_IVL, HEARTBEAT_MS),
+            (zmq.HEARTBEAT_TIMEOUT, 4 * HEARTBEAT_MS),
+        ):
+            self._socket.setsockopt(option, value)
+        if keys is not None:
+            self._socket.curve_publickey = keys.public.encode()
+            self._socket.curve_secretkey = keys.secret.encode()
+            if server:
+                self._socket.curve_server = True
+            else:
+                self._socket.curve_serverkey = keys.server_public.encode()
+
+    def bind(self, endpoint: str) -> None:
+        """Bind exclusively. Raises `DualsysError` for a port in use and for an open bind."""
+        local = endpoint.startswith(("ipc://", "inproc://", "tcp://127.0.0.1:", "tcp://[::1]:"))
+        if not local and self._keys is None:
+            self.close()
+            raise DualsysError(
+                f"{endpoint} can be reached from other machines and no CURVE keys are given; "
+                "bind to ipc:// or tcp://127.0.0.1, or give keys"
+            )
+        if endpoint.startswith("ipc://"):
+            self._claim(Path(endpoint.removeprefix("ipc://")))
+        try:
+            self._socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            self.close()
+            raise DualsysError(
+                f"{endpoint} can not be bound ({error}); end the process that uses it or choose "
+                "another endpoint"
+            ) from error
+
+    def _claim(self, path: Path) -> None:
+        # ZeroMQ takes a socket file away from its owner without a word; the lock does not.
+        self._lock = path.with_suffix(".lock").open("wb")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.close()
+            raise DualsysError(
+                f"ipc://{path} is in use by another process; end it or choose another run folder"
+            ) from error
+
+    def connect(self, endpoint: str) -> None:
+        """Connect; the peer may come later, and may go and come again."""
+        self._socket.connect(endpoint)
+
+    def poll(self, timeout_ms: int) -> bool:
+        """Wait up to `timeout_ms` for a message; True when there is one."""
+        return bool(self._socket.poll(timeout_ms))
+
+    def close(self) -> None:
+        """Close socket and context; what is queued is dropped."""
+        self._socket.close(0)
+        self._context.term()
+        if self._lock is not None:
+            self._lock.close()
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Publisher(_Socket):
+    """Sends a topic to whoever listens; a slow listener loses messages, never slows the sender."""
+
+    def __init__(self, endpoint: str, keys: Keys | None = None) -> None:
+        super().__init__(zmq.PUB, keys, server=True)
+        self.bind(endpoint)
+
+    def send(self, message: Message) -> None:
+        """Send without waiting."""
+        self._socket.send(encode(message), zmq.NOBLOCK)
+
+
+class Subscriber(_Socket):
+    """Reads a topic: `newest` for control, `every` for the recorder."""
+
+    def __init__(self, endpoint: str, keys: Keys | None = None) -> None:
+        super().__init__(zmq.SUB, keys, server=False)
+        self.drops: Counter[str] = Counter()
+        self._socket.setsockopt(zmq.SUBSCRIBE, b"")
+        self.connect(endpoint)
+
+    def newest(self) -> Message | None:
+        """The newest message since the last call, older ones counted; None without one."""
+        frames = self._drain()
+        if not frames:
+            return None
+        self.drops["superseded"] += len(frames) - 1
+        return self._decode(frames[-1])
+
+    def every(self) -> list[Message]:
+        """All messages since the last call, in order."""
+        messages = (self._decode(frame) for frame in self._drain())
+        return [message for message in messages if message is not None]
+
+    def _drain(self) -> list[bytes]:
+        frames = []
+        while True:
+            try:
+                frames.append(self._socket.recv(zmq.NOBLOCK))
+            except zmq.Again:
+                return frames
+
+    def _decode(self, frame: bytes) -> Message | None:
+        try:
+            return decode(frame)
+        except CodecError:
+            self.drops["undecodable"] += 1
+            return None
+
+
+class RequestClient(_Socket):
+    """System 1's end of the request link."""
+
+    def __init__(self, endpoint: str, keys: Keys | None = None) -> None:
+        super().__init__(zmq.DEALER, keys, server=False)
+        self.link = ClientLink()
+        self.connect(endpoint)
+
+    def ask(self, request: PlanRequest, now_ns: int) -> None:
+        """Send a request; a newer one supersedes it."""
+        self.link.ask(request, now_ns)
+        self.update(now_ns)
+
+    def update(self, now_ns: int) -> list[Guidance]:
+        """Receive, acknowledge, resend; returns the guidance that arrived, each once."""
+        arrived = []
+        for frame in _frames(self._socket):
+            message = _read(frame[-1], self.link.drops)
+            if not isinstance(message, Ack | Guidance):
+                continue
+            guidance, ack = self.link.receive(message, now_ns)
+            if guidance is not None:
+                arrived.append(guidance)
+            if ack is not None:
+                _send(self._socket, [encode(ack)], self.link.drops)
+        for message in self.link.due(now_ns):
+            _send(self._socket, [encode(message)], self.link.drops)
+        return arrived
+
+
+class RequestServer(_Socket):
+    """System 2's end of the request link; serves one client, the one that asked last."""
+
+    def __init__(self, endpoint: str, keys: Keys | None = None) -> None:
+        super().__init__(zmq.ROUTER, keys, server=True)
+        self.link = ServerLink()
+        self._client = b""
+        self.bind(endpoint)
+
+    def update(self, now_ns: int) -> PlanRequest | None:
+        """Receive, acknowledge, resend; returns the newest request, once."""
+        for frames in _frames(self._socket):
+            message = _read(frames[-1], self.link.drops)
+            if not isinstance(message, Ack | PlanRequest):
+                continue
+            self._client = frames[0]
+            ack = self.link.receive(message)
+            if ack is not None:
+                _send(self._socket, [self._client, encode(ack)], self.link.drops)
+        for answer in self.link.due(now_ns):
+            _send(self._socket, [self._client, encode(answer)], self.link.drops)
+        return self.link.take()
+
+    def answer(self, guidance: Guidance, now_ns: int) -> None:
+        """Send guidance until the client has it."""
+        self.link.answer(guidance, now_ns)
+        for answer in self.link.due(now_ns):
+            _send(self._socket, [self._client, encode(answer)], self.link.drops)
+
+
+def _frames(socket: zmq.Socket[bytes]) -> list[list[bytes]]:
+    received = []
+    while True:
+        try:
+            received.append(socket.recv_multipart(zmq.NOBLOCK))
+        except zmq.Again:
+            return received
+
+
+def _read(frame: bytes, drops: Counter[str]) -> Message | None:
+    try:
+        return decode(frame)
+    except CodecError:
+        drops["undecodable"] += 1
+        return None
+
+
+def _send(socket: zmq.Socket[bytes], frames: list[bytes], drops: Counter[str]) -> None:
+    try:
+        socket.send_multipart(frames, zmq.NOBLOCK)
+    except zmq.Again:
+        drops["queue_full"] += 1  # it is resent when its time comes

@@ -1,0 +1,142 @@
+"""Requests and guidance over a lossy link: identifiers, acknowledgement, resend, duplicate drop.
+
+Pure: messages and times in, messages to send out. `dualsys.bus` carries them on DEALER/ROUTER.
+A request is resent until it is acknowledged, and again if the acknowledged request has brought no
+final answer for a while (the server may have been restarted). A newer request supersedes an older.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+
+from dualsys.messages import Ack, Guidance, PlanRequest
+
+FIRST_RESEND_NS = 20_000_000
+LAST_RESEND_NS = 500_000_000
+ANSWER_PATIENCE_NS = 2_000_000_000
+GIVE_UP_NS = 10_000_000_000
+
+
+class Resend(msgspec.Struct):
+    """One message that waits for its acknowledgement; the pause doubles up to a bound."""
+
+    message: PlanRequest | Guidance
+    born_ns: int
+    due_ns: int
+    pause_ns: int = FIRST_RESEND_NS
+
+    def fire(self, now_ns: int) -> bool:
+        """True when it is time to send again; then sets the next time."""
+        if now_ns < self.due_ns:
+            return False
+        self.due_ns = now_ns + self.pause_ns
+        self.pause_ns = min(2 * self.pause_ns, LAST_RESEND_NS)
+        return True
+
+
+Key = tuple[int, int, int]  # session, epoch, request identifier
+
+
+def key_of(message: PlanRequest | Guidance | Ack) -> Key:
+    """What a message is about."""
+    return message.stamp.session, message.stamp.epoch, message.request_id
+
+
+class ClientLink:
+    """System 1's end: one request in force, its answers delivered once each and in order."""
+
+    def __init__(self) -> None:
+        self.drops: Counter[str] = Counter()
+        self._request: Resend | None = None
+        self._in_force: Key | None = None
+        self._seen = 0  # sequence of the newest answer that was delivered
+
+    def ask(self, request: PlanRequest, now_ns: int) -> None:
+        """Put `request` in force; answers to older ones are dropped from now on."""
+        if self._request is not None:
+            self.drops["superseded"] += 1
+        self._request = Resend(request, now_ns, now_ns)
+        self._in_force = key_of(request)
+        self._seen = 0
+
+    def due(self, now_ns: int) -> list[PlanRequest | Guidance]:
+        """Messages to send now."""
+        request = self._request
+        if request is None:
+            return []
+        if now_ns - request.born_ns > GIVE_UP_NS:
+            self.drops["unanswered"] += 1
+            self._request = None
+            return []
+        return [request.message] if request.fire(now_ns) else []
+
+    def receive(self, message: Ack | Guidance, now_ns: int) -> tuple[Guidance | None, Ack | None]:
+        """Take one message; return the guidance to deliver and the acknowledgement to send."""
+        if key_of(message) != self._in_force:
+            self.drops["other_request"] += 1
+            return None, _ack(message) if isinstance(message, Guidance) else None
+        if isinstance(message, Ack):
+            if self._request is not None:
+                self._request.due_ns = now_ns + ANSWER_PATIENCE_NS
+            return None, None
+        if message.stamp.sequence <= self._seen:
+            self.drops["duplicate"] += 1
+            return None, _ack(message)
+        self._seen = message.stamp.sequence
+        if message.final:
+            self._request = None
+        return message, _ack(message)
+
+
+class ServerLink:
+    """System 2's end for one client: the newest request only; answers resent until acknowledged."""
+
+    def __init__(self) -> None:
+        self.drops: Counter[str] = Counter()
+        self._newest: Key | None = None
+        self._waiting: PlanRequest | None = None
+        self._answers: dict[int, Resend] = {}
+
+    def receive(self, message: PlanRequest | Ack) -> Ack | None:
+        """Take one message; return the acknowledgement to send."""
+        if isinstance(message, Ack):
+            if key_of(message) == self._newest:
+                self._answers.pop(message.acknowledged, None)
+            return None
+        key = key_of(message)
+        if key == self._newest:
+            self.drops["duplicate"] += 1
+        elif self._newest is not None and key[0] == self._newest[0] and key < self._newest:
+            self.drops["stale"] += 1  # a resend that was overtaken by a newer request
+        else:
+            if self._waiting is not None:
+                self.drops["superseded"] += 1
+            self._newest, self._waiting = key, message
+            self._answers.clear()
+        return _ack(message)
+
+    def take(self) -> PlanRequest | None:
+        """The newest request that nobody has taken yet."""
+        request, self._waiting = self._waiting, None
+        return request
+
+    def answer(self, guidance: Guidance, now_ns: int) -> None:
+        """Send `guidance` until it is acknowledged, unless its request has been superseded."""
+        if key_of(guidance) != self._newest:
+            self.drops["superseded_answer"] += 1
+            return
+        self._answers[guidance.stamp.sequence] = Resend(guidance, now_ns, now_ns)
+
+    def due(self, now_ns: int) -> list[PlanRequest | Guidance]:
+        """Messages to send now."""
+        for sequence, resend in list(self._answers.items()):
+            if now_ns - resend.born_ns > GIVE_UP_NS:
+                self.drops["unacknowledged"] += 1
+                del self._answers[sequence]
+        return [r.message for r in self._answers.values() if r.fire(now_ns)]
+
+
+def _ack(message: PlanRequest | Guidance) -> Ack:
+    return Ack(message.stamp, message.request_id, message.stamp.sequence)
