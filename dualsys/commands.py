@@ -49,6 +49,8 @@ def run_eval(config: Config) -> int:
     config = {**config, "seeds": config["seeds"]}
     if config["workers"] < 1:
         raise DualsysError(f"workers={config['workers']}: at least one worker is needed")
+    if config["runtime"]["name"] == "realtime":
+        return _run_realtime(config, scenarios, seeds)
     done = good = 0
     with _bar() as bar:
         task = bar.add_task("episodes", total=len(seeds) * len(scenarios), note="")
@@ -61,6 +63,15 @@ def run_eval(config: Config) -> int:
 
         results = evaluate(config, scenarios, seeds, progress)
     show_results(results, Console())
+    return 0
+
+
+def _run_realtime(config: Config, scenarios: list[str], seeds: list[int]) -> int:
+    from dualsys.runtime.realtime import realtime
+
+    for scenario in scenarios:
+        out = config["out"] if len(scenarios) == 1 else f"{config['out']}/{scenario}"
+        show_results(realtime({**config, "out": out}, scenario, seeds), Console())
     return 0
 
 

@@ -61,7 +61,7 @@ class TriggerConfig:
 
 @dataclass
 class LatencyConfig:
-    """Virtual latencies of lockstep."""
+    """Virtual latencies of lockstep; realtime has real ones."""
 
     name: str = MISSING
     system1_ticks: int = 0
@@ -74,9 +74,10 @@ class LatencyConfig:
 
 @dataclass
 class RuntimeConfig:
-    """Lockstep: both systems in virtual time, bit-reproducible."""
+    """Lockstep (virtual time, bit-reproducible) or realtime (processes on the wall clock)."""
 
     name: str = MISSING
+    duration_s: float = 0.0  # realtime: stop after this long; 0 runs every seed once
 
 
 @dataclass

@@ -1,0 +1,324 @@
+"""The processes of a realtime run: thin shells around the cores that lockstep drives too.
+
+`python -m dualsys.runtime.nodes ROLE FOLDER`; roles are world, system1, system2 and recorder. The
+folder holds `run.json` and the sockets. Each node leaves `ROLE.json` with what it counted.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dualsys.bus import Publisher, RequestClient, RequestServer, Subscriber, ipc
+from dualsys.clock import MonotonicClock, RateKeeper, StallDetector, sleep_until
+from dualsys.config import set_headless_defaults
+from dualsys.errors import DualsysError
+from dualsys.inbox import Inbox
+from dualsys.messages import Action, Guidance, Hello, Observation, Outcome, Stamp
+from dualsys.runtime import assembly
+from dualsys.runtime.log import LogWriter
+from dualsys.spec import WorldSpec, require_same
+
+TOPICS = ("observation", "outcome", "action", "plan")  # sockets; the recorder reads all of them
+HELLO_PATIENCE_NS = 60_000_000_000
+
+
+class Run(msgspec.Struct, frozen=True):
+    """What every node of a run knows."""
+
+    config: dict[str, Any]
+    scenario: str
+    seeds: list[int]
+    session: int
+    spec: WorldSpec
+    plans: dict[str, str]  # instruction -> plan, where the task names it
+    duration_s: float  # stop the world after this long; 0: every seed once
+
+
+class Stopped(BaseException):
+    """Raised by SIGTERM in a node's main thread, so that its `with` blocks close in order."""
+
+
+def main(role: str, folder: Path) -> None:
+    """Run one node until it is done or told to stop."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    signal.signal(signal.SIGTERM, _stop)
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: no orphans
+    set_headless_defaults()
+    run = msgspec.json.decode((folder / "run.json").read_bytes(), type=Run)
+    node = {"world": world, "system1": system1, "system2": system2, "recorder": recorder}[role]
+    counts: dict[str, Any] = {}
+    try:
+        node(run, folder, counts)
+    except Stopped:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    except DualsysError as error:
+        sys.stderr.write(f"dualsys {role}: {error}\n")
+        sys.exit(2)
+    finally:
+        partial = folder / f"{role}.json.partial"
+        partial.write_bytes(msgspec.json.encode(counts))
+        partial.replace(folder / f"{role}.json")
+
+
+def _stop(number: int, frame: object) -> None:
+    raise Stopped
+
+
+def world(run: Run, folder: Path, counts: dict[str, Any]) -> None:
+    """The plant and its shield: ticks on absolute deadlines and waits for nobody."""
+    from sim import registry
+
+    clock, plant = MonotonicClock(), registry.make(run.scenario)
+    shield = assembly.make_shield(run.config, run.spec)
+    stalls = StallDetector(clock)
+    with (
+        Publisher(ipc(folder, "observation")) as observations,
+        Publisher(ipc(folder, "outcome")) as outcomes,
+        Subscriber(ipc(folder, "action")) as actions,
+    ):
+        plant.reset(seed=run.seeds[0])  # the first reset and frame are the slowest
+        _await_hello(actions, run.spec, clock)
+        stalls.start()
+        inbox: Inbox[Action] = Inbox(run.session, 0)
+        ticks = _Ticks(clock, run.spec.period_ns)
+        begin = clock.now_ns()
+        try:
+            for epoch, seed in enumerate(run.seeds):
+                left_ns = run.duration_s * 1e9 - (clock.now_ns() - begin)
+                if run.duration_s and left_ns <= 0:
+                    break
+                inbox.reset(epoch)
+                shield.reset()
+                links = (observations, outcomes, actions)
+                _episode(run, plant, shield, epoch, seed, ticks, inbox, links)
+        finally:
+            counts.update(ticks.report(stalls.stop()))
+            counts.update(shield=shield.counts, drops=inbox.drops)
+            plant.close()
+
+
+def _episode(
+    run: Run,
+    plant: Any,
+    shield: Any,
+    epoch: int,
+    seed: int,
+    ticks: _Ticks,
+    inbox: Inbox[Action],
+    links: tuple[Publisher, Publisher, Subscriber],
+) -> None:
+    observations, outcomes, actions = links
+    frame, info = plant.reset(seed=seed)
+    solved = done = False
+    tick = 0
+    ticks.restart()
+    while not done:
+        now = ticks.wait()
+        stamp = Stamp(run.session, epoch, tick + 1, tick, now)
+        observations.send(
+            Observation(
+                stamp,
+                frame["images"],
+                info["image_ticks"],
+                frame["state"],
+                frame["scene"],
+                plant.instruction,
+            )
+        )
+        newest = actions.newest()
+        if isinstance(newest, Action) and inbox.offer(newest, now):
+            shield.offer(newest)
+        command = shield.command(stamp)
+        ticks.judge(tick, inbox.newest)
+        outcomes.send(command)
+        frame, reward, terminated, truncated, info = plant.step(command.command)
+        metrics = {**info["metrics"], "collision": float(info["collision"])}
+        success = bool(info["success"])
+        outcomes.send(Outcome(stamp, reward, terminated, truncated, success, metrics))
+        solved = success and run.spec.domain == "manipulation"
+        done = terminated or truncated or solved or ticks.over(run.duration_s)
+        tick += 1
+
+
+class _Ticks:
+    """Paces the world; counts ticks, skipped deadlines and commands from old observations."""
+
+    def __init__(self, clock: MonotonicClock, period_ns: int) -> None:
+        self._clock, self._period_ns = clock, period_ns
+        self._begin = clock.now_ns()
+        self._skipped: list[int] = []
+        self._late: list[int] = []
+        self._total = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """Start the grid anew (an episode's reset takes longer than a tick)."""
+        self._keeper = RateKeeper(self._period_ns, self._clock.now_ns())
+
+    def wait(self) -> int:
+        """Sleep to the next deadline and return the time."""
+        deadline, skipped = self._keeper.advance(self._clock.now_ns())
+        self._skipped += [deadline] * skipped
+        sleep_until(deadline, self._clock)
+        self._total += 1
+        return self._clock.now_ns()
+
+    def judge(self, tick: int, action: Action | None) -> None:
+        """A command is on time when its action answers the observation of the tick before."""
+        if tick > 1 and (action is None or action.stamp.tick < tick - 1):
+            self._late.append(self._clock.now_ns())
+
+    def over(self, duration_s: float) -> bool:
+        """True once the run has lasted `duration_s` (never for 0)."""
+        return bool(duration_s) and self._clock.now_ns() - self._begin > duration_s * 1e9
+
+    def report(self, stalls: list[tuple[int, int]]) -> dict[str, Any]:
+        """Counts; `missed_outside_stalls` leaves out what a stall of the machine explains."""
+        reach = 2 * self._period_ns
+
+        def explained(time_ns: int) -> bool:
+            return any(a - reach < time_ns < b + reach for a, b in stalls)
+
+        missed = [*self._skipped, *self._late]
+        return {
+            "total": self._total,
+            "skipped": len(self._skipped),
+            "late": len(self._late),
+            "missed": len(missed),
+            "missed_outside_stalls": sum(not explained(t) for t in missed),
+            "stalls": len(stalls),
+            "longest_stall_ms": max((b - a for a, b in stalls), default=0) / 1e6,
+        }
+
+
+def _await_hello(actions: Subscriber, spec: WorldSpec, clock: MonotonicClock) -> None:
+    begin = clock.now_ns()
+    while clock.now_ns() - begin < HELLO_PATIENCE_NS:
+        actions.poll(100)
+        for message in actions.every():
+            if isinstance(message, Hello):
+                require_same(spec, message.spec, "the world", message.role)
+                return
+    raise DualsysError("System 1 did not report within 60 s; see its messages above")
+
+
+def system1(run: Run, folder: Path, counts: dict[str, Any]) -> None:
+    """Answers every observation; asks System 2 and never waits for it."""
+    clock = MonotonicClock()
+    policy = assembly.make_policy(run.config, run.spec)
+    policy.warm_up(30)
+    inbox: Inbox[Guidance] = Inbox(run.session, 0)
+    act_ns: list[int] = []
+    passes: Counter[int] = Counter()
+    seams: dict[int, list[float]] = {}
+    counts.update(act_ns=act_ns, passes=passes, seams=seams, drops=inbox.drops)
+    with (
+        Subscriber(ipc(folder, "observation")) as observations,
+        Publisher(ipc(folder, "action")) as actions,
+        RequestClient(ipc(folder, "requests")) as requests,
+    ):
+        counts["link_drops"] = requests.link.drops
+        counts["observation_drops"] = observations.drops
+        sequence, epoch, tick = 0, -1, -1
+        while True:
+            if not observations.poll(20 if epoch < 0 else 5):
+                for guidance in requests.update(clock.now_ns()):
+                    inbox.offer(guidance, clock.now_ns())
+                if epoch < 0:
+                    stamp = Stamp(run.session, 0, 0, 0, clock.now_ns())
+                    actions.send(Hello(stamp, "system1", run.spec))
+                continue
+            observation = observations.newest()
+            start = clock.now_ns()
+            if not isinstance(observation, Observation) or observation.stamp.session != run.session:
+                continue
+            if observation.stamp.epoch != epoch:
+                epoch = observation.stamp.epoch
+                policy.reset(epoch)
+                inbox.reset(epoch)
+            elif observation.stamp.tick <= tick:
+                continue
+            tick = observation.stamp.tick
+            for guidance in requests.update(start):
+                inbox.offer(guidance, start)
+            answer = policy.act(observation, inbox.newest, start)
+            end = clock.now_ns()
+            sequence += 1
+            stamp = Stamp(run.session, epoch, sequence, tick, end)
+            actions.send(
+                msgspec.structs.replace(answer.action, stamp=stamp, compute_ns=end - start)
+            )
+            if answer.request is not None and run.config["system2"]["name"] != "none":
+                requests.ask(answer.request, clock.now_ns())
+            act_ns.append(end - start)
+            passes[epoch] += answer.provenance.replanned
+            seams[epoch] = list(policy.seam_jumps)
+
+
+def system2(run: Run, folder: Path, counts: dict[str, Any]) -> None:
+    """Thinks about the newest request; every answer is sent until it is acknowledged."""
+    clock = MonotonicClock()
+    planner = assembly.make_planner(run.config, run.spec, run.plans)
+    think_ns: list[int] = []
+    counts["think_ns"] = think_ns
+    if planner is None:
+        return
+    with (
+        RequestServer(ipc(folder, "requests")) as requests,
+        Publisher(ipc(folder, "plan")) as plans,
+    ):
+        counts["drops"] = requests.link.drops
+        sequence = 0
+        while True:
+            requests.poll(5)
+            request = requests.update(clock.now_ns())
+            if request is None:
+                continue
+            plans.send(request)
+            start = clock.now_ns()
+            for guidance in planner.think(request, run.config["system2"]["budget"]):
+                sequence += 1
+                now = clock.now_ns()
+                stamp = msgspec.structs.replace(guidance.stamp, sequence=sequence, time_ns=now)
+                sent = msgspec.structs.replace(guidance, stamp=stamp, thinking_ns=now - start)
+                requests.answer(sent, now)
+                plans.send(sent)
+            think_ns.append(clock.now_ns() - start)
+
+
+def recorder(run: Run, folder: Path, counts: dict[str, Any]) -> None:
+    """Writes every message; never slows anybody down."""
+    out = Path(run.config["out"])
+    header = {"config": run.config, "scenarios": [run.scenario], "session": run.session}
+    subscribers = [Subscriber(ipc(folder, topic)) for topic in TOPICS]
+    written: Counter[str] = Counter()
+    counts["written"] = written
+    with LogWriter(out / "log.mcap", header) as log:
+        try:
+            while True:
+                subscribers[0].poll(20)
+                _record(subscribers, log, written)
+        except Stopped:
+            _record(subscribers, log, written)
+    for subscriber in subscribers:
+        subscriber.close()
+
+
+def _record(subscribers: list[Subscriber], log: LogWriter, written: Counter[str]) -> None:
+    for subscriber in subscribers:
+        for message in subscriber.every():
+            if not isinstance(message, Hello):
+                topic = str(type(message).__struct_config__.tag)
+                log.write(topic, message)
+                written[topic] += 1
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

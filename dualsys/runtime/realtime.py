@@ -1,0 +1,189 @@
+"""A realtime run: world, system1, system2 and recorder as processes on the monotonic clock.
+
+The parent starts them, waits for the world, ends the rest in order and reads the results off the
+log, so that what is reported is what was sent.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dualsys.errors import DualsysError
+from dualsys.messages import Action, Command, Guidance, Outcome, PlanRequest
+from dualsys.runtime import assembly
+from dualsys.runtime.episode import EpisodeRecord
+from dualsys.runtime.evaluate import JobResult
+from dualsys.runtime.latency import Trace
+from dualsys.runtime.log import read_log
+from dualsys.runtime.nodes import Run
+from dualsys.runtime.results import machine, summarise
+from dualsys.spec import WorldSpec, require_same
+
+STOP_PATIENCE_S = 5.0
+
+
+def realtime(
+    config: dict[str, Any],
+    scenario: str,
+    seeds: list[int],
+    started: Callable[[dict[str, subprocess.Popen[bytes]]], None] = lambda processes: None,
+) -> dict[str, Any]:
+    """Run one scenario on the wall clock; writes results.json, log.mcap and latency.json.
+
+    `started` is told the processes (a test may stop or kill one). Raises `DualsysError` when the
+    world or System 1 fails; what was recorded until then stays.
+    """
+    from sim import registry
+
+    out = Path(config["out"])
+    out.mkdir(parents=True, exist_ok=True)
+    plant = registry.make(scenario)
+    spec: WorldSpec = plant.world_spec
+    plans = {plant.instruction: plant.plan_hint} if plant.plan_hint else {}
+    plant.close()
+    _check_checkpoint(config, spec)
+    session = int.from_bytes(os.urandom(8), "little") >> 11
+    duration = config["runtime"]["duration_s"]
+    run = Run(config, scenario, seeds, session, spec, plans, duration)
+    folder = Path(tempfile.mkdtemp(prefix="dualsys-"))  # private (0700), short for socket paths
+    try:
+        (folder / "run.json").write_bytes(msgspec.json.encode(run))
+        _supervise(folder, config["system2"]["name"] != "none", started)
+        counts = {role: _counts(folder, role) for role in ("world", "system1", "system2")}
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return _report(config, run, counts, out)
+
+
+def _check_checkpoint(config: dict[str, Any], spec: WorldSpec) -> None:
+    """Refuse a missing or foreign checkpoint here, where its error is the first line."""
+    from dualsys.system1.checkpoint import load_card
+
+    folder = assembly.checkpoint_folder(config, spec)
+    require_same(spec, load_card(folder).spec, "the world", f"the checkpoint {folder}")
+
+
+def _supervise(
+    folder: Path,
+    with_system2: bool,
+    started: Callable[[dict[str, subprocess.Popen[bytes]]], None],
+) -> None:
+    roles = ["recorder", *(["system2"] if with_system2 else []), "system1", "world"]
+    processes: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        for role in roles:
+            command = [sys.executable, "-m", "dualsys.runtime.nodes", role, str(folder)]
+            processes[role] = subprocess.Popen(command)
+        started(processes)
+        while processes["world"].poll() is None:
+            if processes["system1"].poll() is not None:
+                raise DualsysError("System 1 ended during the run; its message stands above")
+            time.sleep(0.05)
+        if processes["world"].returncode != 0:
+            raise DualsysError("the world ended with an error; its message stands above")
+    finally:
+        # The recorder last, so that it holds what the others sent at the end.
+        for role in reversed(roles):
+            if role in processes:
+                _end(processes[role])
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(STOP_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _counts(folder: Path, role: str) -> dict[str, Any]:
+    path = folder / f"{role}.json"
+    # A node that was killed leaves nothing; that is no reason to lose the run.
+    return msgspec.json.decode(path.read_bytes()) if path.is_file() else {}
+
+
+def _report(
+    config: dict[str, Any], run: Run, counts: dict[str, dict[str, Any]], out: Path
+) -> dict[str, Any]:
+    records, trace, guidance_ages = _read(out / "log.mcap", run, counts)
+    if not records:
+        raise DualsysError(f"the run ended before its first tick was recorded in {out}/log.mcap")
+    ages = [age for record in records.values() for age in record.observation_age_ns]
+    stages = {
+        "system1": counts["system1"].get("act_ns", []),
+        "system2": counts["system2"].get("think_ns", []),
+    }
+    drops = {
+        f"{name}_{reason}": count
+        for role, key, name in (
+            ("world", "drops", "action"),
+            ("system1", "drops", "guidance"),
+            ("system1", "link_drops", "request"),
+            ("system1", "observation_drops", "observation"),
+            ("system2", "drops", "server"),
+        )
+        for reason, count in counts[role].get(key, {}).items()
+    }
+    rows = [
+        {"scenario": run.scenario, "epoch": epoch, **record.row}
+        for epoch, record in records.items()
+    ]
+    shield = counts["world"].get("shield", {})
+    result = JobResult(
+        run.scenario, rows, guidance_ages, ages, stages, drops, shield, run.spec.period_ns
+    )
+    results = summarise(config, [run.scenario], [result])
+    results["ticks"] = {k: v for k, v in counts["world"].items() if k not in ("shield", "drops")}
+    for name, content in (
+        ("latency.json", Trace(1, trace, str(machine()["processor"]))),
+        ("results.json", results),
+    ):
+        partial = out / f"{name}.partial"
+        partial.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=1))
+        partial.replace(out / name)
+    return results
+
+
+def _read(
+    log: Path, run: Run, counts: dict[str, dict[str, Any]]
+) -> tuple[dict[int, EpisodeRecord], list[int], list[int]]:
+    """Episode records, System-2 latencies [ns] and guidance ages [ticks], all from the log."""
+    records: dict[int, EpisodeRecord] = {}
+    commands: dict[tuple[int, int], Command] = {}
+    ages: dict[tuple[int, int], int] = {}
+    asked: dict[tuple[int, int], int] = {}
+    latencies: list[int] = []
+    calls: dict[int, int] = {}
+    for _, message in read_log(log):
+        stamp = message.stamp
+        if isinstance(message, Command):
+            commands[stamp.epoch, stamp.tick] = message
+        elif isinstance(message, Action):
+            ages[stamp.epoch, stamp.tick] = message.guidance_age_ticks
+        elif isinstance(message, PlanRequest):
+            asked[stamp.epoch, message.request_id] = stamp.time_ns
+            calls[stamp.epoch] = calls.get(stamp.epoch, 0) + 1
+        elif isinstance(message, Guidance) and (stamp.epoch, message.request_id) in asked:
+            latencies.append(stamp.time_ns - asked[stamp.epoch, message.request_id])
+        elif isinstance(message, Outcome) and (stamp.epoch, stamp.tick) in commands:
+            if stamp.epoch not in records:
+                records[stamp.epoch] = EpisodeRecord(run.seeds[stamp.epoch], run.spec)
+            age = ages.get((stamp.epoch, stamp.tick - 1), -1)
+            records[stamp.epoch].tick(commands[stamp.epoch, stamp.tick], message, age)
+    seams, passes = counts["system1"].get("seams", {}), counts["system1"].get("passes", {})
+    for epoch, record in records.items():
+        record.finish(seams.get(str(epoch), []), calls.get(epoch, 0), passes.get(str(epoch), 0))
+    guidance_ages = [age for record in records.values() for age in record.plan_age_ticks]
+    return records, latencies, guidance_ages

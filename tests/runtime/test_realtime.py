@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from dualsys.config import load
+from dualsys.errors import DualsysError
+from dualsys.messages import Action, Command, Guidance, Observation
+from dualsys.runtime.log import read_log
+from dualsys.runtime.realtime import realtime
+
+Processes = dict[str, subprocess.Popen[bytes]]
+
+
+def configuration(out: Path, checkpoint: Path, **changes: str) -> dict[str, Any]:
+    words = [f"system1.checkpoint={checkpoint}", f"out={out}", "runtime=realtime", "trigger=always"]
+    words += ["runtime.duration_s=5", *(f"{k}={v}" for k, v in changes.items())]
+    config = OmegaConf.to_container(load("eval", ["scenario=driving/highway", *words]))
+    assert isinstance(config, dict)
+    return {str(key): value for key, value in config.items()}
+
+
+def run(
+    out: Path, checkpoint: Path, started: Callable[[Processes], None] = lambda processes: None
+) -> dict[str, Any]:
+    config = configuration(out, checkpoint)
+    return realtime(config, "driving/highway", list(range(50)), started)
+
+
+def later(delay_s: float, act: Callable[[Processes], None]) -> Callable[[Processes], None]:
+    """Call `act` that long after the world has really begun to publish."""
+
+    def started(processes: Processes) -> None:
+        threading.Timer(delay_s, act, [processes]).start()
+
+    return started
+
+
+def test_two_systems_drive_on_the_wall_clock_and_everything_is_logged(
+    untrained: Path, tmp_path: Path
+) -> None:
+    results = run(tmp_path, untrained)
+    log = [message for _, message in read_log(tmp_path / "log.mcap")]
+    observations = [m for m in log if isinstance(m, Observation)]
+    commands = [m for m in log if isinstance(m, Command)]
+    assert len(observations) == len(commands) == results["ticks"]["total"] > 40
+    assert any(m.guidance_sequence >= 0 for m in log if isinstance(m, Action))
+    assert results["calls"] > 5
+    assert all(m.stamp.session == observations[0].stamp.session for m in log)
+    trace = json.loads((tmp_path / "latency.json").read_text())
+    assert len(trace["system2_ns"]) == sum(isinstance(m, Guidance) for m in log)
+    assert set(results["age"]) == {"observation_to_action", "plan"}
+
+
+@pytest.mark.parametrize("fate", [signal.SIGSTOP, signal.SIGKILL])
+def test_a_dead_or_frozen_system_2_costs_system_1_no_tick(
+    untrained: Path, tmp_path: Path, fate: signal.Signals
+) -> None:
+    hit_at: list[int] = []
+
+    def strike(processes: Processes) -> None:
+        hit_at.append(time.monotonic_ns())
+        os.kill(processes["system2"].pid, fate)
+
+    results = run(tmp_path, untrained, later(6.5, strike))
+    log = [message for _, message in read_log(tmp_path / "log.mcap")]
+    guidance = [m for m in log if isinstance(m, Guidance)]
+    assert guidance, "the planner was to answer before it was struck"
+    after = [m for m in log if isinstance(m, Command) and m.stamp.time_ns > hit_at[0]]
+    assert after, "the world was to go on after the blow"
+    # Every tick still has its command; apart from an episode's first ticks System 1 gave it.
+    served = [m for m in after if m.stamp.tick > 5]
+    assert sum(m.source == "system1" for m in served) >= 0.9 * len(served)
+    assert all(m.stamp.time_ns < hit_at[0] + 1_000_000_000 for m in guidance)
+    assert results["ticks"]["total"] == sum(isinstance(m, Command) for m in log)
+
+
+def test_a_missing_checkpoint_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(DualsysError, match="dualsys train system1"):
+        run(tmp_path / "out", tmp_path / "nowhere")
