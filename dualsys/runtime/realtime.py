@@ -30,18 +30,19 @@ from dualsys.runtime.results import machine, summarise
 from dualsys.spec import WorldSpec, require_same
 
 STOP_PATIENCE_S = 5.0
+Started = Callable[[dict[str, subprocess.Popen[bytes]], Path], None]
 
 
 def realtime(
     config: dict[str, Any],
     scenario: str,
     seeds: list[int],
-    started: Callable[[dict[str, subprocess.Popen[bytes]]], None] = lambda processes: None,
+    started: Started = lambda processes, folder: None,
 ) -> dict[str, Any]:
     """Run one scenario on the wall clock; writes results.json, log.mcap and latency.json.
 
-    `started` is told the processes (a test may stop or kill one). Raises `DualsysError` when the
-    world or System 1 fails; what was recorded until then stays.
+    `started` is told the processes and the folder of their sockets (a test may strike one).
+    Raises `DualsysError` when the world or System 1 fails; what was recorded until then stays.
     """
     from sim import registry
 
@@ -76,7 +77,7 @@ def _check_checkpoint(config: dict[str, Any], spec: WorldSpec) -> None:
 def _supervise(
     folder: Path,
     with_system2: bool,
-    started: Callable[[dict[str, subprocess.Popen[bytes]]], None],
+    started: Started,
 ) -> None:
     roles = ["recorder", *(["system2"] if with_system2 else []), "system1", "world"]
     processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -84,7 +85,7 @@ def _supervise(
         for role in roles:
             command = [sys.executable, "-m", "dualsys.runtime.nodes", role, str(folder)]
             processes[role] = subprocess.Popen(command)
-        started(processes)
+        started(processes, folder)
         while processes["world"].poll() is None:
             if processes["system1"].poll() is not None:
                 raise DualsysError("System 1 ended during the run; its message stands above")

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from dualsys.bus import Subscriber, ipc
 from dualsys.config import load
 from dualsys.errors import DualsysError
 from dualsys.messages import Action, Command, Guidance, Observation
 from dualsys.runtime.log import read_log
-from dualsys.runtime.realtime import realtime
+from dualsys.runtime.realtime import Started, realtime
 
 Processes = dict[str, subprocess.Popen[bytes]]
 
@@ -31,17 +32,26 @@ def configuration(out: Path, checkpoint: Path, **changes: str) -> dict[str, Any]
 
 
 def run(
-    out: Path, checkpoint: Path, started: Callable[[Processes], None] = lambda processes: None
+    out: Path, checkpoint: Path, started: Started = lambda processes, folder: None
 ) -> dict[str, Any]:
     config = configuration(out, checkpoint)
     return realtime(config, "driving/highway", list(range(50)), started)
 
 
-def later(delay_s: float, act: Callable[[Processes], None]) -> Callable[[Processes], None]:
-    """Call `act` that long after the world has really begun to publish."""
+def once_it_thinks(act: Callable[[Processes], None]) -> Started:
+    """Call `act` half a second after System 2's first answer has been seen on its topic."""
 
-    def started(processes: Processes) -> None:
-        threading.Timer(delay_s, act, [processes]).start()
+    def watch(processes: Processes, folder: Path) -> None:
+        with Subscriber(ipc(folder, "plan")) as plans:
+            while processes["world"].poll() is None:
+                plans.poll(50)
+                if any(isinstance(message, Guidance) for message in plans.every()):
+                    time.sleep(0.5)
+                    act(processes)
+                    return
+
+    def started(processes: Processes, folder: Path) -> None:
+        threading.Thread(target=watch, args=(processes, folder), daemon=True).start()
 
     return started
 
@@ -72,7 +82,7 @@ def test_a_dead_or_frozen_system_2_costs_system_1_no_tick(
         hit_at.append(time.monotonic_ns())
         os.kill(processes["system2"].pid, fate)
 
-    results = run(tmp_path, untrained, later(6.5, strike))
+    results = run(tmp_path, untrained, once_it_thinks(strike))
     log = [message for _, message in read_log(tmp_path / "log.mcap")]
     guidance = [m for m in log if isinstance(m, Guidance)]
     assert guidance, "the planner was to answer before it was struck"
