@@ -43,7 +43,10 @@ _CODES = {np.dtype(name): code for code, name in enumerate(_DTYPES)}
 
 def encode(message: Message) -> bytes:
     """Encode one message. Raises `CodecError` for an array that the wire does not carry."""
-    return _HEADER.pack(_MAGIC, PROTOCOL_VERSION) + _ENCODER.encode(message)
+    # Written behind the header in place: joining the two would copy every image once more.
+    frame = bytearray(_HEADER.pack(_MAGIC, PROTOCOL_VERSION))
+    _ENCODER.encode_into(message, frame, len(frame))
+    return bytes(frame)
 
 
 def decode(frame: bytes | memoryview, max_bytes: int = MAX_BYTES) -> Message:
@@ -80,8 +83,11 @@ def _encode_array(value: Any) -> Any:
         )
     little = array.astype(array.dtype.newbyteorder("<"), copy=False)
     code = _CODES[array.dtype.newbyteorder("=")]
-    shape = struct.pack(f"<{array.ndim}I", *array.shape)
-    return msgspec.msgpack.Ext(_EXTENSION, _ARRAY.pack(code, array.ndim) + shape + little.tobytes())
+    prefix = _ARRAY.pack(code, array.ndim) + struct.pack(f"<{array.ndim}I", *array.shape)
+    data = bytearray(len(prefix) + little.nbytes)
+    data[: len(prefix)] = prefix
+    np.frombuffer(data, np.uint8, offset=len(prefix))[:] = little.reshape(-1).view(np.uint8)
+    return msgspec.msgpack.Ext(_EXTENSION, data)
 
 
 def _decode_extension(code: int, data: memoryview) -> np.ndarray:
