@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from dualsys.config import COMMANDS, load
+from sim import registry
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+@pytest.mark.rendering
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_python_block_of_the_docs_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_FACTORIES", dict(registry._FACTORIES))
+    found = blocks(page, "python")
+    assert found
+    for block in found:
+        exec(compile(block, str(page), "exec"), {"__name__": "docs"})
+
+
+def test_an_environment_joins_in_under_50_lines() -> None:
+    (block,) = blocks(ROOT / "docs/bring_your_own_environment.md", "python")
+    assert len([line for line in block.splitlines() if line.strip()]) < 50
+
+
+def test_every_command_of_the_readme_composes() -> None:
+    """What the commands do is tested elsewhere; here, that their words are still valid."""
+    lines = [
+        line.split("#")[0].split()
+        for block in blocks(ROOT / "README.md", "bash")
+        for line in block.splitlines()
+        if line.startswith("dualsys")
+    ]
+    assert len(lines) >= 6
+    for _, command, *words in lines:
+        assert command in COMMANDS
+        if "--help" not in words:
+            load(command, [word for word in words if word != "system1"])
