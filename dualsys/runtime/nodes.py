@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import signal
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,7 @@ class Run(msgspec.Struct, frozen=True):
     duration_s: float  # stop the world after this long; 0: every seed once
 
 
-class Stopped(BaseException):
-    """Raised by SIGTERM in a node's main thread, so that its `with` blocks close in order."""
+_STOP = threading.Event()  # set by SIGTERM; an exception could tear a record in two
 
 
 def main(role: str, folder: Path) -> None:
@@ -56,8 +56,6 @@ def main(role: str, folder: Path) -> None:
     counts: dict[str, Any] = {}
     try:
         node(run, folder, counts)
-    except Stopped:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     except DualsysError as error:
         sys.stderr.write(f"dualsys {role}: {error}\n")
         sys.exit(2)
@@ -68,7 +66,7 @@ def main(role: str, folder: Path) -> None:
 
 
 def _stop(number: int, frame: object) -> None:
-    raise Stopped
+    _STOP.set()
 
 
 def world(run: Run, folder: Path, counts: dict[str, Any]) -> None:
@@ -92,7 +90,7 @@ def world(run: Run, folder: Path, counts: dict[str, Any]) -> None:
         try:
             for epoch, seed in enumerate(run.seeds):
                 left_ns = run.duration_s * 1e9 - (clock.now_ns() - begin)
-                if run.duration_s and left_ns <= 0:
+                if _STOP.is_set() or (run.duration_s and left_ns <= 0):
                     break
                 inbox.reset(epoch)
                 shield.reset()
@@ -119,7 +117,7 @@ def _episode(
     solved = done = False
     tick = 0
     ticks.restart()
-    while not done:
+    while not done and not _STOP.is_set():
         now = ticks.wait()
         stamp = Stamp(run.session, epoch, tick + 1, tick, now)
         observations.send(
@@ -200,13 +198,14 @@ class _Ticks:
 
 def _await_hello(actions: Subscriber, spec: WorldSpec, clock: MonotonicClock) -> None:
     begin = clock.now_ns()
-    while clock.now_ns() - begin < HELLO_PATIENCE_NS:
+    while not _STOP.is_set() and clock.now_ns() - begin < HELLO_PATIENCE_NS:
         actions.poll(100)
         for message in actions.every():
             if isinstance(message, Hello):
                 require_same(spec, message.spec, "the world", message.role)
                 return
-    raise DualsysError("System 1 did not report within 60 s; see its messages above")
+    if not _STOP.is_set():
+        raise DualsysError("System 1 did not report within 60 s; see its messages above")
 
 
 def system1(run: Run, folder: Path, counts: dict[str, Any]) -> None:
@@ -227,7 +226,7 @@ def system1(run: Run, folder: Path, counts: dict[str, Any]) -> None:
         counts["link_drops"] = requests.link.drops
         counts["observation_drops"] = observations.drops
         sequence, epoch, tick = 0, -1, -1
-        while True:
+        while not _STOP.is_set():
             if not observations.poll(20 if epoch < 0 else 5):
                 for guidance in requests.update(clock.now_ns()):
                     inbox.offer(guidance, clock.now_ns())
@@ -276,7 +275,7 @@ def system2(run: Run, folder: Path, counts: dict[str, Any]) -> None:
     ):
         counts["drops"] = requests.link.drops
         sequence = 0
-        while True:
+        while not _STOP.is_set():
             requests.poll(5)
             request = requests.update(clock.now_ns())
             if request is None:
@@ -301,12 +300,10 @@ def recorder(run: Run, folder: Path, counts: dict[str, Any]) -> None:
     written: Counter[str] = Counter()
     counts["written"] = written
     with LogWriter(out / "log.mcap", header) as log:
-        try:
-            while True:
-                subscribers[0].poll(20)
-                _record(subscribers, log, written)
-        except Stopped:
+        while not _STOP.is_set():
+            subscribers[0].poll(20)
             _record(subscribers, log, written)
+        _record(subscribers, log, written)
     for subscriber in subscribers:
         subscriber.close()
 

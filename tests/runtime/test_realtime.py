@@ -98,3 +98,16 @@ def test_a_dead_or_frozen_system_2_costs_system_1_no_tick(
 def test_a_missing_checkpoint_is_refused_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(DualsysError, match="dualsys train system1"):
         run(tmp_path / "out", tmp_path / "nowhere")
+
+
+def test_ctrl_c_leaves_a_log_that_opens_and_no_process(untrained: Path, tmp_path: Path) -> None:
+    started: dict[str, Any] = {}
+
+    def interrupt(processes: Processes) -> None:
+        started.update(processes)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, untrained, once_it_thinks(interrupt))
+    assert sum(isinstance(m, Command) for _, m in read_log(tmp_path / "log.mcap")) > 3
+    assert all(process.poll() is not None for process in started.values())
