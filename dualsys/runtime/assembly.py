@@ -23,6 +23,8 @@ from dualsys.system2.planner import Planner
 from dualsys.system2.scripted import InstructionRule, ScriptedPlanner
 from dualsys.system2.traffic import TrafficRule
 from dualsys.trigger.rules import NeverTrigger, PeriodicTrigger, RandomTrigger, Trigger
+from kernels.choose import Choice, choose
+from kernels.engine import Engine
 
 Config = dict[str, Any]
 MACHINE_KEYS = ("workers", "out")  # they change no result
@@ -43,20 +45,24 @@ def checkpoint_folder(config: Config, spec: WorldSpec) -> Path:
     return Path(__file__).parent.parent / "weights" / spec.domain
 
 
-def make_policy(config: Config, spec: WorldSpec) -> Policy:
-    """Load System 1 for a world. Raises `SpecMismatchError` for a checkpoint of another one."""
+def make_engine(config: Config, spec: WorldSpec) -> Choice:
+    """Load the checkpoint for a world and choose the engine that runs it.
+
+    Raises `SpecMismatchError` for a checkpoint of another world.
+    """
     import torch
 
     from dualsys.system1 import checkpoint
     from dualsys.system1.sampler import sampler_inputs
-    from kernels.torch_engine import TorchEngine
 
-    names = config["engine"]["names"]
-    if "torch" not in names:
-        raise UnknownNameError("engine", str(names), ["torch"])
     torch.set_num_threads(config["engine"]["threads"])
     sampler, _ = checkpoint.load(checkpoint_folder(config, spec), spec)
-    engine = TorchEngine(sampler, sampler_inputs(sampler.network))
+    engine = config["engine"]
+    return choose(engine["names"], sampler, sampler_inputs(sampler.network), engine["threads"])
+
+
+def make_policy(config: Config, spec: WorldSpec, engine: Engine) -> Policy:
+    """System 1 around an engine, with its trigger."""
     system1 = config["system1"]
     timing = PolicyConfig(**{k: system1[k] for k in PolicyConfig.__struct_fields__})
     return Policy(spec, engine, make_trigger(config, spec), timing)

@@ -42,6 +42,7 @@ class JobResult(msgspec.Struct, frozen=True):
     drops: dict[str, int]
     shield: dict[str, int]
     period_ns: int
+    engine: dict[str, Any]  # which one ran, and why those before it in the list did not
 
 
 def run_job(job: Job) -> JobResult:
@@ -61,7 +62,8 @@ def run_job(job: Job) -> JobResult:
 def _run_episodes(job: Job, world: Any) -> JobResult:
     config, spec = job.config, world.world_spec
     plans = {world.instruction: world.plan_hint} if world.plan_hint else {}
-    policy = assembly.make_policy(config, spec)
+    choice = assembly.make_engine(config, spec)
+    policy = assembly.make_policy(config, spec, choice.engine)
     policy.warm_up()
     shield = assembly.make_shield(config, spec)
     lockstep = Lockstep(
@@ -91,6 +93,7 @@ def _run_episodes(job: Job, world: Any) -> JobResult:
         dict(lockstep.drops),
         shield.counts,
         spec.period_ns,
+        {"used": choice.engine.name, "refused": choice.refused},
     )
 
 

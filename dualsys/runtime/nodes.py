@@ -211,13 +211,15 @@ def _await_hello(actions: Subscriber, spec: WorldSpec, clock: MonotonicClock) ->
 def system1(run: Run, folder: Path, counts: dict[str, Any]) -> None:
     """Answers every observation; asks System 2 and never waits for it."""
     clock = MonotonicClock()
-    policy = assembly.make_policy(run.config, run.spec)
+    choice = assembly.make_engine(run.config, run.spec)
+    policy = assembly.make_policy(run.config, run.spec, choice.engine)
     policy.warm_up(30)
     inbox: Inbox[Guidance] = Inbox(run.session, 0)
     act_ns: list[int] = []
     passes: Counter[int] = Counter()
     seams: dict[int, list[float]] = {}
     counts.update(act_ns=act_ns, passes=passes, seams=seams, drops=inbox.drops)
+    counts["engine"] = {"used": choice.engine.name, "refused": choice.refused}
     with (
         Subscriber(ipc(folder, "observation")) as observations,
         Publisher(ipc(folder, "action")) as actions,

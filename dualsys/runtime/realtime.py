@@ -142,8 +142,9 @@ def _report(
         for epoch, record in records.items()
     ]
     shield = counts["world"].get("shield", {})
+    engine = counts["system1"].get("engine", {})
     result = JobResult(
-        run.scenario, rows, guidance_ages, ages, stages, drops, shield, run.spec.period_ns
+        run.scenario, rows, guidance_ages, ages, stages, drops, shield, run.spec.period_ns, engine
     )
     results = summarise(config, [run.scenario], [result])
     results["ticks"] = {k: v for k, v in counts["world"].items() if k not in ("shield", "drops")}

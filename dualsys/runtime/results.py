@@ -18,6 +18,7 @@ SCHEMA = "dualsys-results/1"
 _PACKAGES = (
     "dualsys",
     "torch",
+    "onnxruntime",
     "numpy",
     "mujoco",
     "metaworld",
@@ -49,7 +50,7 @@ def summarise(
         "system1": config["system1"],
         "system2": config["system2"],
         "trigger": config["trigger"],
-        "engine": config["engine"],
+        "engine": {**config["engine"], **results[0].engine},
         "latency": config["latency"],
         "episodes": rows,
         "summary": {**summary(rows), "by_scenario": by_scenario(rows)},

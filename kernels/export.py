@@ -1,0 +1,76 @@
+"""Export a torch module with named, fixed-shape inputs to ONNX; the graph is checked before use."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dualsys.errors import DualsysError
+from kernels.engine import TensorSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+OPSET = 17  # the newest that the parsers of older deployments (TensorRT 8.5) still read
+
+
+def example_arrays(inputs: Mapping[str, TensorSpec], seed: int = 0) -> dict[str, np.ndarray]:
+    """Arrays of the named shapes: random bytes for integers, standard normal for floats."""
+    rng = np.random.default_rng(seed)
+    return {
+        name: rng.integers(0, 256, spec.shape, dtype=np.uint8)
+        if spec.dtype == "uint8"
+        else rng.standard_normal(spec.shape).astype(spec.dtype)
+        for name, spec in inputs.items()
+    }
+
+
+def export_onnx(
+    module: nn.Module, inputs: Mapping[str, TensorSpec], outputs: Sequence[str], opset: int = OPSET
+) -> bytes:
+    """Return `module(**inputs) -> {outputs}` as an ONNX model with those names.
+
+    Flow times are constants of the loop, so a runtime folds all that depends on them alone.
+    Raises `DualsysError` when the exporter or the checker refuses the graph.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise DualsysError(f"ONNX export needs the extra `onnx` ({error})") from error
+    import torch
+
+    names = list(inputs)
+
+    class Positional(torch.nn.Module):
+        """The exporter wants positional arguments and a tuple."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = module
+
+        def forward(self, *arguments: torch.Tensor) -> tuple[Any, ...]:
+            found = self.inner(**dict(zip(names, arguments, strict=True)))
+            return tuple(found[name] for name in outputs)
+
+    arguments = tuple(torch.from_numpy(array) for array in example_arrays(inputs).values())
+    file = io.BytesIO()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter's own deprecations and tracer notes
+            torch.onnx.export(
+                Positional().eval(),
+                arguments,
+                file,  # type: ignore[arg-type]  # a stream is taken, the annotation forgot it
+                input_names=names,
+                output_names=list(outputs),
+                opset_version=opset,
+                dynamo=False,
+            )
+        onnx.checker.check_model(onnx.load_from_string(file.getvalue()), full_check=True)
+    except (RuntimeError, onnx.checker.ValidationError) as error:
+        raise DualsysError(f"the network cannot be exported to ONNX: {error}") from error
+    return file.getvalue()
