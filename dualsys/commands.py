@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,8 @@ def _scenarios(config: Config) -> list[str]:
         )
     if config["suite"] is not None:
         return list(registry.suite(config["suite"]))
-    return [config["scenario"]["name"]]
+    registry.require(config["scenario"])
+    return [config["scenario"]]
 
 
 def run_eval(config: Config) -> int:
@@ -63,6 +65,7 @@ def run_eval(config: Config) -> int:
 
         results = evaluate(config, scenarios, seeds, progress)
     show_results(results, Console())
+    _film(results)
     return 0
 
 
@@ -71,8 +74,26 @@ def _run_realtime(config: Config, scenarios: list[str], seeds: list[int]) -> int
 
     for scenario in scenarios:
         out = config["out"] if len(scenarios) == 1 else f"{config['out']}/{scenario}"
-        show_results(realtime({**config, "out": out}, scenario, seeds), Console())
+        results = realtime({**config, "out": out}, scenario, seeds)
+        show_results(results, Console())
+        _film(results)
     return 0
+
+
+def _film(results: Config) -> None:
+    """Write the videos that were asked for beside the log."""
+    if not results["config"]["videos"]:
+        return
+    from dualsys.runtime.video import film
+    from sim import registry
+
+    out, chosen, counts = Path(results["config"]["out"]), {}, Counter[str]()
+    for row in results["episodes"]:
+        counts[row["scenario"]] += 1
+        if counts[row["scenario"]] <= results["config"]["videos"]:
+            chosen[row["epoch"]] = (row["scenario"], registry.spec_of(row["scenario"]))
+    paths = film(out / "log.mcap", out / "videos", chosen)
+    Console().print(f"videos: {len(paths)} in {out / 'videos'}")
 
 
 def show_results(results: Config, console: Console) -> None:
@@ -185,6 +206,11 @@ def show_help(command: str, folder: Path) -> None:
             names = sorted(str(f.relative_to(path).with_suffix("")) for f in path.rglob("*.yaml"))
             groups.add_row(path.name, ", ".join(names))
     console.print(groups)
+    if "scenario" in COMMANDS[command].__dataclass_fields__:
+        from sim import registry
+
+        console.print(f"\nscenario= one of {', '.join(registry.scenarios())}", highlight=False)
+        console.print(f"suite= one of {', '.join(registry.SUITES)}", highlight=False)
     console.print("\nkeys and defaults:")
     console.print(
         OmegaConf.to_yaml(OmegaConf.structured(COMMANDS[command])), markup=False, highlight=False

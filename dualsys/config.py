@@ -24,13 +24,6 @@ from dualsys.errors import DualsysError, UnknownNameError
 
 
 @dataclass
-class ScenarioConfig:
-    """One world of the registry."""
-
-    name: str = MISSING
-
-
-@dataclass
 class System1Config:
     """The reactive policy; timing in control ticks."""
 
@@ -99,7 +92,7 @@ class ShieldConfig:
 class EvalConfig:
     """`dualsys eval` and `dualsys run`."""
 
-    scenario: ScenarioConfig | None = None
+    scenario: str | None = None  # a world of the registry
     suite: str | None = None
     system1: System1Config = field(default_factory=System1Config)
     system2: System2Config = field(default_factory=System2Config)
@@ -111,6 +104,7 @@ class EvalConfig:
     seeds: str = "0:10"
     workers: int = 1
     out: str = "runs/latest"
+    videos: int = 0  # film this many episodes of every scenario
 
 
 @dataclass
@@ -126,7 +120,7 @@ class NoiseConfig:
 class CollectConfig:
     """`dualsys collect`."""
 
-    scenario: ScenarioConfig | None = None
+    scenario: str | None = None  # a world of the registry
     suite: str | None = None
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     seeds: str = "1000000:1000010"
@@ -285,3 +279,6 @@ def set_headless_defaults() -> None:
         if os.environ["MUJOCO_GL"] == "egl":
             os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+        # The software rasteriser's own threads cost a small frame more than they save, and take
+        # the cores from the other processes; the pixels are the same.
+        os.environ.setdefault("LP_NUM_THREADS", "0")

@@ -23,6 +23,11 @@ class UnknownNameError(DualsysError):
 
     def __init__(self, kind: str, name: str, valid: Iterable[str]) -> None:
         names = sorted(valid)
+        self._parts = (kind, name, names)
         close = difflib.get_close_matches(name, names, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         super().__init__(f"unknown {kind} {name!r}.{hint} Valid: {', '.join(names)}")
+
+    def __reduce__(self) -> tuple[type[UnknownNameError], tuple[str, str, list[str]]]:
+        """Survive the way back from a worker process."""
+        return UnknownNameError, self._parts

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from dualsys.errors import DualsysError, UnknownNameError
+from dualsys.spec import WorldSpec
 from sim.driving.scenarios import SCENARIOS
 from sim.manipulation.tasks import TASKS
 
@@ -67,14 +68,27 @@ def scenarios() -> list[str]:
     return sorted({*_FACTORIES, *(entry.name for entry in entry_points(group="dualsys.worlds"))})
 
 
+def require(scenario: str) -> None:
+    """Raise `UnknownNameError`, which lists the valid ones, for a scenario that nobody offers."""
+    if scenario not in scenarios():
+        raise UnknownNameError("scenario", scenario, scenarios())
+
+
 def make(scenario: str) -> Any:
     """Make the world of a scenario. Raises `UnknownNameError` that lists the valid ones."""
+    require(scenario)
     if scenario not in _FACTORIES:
-        found = {entry.name: entry for entry in entry_points(group="dualsys.worlds")}
-        if scenario not in found:
-            raise UnknownNameError("scenario", scenario, scenarios())
-        register(scenario, found[scenario].load())
+        (entry,) = entry_points(group="dualsys.worlds", name=scenario)
+        register(scenario, entry.load())
     return _FACTORIES[scenario]()
+
+
+def spec_of(scenario: str) -> WorldSpec:
+    """What the world of a scenario promises; makes it and closes it."""
+    world = make(scenario)
+    world.close()
+    spec: WorldSpec = world.world_spec
+    return spec
 
 
 def suite(name: str) -> tuple[str, ...]:

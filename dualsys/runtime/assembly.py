@@ -27,7 +27,7 @@ from kernels.choose import Choice, choose
 from kernels.engine import Engine
 
 Config = dict[str, Any]
-MACHINE_KEYS = ("workers", "out")  # they change no result
+MACHINE_KEYS = ("workers", "out", "videos")  # they change no result
 
 
 def session_of(config: Config) -> int:

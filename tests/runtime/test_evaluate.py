@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import pytest
 
 from dualsys.messages import Observation
@@ -18,7 +19,7 @@ def dualsys(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
 
 
-def evaluate(out: Path, untrained: Path, workers: int) -> dict[str, object]:
+def evaluate(out: Path, untrained: Path, workers: int, videos: int = 0) -> dict[str, object]:
     done = dualsys(
         "eval",
         "scenario=driving/merge",
@@ -29,6 +30,7 @@ def evaluate(out: Path, untrained: Path, workers: int) -> dict[str, object]:
         "seeds=0:6",
         f"system1.checkpoint={untrained}",
         f"workers={workers}",
+        f"videos={videos}",
         f"out={out}",
     )
     assert done.returncode == 0, done.stderr
@@ -38,7 +40,7 @@ def evaluate(out: Path, untrained: Path, workers: int) -> dict[str, object]:
 
 def test_one_and_two_workers_write_the_same_bytes(untrained: Path, tmp_path: Path) -> None:
     one = evaluate(tmp_path / "one", untrained, workers=1)
-    two = evaluate(tmp_path / "two", untrained, workers=2)
+    two = evaluate(tmp_path / "two", untrained, workers=2, videos=2)
     log = tmp_path / "one/log.mcap"
     assert log.read_bytes() == (tmp_path / "two/log.mcap").read_bytes()
     assert one["episodes"] == two["episodes"]
@@ -50,6 +52,13 @@ def test_one_and_two_workers_write_the_same_bytes(untrained: Path, tmp_path: Pat
     assert ticks == one["ticks"]["total"]  # type: ignore[index]
     assert "workers" not in read_header(log)["config"]
     assert [p.name for p in sorted((tmp_path / "one").iterdir())] == ["log.mcap", "results.json"]
+    films = sorted((tmp_path / "two/videos").iterdir())
+    assert [p.name for p in films] == ["driving-merge-0000.mp4", "driving-merge-0001.mp4"]
+    with av.open(str(films[0])) as film:
+        frames = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
+    steps = one["episodes"][0]["steps"]  # type: ignore[index]
+    assert abs(len(frames) - 20 * steps / 15) < 15
+    assert frames[0][:256].std() > 10, "the film is black"
 
 
 @pytest.mark.parametrize(
