@@ -25,12 +25,13 @@ from dualsys.errors import DualsysError, UnknownNameError
 
 @dataclass
 class System1Config:
-    """The reactive policy; timing in control ticks."""
+    """The reactive policy; times are rounded to control ticks."""
 
     checkpoint: str = "auto"  # a folder, or "auto": the shipped one of the world's domain
-    replan_ticks: int = MISSING
-    blend_ticks: int = MISSING
-    max_guidance_age_ticks: int = MISSING
+    replan_s: float = MISSING
+    blend_s: float = MISSING
+    max_guidance_age_s: float = MISSING
+    phase_limit_s: float = MISSING
     noise_scale: float = MISSING
 
 

@@ -64,7 +64,8 @@ def make_engine(config: Config, spec: WorldSpec) -> Choice:
 def make_policy(config: Config, spec: WorldSpec, engine: Engine) -> Policy:
     """System 1 around an engine, with its trigger."""
     system1 = config["system1"]
-    timing = PolicyConfig(**{k: system1[k] for k in PolicyConfig.__struct_fields__})
+    times = {k: v for k, v in system1.items() if k != "checkpoint"}
+    timing = PolicyConfig.in_seconds(spec.control_rate_hz, **times)
     return Policy(spec, engine, make_trigger(config, spec), timing)
 
 

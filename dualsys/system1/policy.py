@@ -11,7 +11,7 @@ import math
 import msgspec
 import numpy as np
 
-from dualsys.errors import SpecMismatchError
+from dualsys.errors import DualsysError, SpecMismatchError
 from dualsys.messages import Action, Guidance, Observation, PlanRequest, Stamp
 from dualsys.spec import WorldSpec
 from dualsys.system1.chunk import RunningChunk
@@ -24,8 +24,37 @@ class PolicyConfig(msgspec.Struct, frozen=True):
 
     replan_ticks: int = 8
     blend_ticks: int = 2
-    max_guidance_age_ticks: int = 160  # older guidance has expired: System 1 alone
+    max_guidance_age_ticks: int = 400  # older guidance has expired: System 1 alone
+    phase_limit_s: float = 2.0  # training showed no older plan: the phase stamp stops here
     noise_scale: float = 1.0  # standard deviation of the flow's source
+
+    @classmethod
+    def in_seconds(
+        cls,
+        rate_hz: float,
+        replan_s: float,
+        blend_s: float,
+        max_guidance_age_s: float,
+        phase_limit_s: float,
+        noise_scale: float,
+    ) -> PolicyConfig:
+        """The same timing for any control rate; raises `DualsysError` for a negative time."""
+        for name, value in (
+            ("replan_s", replan_s),
+            ("blend_s", blend_s),
+            ("max_guidance_age_s", max_guidance_age_s),
+            ("phase_limit_s", phase_limit_s),
+            ("noise_scale", noise_scale),
+        ):
+            if not 0 <= value < math.inf:
+                raise DualsysError(f"system1.{name} must be zero or more, it is {value}")
+        return cls(
+            max(1, round(replan_s * rate_hz)),
+            round(blend_s * rate_hz),
+            round(max_guidance_age_s * rate_hz),
+            phase_limit_s,
+            noise_scale,
+        )
 
 
 class Provenance(msgspec.Struct, frozen=True):
@@ -139,12 +168,13 @@ class Policy:
             age = observation.stamp.tick - guidance.stamp.tick
             arrays["plan"][0, guidance.plan] = 1.0
             arrays["z"][0, : len(guidance.z)] = guidance.z
-            arrays["phase"][0, 0] = age / self._spec.control_rate_hz
+            age_s = min(age / self._spec.control_rate_hz, self._config.phase_limit_s)
+            arrays["phase"][0, 0] = age_s
             slice_ = guidance.candidate[age : age + self._horizon]
             if len(slice_) == self._horizon:
                 arrays["candidate"][0] = slice_
                 arrays["use_candidate"][:] = 1.0
-                arrays["phase"][0, 1:] = (age / self._spec.control_rate_hz, 1.0)
+                arrays["phase"][0, 1:] = (age_s, 1.0)
         return arrays
 
     def _request(

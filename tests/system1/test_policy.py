@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dualsys.errors import SpecMismatchError
+from dualsys.errors import DualsysError, SpecMismatchError
 from dualsys.messages import Guidance, Observation, Stamp
 from dualsys.system1.policy import Policy, PolicyConfig
 from dualsys.trigger.rules import NeverTrigger, PeriodicTrigger
@@ -109,3 +109,23 @@ def test_an_observation_that_does_not_fit_names_both_sides(
 ) -> None:
     with pytest.raises(SpecMismatchError, match=words):
         policy(PointEngine()).act(observation(0, **changes), None, 0)
+
+
+def test_times_become_ticks_of_the_world() -> None:
+    times = {"replan_s": 0.1, "blend_s": 0.025, "max_guidance_age_s": 5.0}
+    arm = PolicyConfig.in_seconds(80.0, **times, phase_limit_s=2.0, noise_scale=1.0)
+    assert (arm.replan_ticks, arm.blend_ticks, arm.max_guidance_age_ticks) == (8, 2, 400)
+    car = PolicyConfig.in_seconds(15.0, **times, phase_limit_s=2.0, noise_scale=1.0)
+    assert (car.replan_ticks, car.blend_ticks, car.max_guidance_age_ticks) == (2, 0, 75)
+
+
+@pytest.mark.parametrize("bad", [-0.1, float("nan"), float("inf")])
+def test_a_time_that_is_none_is_refused(bad: float) -> None:
+    with pytest.raises(DualsysError, match="replan_s"):
+        PolicyConfig.in_seconds(80.0, bad, 0.0, 5.0, 2.0, 1.0)
+
+
+def test_the_phase_stamp_stops_where_training_stopped() -> None:
+    engine = PointEngine()
+    policy(engine, max_guidance_age_ticks=1000).act(observation(900), guidance(0), 0)
+    assert engine.calls[-1]["phase"][0, 0] == 2.0
