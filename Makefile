@@ -7,13 +7,16 @@ export SDL_VIDEODRIVER ?= dummy
 export OMP_NUM_THREADS ?= 1
 STAMP := .venv/.ready-$(shell cat pyproject.toml constraints.txt launch/setup.sh | sha256sum | cut -c1-16)
 
-.PHONY: setup test lint format clean
+.PHONY: setup demo test lint format clean
 
 setup: $(STAMP)
 
 $(STAMP):
 	bash launch/setup.sh
 	touch $(STAMP)
+
+demo: setup
+	bash launch/demo.sh
 
 lint: setup
 	.venv/bin/ruff check .

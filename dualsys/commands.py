@@ -108,9 +108,9 @@ def show_results(results: Config, console: Console) -> None:
         low, high = row["success_ci95"]
         table.add_row(
             name,
-            f"{row['success_rate']:.1%}",
+            percent(row["success_rate"]),
             f"{low:.1%} .. {high:.1%}",
-            f"{row['collision_rate']:.1%}",
+            percent(row["collision_rate"]),
             f"{row['mean_return']:.1f}",
             f"{row['calls_per_episode']:.1f}",
             f"{row['mean_jerk']:.4f}",
@@ -132,7 +132,20 @@ def show_results(results: Config, console: Console) -> None:
         f"shield {results['shield'] or 'never intervened'}",
         highlight=False,
     )
+    alone = results["guidance"]
+    silence = alone.get("silent_for_s")
+    console.print(
+        f"guidance: oldest in use {alone['oldest_s']:.2f} s, System 1 alone in "
+        f"{alone['ticks_alone']} of {alone['ticks']} ticks"
+        + (f", last answer {silence:.2f} s before the end" if silence is not None else ""),
+        highlight=False,
+    )
     console.print(f"written to {results['config']['out']}: results.json, log.mcap")
+
+
+def percent(rate: float | None) -> str:
+    """A rate for a table; "-" where no episode was completed."""
+    return "-" if rate is None else f"{rate:.1%}"
 
 
 def run_collect(config: Config) -> int:

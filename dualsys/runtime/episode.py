@@ -25,7 +25,7 @@ class EpisodeRecord:
         self.observation_age_ns: list[int] = []
         self._return = 0.0
         self._fallbacks = self._interventions = 0
-        self._success = self._collision = False
+        self._success = self._collision = self._completed = False
         self._metrics: dict[str, list[float]] = {}
         self.row: dict[str, Any] = {}
 
@@ -39,6 +39,7 @@ class EpisodeRecord:
         self._commands.append(command.command)
         self._return += outcome.reward
         self._success = outcome.success or (self._success and self._spec.domain == "manipulation")
+        self._completed = outcome.terminated or outcome.truncated or self.solved
         self._collision |= outcome.metrics.get("collision", 0.0) > 0
         self._fallbacks += command.source == "fallback"
         self._interventions += bool(command.interventions)
@@ -55,6 +56,7 @@ class EpisodeRecord:
         period_s = self._spec.period_ns / 1e9
         self.row = {
             "seed": self._seed,
+            "completed": self._completed,  # false: the run's duration_s cut it off
             "success": self._success,
             "collision": self._collision,
             "return": self._return,

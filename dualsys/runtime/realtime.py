@@ -118,7 +118,7 @@ def _counts(folder: Path, role: str) -> dict[str, Any]:
 def _report(
     config: dict[str, Any], run: Run, counts: dict[str, dict[str, Any]], out: Path
 ) -> dict[str, Any]:
-    records, trace, guidance_ages = _read(out / "log.mcap", run, counts)
+    records, trace, guidance_ages, silence_s = _read(out / "log.mcap", run, counts)
     if not records:
         raise DualsysError(f"the run ended before its first tick was recorded in {out}/log.mcap")
     ages = [age for record in records.values() for age in record.observation_age_ns]
@@ -147,6 +147,7 @@ def _report(
         run.scenario, rows, guidance_ages, ages, stages, drops, shield, run.spec.period_ns, engine
     )
     results = summarise(config, [run.scenario], [result])
+    results["guidance"]["silent_for_s"] = silence_s
     results["ticks"] = {k: v for k, v in counts["world"].items() if k not in ("shield", "drops")}
     for name, content in (
         ("latency.json", Trace(1, trace, str(machine()["processor"]))),
@@ -160,18 +161,24 @@ def _report(
 
 def _read(
     log: Path, run: Run, counts: dict[str, dict[str, Any]]
-) -> tuple[dict[int, EpisodeRecord], list[int], list[int]]:
-    """Episode records, System-2 latencies [ns] and guidance ages [ticks], all from the log."""
+) -> tuple[dict[int, EpisodeRecord], list[int], list[int], float | None]:
+    """Episode records, System-2 latencies [ns], guidance ages [ticks], System 2's final silence.
+
+    The silence is the time [s] from its last answer to the last command, None if it never spoke.
+    All of it comes from the log.
+    """
     records: dict[int, EpisodeRecord] = {}
     commands: dict[tuple[int, int], Command] = {}
     ages: dict[tuple[int, int], int] = {}
     asked: dict[tuple[int, int], int] = {}
     latencies: list[int] = []
     calls: dict[int, int] = {}
+    spoke_ns = last_ns = -1
     for _, message in read_log(log):
         stamp = message.stamp
         if isinstance(message, Command):
             commands[stamp.epoch, stamp.tick] = message
+            last_ns = stamp.time_ns
         elif isinstance(message, Action):
             ages[stamp.epoch, stamp.tick] = message.guidance_age_ticks
         elif isinstance(message, PlanRequest):
@@ -179,6 +186,7 @@ def _read(
             calls[stamp.epoch] = calls.get(stamp.epoch, 0) + 1
         elif isinstance(message, Guidance) and (stamp.epoch, message.request_id) in asked:
             latencies.append(stamp.time_ns - asked[stamp.epoch, message.request_id])
+            spoke_ns = stamp.time_ns
         elif isinstance(message, Outcome) and (stamp.epoch, stamp.tick) in commands:
             if stamp.epoch not in records:
                 records[stamp.epoch] = EpisodeRecord(run.seeds[stamp.epoch], run.spec)
@@ -188,4 +196,5 @@ def _read(
     for epoch, record in records.items():
         record.finish(seams.get(str(epoch), []), calls.get(epoch, 0), passes.get(str(epoch), 0))
     guidance_ages = [age for record in records.values() for age in record.plan_age_ticks]
-    return records, latencies, guidance_ages
+    silence_s = (last_ns - spoke_ns) / 1e9 if spoke_ns >= 0 else None
+    return records, latencies, guidance_ages, silence_s

@@ -59,6 +59,7 @@ def summarise(
             "observation_to_action": percentiles_ms(ages_ns),
             "plan": percentiles_ms(plan_age_ns),
         },
+        "guidance": guidance(plan_age_ns, sum(row["steps"] for row in rows)),
         "rates": rates(results),
         "ticks": {"total": sum(row["steps"] for row in rows), "missed": 0, "stalls": 0},
         "calls": sum(row["calls"] for row in rows),
@@ -73,15 +74,21 @@ def summarise(
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Rates with Wilson intervals and means over episodes."""
-    count = len(rows)
-    successes = sum(row["success"] for row in rows)
-    collisions = sum(row["collision"] for row in rows)
+    """Rates over the completed episodes with Wilson intervals; means over all episodes.
+
+    An episode that the run's duration cut off says nothing about success; the rates are None when
+    there is no other.
+    """
+    whole = [row for row in rows if row["completed"]]
+    count = len(whole)
+    successes = sum(row["success"] for row in whole)
+    collisions = sum(row["collision"] for row in whole)
     return {
         "episodes": count,
-        "success_rate": successes / count,
+        "cut_off": len(rows) - count,
+        "success_rate": successes / count if count else None,
         "success_ci95": wilson(successes, count),
-        "collision_rate": collisions / count,
+        "collision_rate": collisions / count if count else None,
         "collision_ci95": wilson(collisions, count),
         "mean_return": float(np.mean([row["return"] for row in rows])),
         "mean_steps": float(np.mean([row["steps"] for row in rows])),
@@ -104,6 +111,12 @@ def rates(results: list[JobResult]) -> dict[str, float]:
     passes = sum(row["passes"] for result in results for row in result.rows)
     seconds = sum(r.period_ns * row["steps"] / 1e9 for r in results for row in r.rows)
     return {"network_hz": passes / seconds, "action_hz": ticks / seconds}
+
+
+def guidance(ages_ns: list[int], ticks: int) -> dict[str, float]:
+    """How far System 1 was on its own: oldest guidance in use, ticks with none in force."""
+    oldest = max(ages_ns, default=0) / 1e9
+    return {"oldest_s": oldest, "ticks_alone": ticks - len(ages_ns), "ticks": ticks}
 
 
 def wilson(hits: int, count: int, z: float = 1.959963984540054) -> list[float]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -12,8 +13,10 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
+from rich.console import Console
 
 from dualsys.bus import Subscriber, ipc
+from dualsys.commands import show_results
 from dualsys.config import load
 from dualsys.errors import DualsysError
 from dualsys.messages import Action, Command, Guidance, Observation
@@ -93,6 +96,13 @@ def test_a_dead_or_frozen_system_2_costs_system_1_no_tick(
     assert sum(m.source == "system1" for m in served) >= 0.9 * len(served)
     assert all(m.stamp.time_ns < hit_at[0] + 1_000_000_000 for m in guidance)
     assert results["ticks"]["total"] == sum(isinstance(m, Command) for m in log)
+    # The report says that the guidance aged.
+    silence_ns = max(m.stamp.time_ns for m in after) - max(m.stamp.time_ns for m in guidance)
+    assert results["guidance"]["silent_for_s"] == pytest.approx(silence_ns / 1e9)
+    assert results["guidance"]["silent_for_s"] > 1.0
+    console = Console(record=True, width=200, file=io.StringIO())
+    show_results(results, console)
+    assert "before the end" in console.export_text()
 
 
 def test_a_missing_checkpoint_is_refused_before_anything_starts(tmp_path: Path) -> None:
