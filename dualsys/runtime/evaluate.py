@@ -119,28 +119,23 @@ def evaluate(
             episodes = tuple((epoch + i, seed) for i, seed in enumerate(part))
             jobs.append(Job(config, scenario, episodes, str(folder)))
             epoch += len(part)
-    results = _run(jobs, config["workers"], progress)
-    summary = summarise(config, scenarios, results)
-    partial = folder / "results.json.partial"
-    partial.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=1))
-    partial.replace(folder / "results.json")
-    header = {
-        "config": {k: v for k, v in config.items() if k not in assembly.MACHINE_KEYS},
-        "scenarios": scenarios,
-        "session": assembly.session_of(config),
-    }
-    parts = [episode_log(folder, number) for number in range(epoch)]
-    concatenate(parts, folder / "log.mcap", header)
-    for part_path in parts:
-        part_path.unlink()
-    (folder / "episodes").rmdir()
+    results: dict[int, JobResult] = {}
+    try:
+        _run(jobs, config["workers"], results, progress)
+    finally:
+        # Also after a failure or Ctrl-C: what was finished is written, and says it is not all.
+        summary = _write(config, scenarios, jobs, results) if results else {}
     return summary
 
 
-def _run(jobs: list[Job], workers: int, progress: Callable[[JobResult], None]) -> list[JobResult]:
+def _run(
+    jobs: list[Job],
+    workers: int,
+    results: dict[int, JobResult],
+    progress: Callable[[JobResult], None],
+) -> None:
     # Spawned also for one worker, so that one and many run in equal processes.
     context = multiprocessing.get_context("spawn")
-    results: dict[int, JobResult] = {}
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         futures = {pool.submit(run_job, job): number for number, job in enumerate(jobs)}
         try:
@@ -150,4 +145,28 @@ def _run(jobs: list[Job], workers: int, progress: Callable[[JobResult], None]) -
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return [results[number] for number in range(len(jobs))]
+
+
+def _write(
+    config: Config, scenarios: list[str], jobs: list[Job], results: dict[int, JobResult]
+) -> dict[str, Any]:
+    """Write results.json and log.mcap of the finished jobs, in order. Returns the results."""
+    folder, finished = Path(config["out"]), sorted(results)
+    summary = summarise(config, scenarios, [results[number] for number in finished])
+    summary["complete"] = len(finished) == len(jobs)
+    partial = folder / "results.json.partial"
+    partial.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=1))
+    partial.replace(folder / "results.json")
+    header = {
+        "config": {k: v for k, v in config.items() if k not in assembly.MACHINE_KEYS},
+        "scenarios": scenarios,
+        "session": assembly.session_of(config),
+    }
+    epochs = [epoch for number in finished for epoch, _ in jobs[number].episodes]
+    parts = [episode_log(folder, epoch) for epoch in epochs]
+    concatenate(parts, folder / "log.mcap", header)
+    for part in parts:
+        part.unlink()
+    if summary["complete"]:
+        (folder / "episodes").rmdir()
+    return summary

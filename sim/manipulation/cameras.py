@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from typing import Any
 
 import msgspec
@@ -29,22 +31,14 @@ class CameraRig:
     """
 
     def __init__(self, model: Any, poses: tuple[CameraPose, ...]) -> None:
-        import mujoco
-
+        mujoco = require_mujoco()
         self._poses = poses
         model.vis.quality.offsamples = 0
         height = max(pose.spec.height for pose in poses)
         width = max(pose.spec.width for pose in poses)
         if any((p.spec.height, p.spec.width) != (height, width) for p in poses):
             raise DualsysError("cameras of one rig must share one image size; make two rigs")
-        try:
-            self._renderer = mujoco.Renderer(model, height=height, width=width)
-        except Exception as error:
-            raise DualsysError(
-                f"can not make a {width}x{height} GL renderer ({type(error).__name__}: {error}). "
-                "Without a display install libegl1, libegl-mesa0 and libgl1-mesa-dri and set "
-                "MUJOCO_GL=egl (or install libosmesa6 and set MUJOCO_GL=osmesa)"
-            ) from error
+        self._renderer = _make_renderer(model, height, width)
         for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
             self._renderer.scene.flags[flag] = 0
         self._cameras = [_free_camera(pose) for pose in poses]
@@ -60,6 +54,37 @@ class CameraRig:
     def close(self) -> None:
         """Free the GL context."""
         self._renderer.close()
+
+
+_REMEDY = (
+    "without a display install libegl1, libegl-mesa0 and libgl1-mesa-dri and set MUJOCO_GL=egl "
+    "(or install libosmesa6 and set MUJOCO_GL=osmesa)"
+)
+
+
+def require_mujoco() -> Any:
+    """Import MuJoCo. Raises `DualsysError` where its GL backend can not be loaded."""
+    try:
+        import mujoco
+    except (ImportError, RuntimeError, AttributeError, OSError) as error:
+        raise DualsysError(f"MuJoCo can not be loaded ({error}); {_REMEDY}") from error
+    return mujoco
+
+
+def _make_renderer(model: Any, height: int, width: int) -> Any:
+    mujoco = require_mujoco()
+    failure, hook = "", sys.unraisablehook
+    # A renderer that failed half-way complains again, at length, while it is collected.
+    sys.unraisablehook = lambda _: None
+    try:
+        try:
+            return mujoco.Renderer(model, height=height, width=width)
+        except Exception as error:
+            failure = f"{type(error).__name__}: {error}"
+        gc.collect()
+    finally:
+        sys.unraisablehook = hook
+    raise DualsysError(f"can not make a {width}x{height} GL renderer ({failure}); {_REMEDY}")
 
 
 def _free_camera(pose: CameraPose) -> Any:

@@ -7,8 +7,12 @@ from pathlib import Path
 
 import av
 import pytest
+from omegaconf import OmegaConf
 
+from dualsys.config import load
+from dualsys.errors import SpecMismatchError
 from dualsys.messages import Observation
+from dualsys.runtime import evaluate as runner
 from dualsys.runtime.log import read_header, read_log
 
 ROOT = Path(__file__).parent.parent.parent
@@ -48,6 +52,7 @@ def test_one_and_two_workers_write_the_same_bytes(untrained: Path, tmp_path: Pat
         timing ticks calls drops versions config git machine"""
     for key in fields.split():
         assert key in one, key
+    assert one["complete"] is True
     ticks = sum(isinstance(message, Observation) for _, message in read_log(log))
     assert ticks == one["ticks"]["total"]  # type: ignore[index]
     assert "workers" not in read_header(log)["config"]
@@ -92,3 +97,20 @@ def test_a_checkpoint_of_another_world_is_refused_with_both_sides(untrained: Pat
     assert done.returncode == 2
     assert "front 64x64x3/4" in done.stderr
     assert "topdown 64x64x3/1" in done.stderr
+
+
+def test_what_was_finished_before_a_failure_is_kept(untrained: Path, tmp_path: Path) -> None:
+    """The second scenario of the suite refuses the first one's checkpoint."""
+    config = load(
+        "eval", ["suite=driving", f"system1.checkpoint={untrained}", f"out={tmp_path}", "seeds=0:1"]
+    )
+    values = OmegaConf.to_container(config)
+    assert isinstance(values, dict)
+    scenarios = ["driving/merge", "manipulation/push"]
+    with pytest.raises(SpecMismatchError):
+        runner.evaluate({str(k): v for k, v in values.items()}, scenarios, [0], lambda _: None)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["complete"] is False
+    assert [row["scenario"] for row in results["episodes"]] == ["driving/merge"]
+    ticks = sum(isinstance(message, Observation) for _, message in read_log(tmp_path / "log.mcap"))
+    assert ticks == results["ticks"]["total"]
