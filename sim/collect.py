@@ -100,7 +100,7 @@ def record(world: Any, expert: registry.Expert, seed: int, job: Job) -> Episode:
     rows: dict[str, list[Any]] = {}
     images: dict[str, list[np.ndarray]] = {camera.name: [] for camera in spec.cameras}
     since_success: int | None = None
-    success = done = False
+    success = done = harmed = False
     for _ in range(job.max_ticks):
         action, plan = expert.act()
         executed = np.clip(action + noise.draw(), spec.action_low, spec.action_high)
@@ -110,6 +110,7 @@ def record(world: Any, expert: registry.Expert, seed: int, job: Job) -> Episode:
         before = frame
         frame, reward, terminated, truncated, info = world.step(executed)
         success |= info["success"]
+        harmed |= info["collision"] or info["metrics"].get("offroad", 0.0) > 0
         if info["success"] and since_success is None and spec.domain == "manipulation":
             since_success = 0
         elif since_success is not None:
@@ -129,10 +130,9 @@ def record(world: Any, expert: registry.Expert, seed: int, job: Job) -> Episode:
             rows.setdefault(name, []).append(value)
         if done:
             break
-    # A driving episode that was cut short is a success while nothing went wrong.
-    unharmed = not done and not info["collision"] and not info["metrics"].get("offroad", 0.0)
+    # A drive in which nothing went wrong is worth showing, also when time ran out on the way.
+    kept = success or (spec.domain == "driving" and not harmed)
     columns = {name: np.array(values) for name, values in rows.items()}
-    kept = success or (spec.domain == "driving" and unharmed)
     return Episode(job.scenario, world.instruction, seed, bool(kept), columns, images)
 
 

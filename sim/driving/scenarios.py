@@ -26,7 +26,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario(
             "intersection",
             "intersection-v0",
-            9.0,
+            11.0,
             "turn left at the intersection",
             "o1",
         ),
