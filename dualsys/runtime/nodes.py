@@ -17,16 +17,21 @@ from typing import Any
 import msgspec
 
 from dualsys.bus import Publisher, RequestClient, RequestServer, Subscriber, ipc
-from dualsys.clock import MonotonicClock, RateKeeper, StallDetector, sleep_until
+from dualsys.clock import MonotonicClock, StallDetector
 from dualsys.config import set_headless_defaults
 from dualsys.errors import DualsysError
 from dualsys.inbox import Inbox
-from dualsys.messages import Action, Guidance, Hello, Observation, Outcome, Stamp
+from dualsys.messages import Action, Guidance, Health, Hello, Observation, Outcome, Stamp
 from dualsys.runtime import assembly
+from dualsys.runtime.health import Pulse
 from dualsys.runtime.log import LogWriter
+from dualsys.runtime.ticks import Ticks
 from dualsys.spec import WorldSpec, require_same
 
-TOPICS = ("observation", "outcome", "action", "plan")  # sockets; the recorder reads all of them
+# One socket each; the recorder reads all of them. Health travels apart, so that the newest message
+# on a control topic is never one of it.
+TOPICS = ("observation", "outcome", "action", "plan", "health_world", "health_system1",
+          "health_system2")  # fmt: skip
 HELLO_PATIENCE_NS = 60_000_000_000
 
 
@@ -80,12 +85,14 @@ def world(run: Run, folder: Path, counts: dict[str, Any]) -> None:
         Publisher(ipc(folder, "observation")) as observations,
         Publisher(ipc(folder, "outcome")) as outcomes,
         Subscriber(ipc(folder, "action")) as actions,
+        Publisher(ipc(folder, "health_world")) as healths,
     ):
         plant.reset(seed=run.seeds[0])  # the first reset and frame are the slowest
         _await_hello(actions, run.spec, clock)
         stalls.start()
         inbox: Inbox[Action] = Inbox(run.session, 0)
-        ticks = _Ticks(clock, run.spec.period_ns)
+        ticks = Ticks(clock, run.spec.period_ns)
+        pulse = Pulse("world", run.session)
         begin = clock.now_ns()
         try:
             for epoch, seed in enumerate(run.seeds):
@@ -94,8 +101,8 @@ def world(run: Run, folder: Path, counts: dict[str, Any]) -> None:
                     break
                 inbox.reset(epoch)
                 shield.reset()
-                links = (observations, outcomes, actions)
-                _episode(run, plant, shield, epoch, seed, ticks, inbox, links)
+                links = (observations, outcomes, actions, healths)
+                _episode(run, plant, shield, epoch, seed, ticks, inbox, links, pulse)
         finally:
             counts.update(ticks.report(stalls.stop()))
             counts.update(shield=shield.counts, drops=inbox.drops)
@@ -108,11 +115,12 @@ def _episode(
     shield: Any,
     epoch: int,
     seed: int,
-    ticks: _Ticks,
+    ticks: Ticks,
     inbox: Inbox[Action],
-    links: tuple[Publisher, Publisher, Subscriber],
+    links: tuple[Publisher, Publisher, Subscriber, Publisher],
+    pulse: Pulse,
 ) -> None:
-    observations, outcomes, actions = links
+    observations, outcomes, actions, healths = links
     frame, info = plant.reset(seed=seed)
     solved = done = False
     tick = 0
@@ -143,57 +151,12 @@ def _episode(
         solved = success and run.spec.domain == "manipulation"
         done = terminated or truncated or solved or ticks.over(run.duration_s)
         tick += 1
+        _report(healths, pulse.beat(now, shield.counts, epoch))
 
 
-class _Ticks:
-    """Paces the world; counts ticks, skipped deadlines and commands from old observations."""
-
-    def __init__(self, clock: MonotonicClock, period_ns: int) -> None:
-        self._clock, self._period_ns = clock, period_ns
-        self._begin = clock.now_ns()
-        self._skipped: list[int] = []
-        self._late: list[int] = []
-        self._total = 0
-        self.restart()
-
-    def restart(self) -> None:
-        """Start the grid anew (an episode's reset takes longer than a tick)."""
-        self._keeper = RateKeeper(self._period_ns, self._clock.now_ns())
-
-    def wait(self) -> int:
-        """Sleep to the next deadline and return the time."""
-        deadline, skipped = self._keeper.advance(self._clock.now_ns())
-        self._skipped += [deadline] * skipped
-        sleep_until(deadline, self._clock)
-        self._total += 1
-        return self._clock.now_ns()
-
-    def judge(self, tick: int, action: Action | None) -> None:
-        """A command is on time when its action answers the observation of the tick before."""
-        if tick > 1 and (action is None or action.stamp.tick < tick - 1):
-            self._late.append(self._clock.now_ns())
-
-    def over(self, duration_s: float) -> bool:
-        """True once the run has lasted `duration_s` (never for 0)."""
-        return bool(duration_s) and self._clock.now_ns() - self._begin > duration_s * 1e9
-
-    def report(self, stalls: list[tuple[int, int]]) -> dict[str, Any]:
-        """Counts; `missed_outside_stalls` leaves out what a stall of the machine explains."""
-        reach = 2 * self._period_ns
-
-        def explained(time_ns: int) -> bool:
-            return any(a - reach < time_ns < b + reach for a, b in stalls)
-
-        missed = [*self._skipped, *self._late]
-        return {
-            "total": self._total,
-            "skipped": len(self._skipped),
-            "late": len(self._late),
-            "missed": len(missed),
-            "missed_outside_stalls": sum(not explained(t) for t in missed),
-            "stalls": len(stalls),
-            "longest_stall_ms": max((b - a for a, b in stalls), default=0) / 1e6,
-        }
+def _report(publisher: Publisher, health: Health | None) -> None:
+    if health is not None:
+        publisher.send(health)
 
 
 def _await_hello(actions: Subscriber, spec: WorldSpec, clock: MonotonicClock) -> None:
@@ -224,10 +187,12 @@ def system1(run: Run, folder: Path, counts: dict[str, Any]) -> None:
         Subscriber(ipc(folder, "observation")) as observations,
         Publisher(ipc(folder, "action")) as actions,
         RequestClient(ipc(folder, "requests")) as requests,
+        Publisher(ipc(folder, "health_system1")) as healths,
     ):
         counts["link_drops"] = requests.link.drops
         counts["observation_drops"] = observations.drops
         sequence, epoch, tick = 0, -1, -1
+        pulse = Pulse("system1", run.session)
         while not _STOP.is_set():
             if not observations.poll(20 if epoch < 0 else 5):
                 for guidance in requests.update(clock.now_ns()):
@@ -259,6 +224,8 @@ def system1(run: Run, folder: Path, counts: dict[str, Any]) -> None:
             if answer.request is not None and run.config["system2"]["name"] != "none":
                 requests.ask(answer.request, clock.now_ns())
             act_ns.append(end - start)
+            pulse.measured("act", end - start)
+            _report(healths, pulse.beat(end, requests.link.drops, epoch))
             passes[epoch] += answer.provenance.replanned
             seams[epoch] = list(policy.seam_jumps)
 
@@ -274,12 +241,15 @@ def system2(run: Run, folder: Path, counts: dict[str, Any]) -> None:
     with (
         RequestServer(ipc(folder, "requests")) as requests,
         Publisher(ipc(folder, "plan")) as plans,
+        Publisher(ipc(folder, "health_system2")) as healths,
     ):
         counts["drops"] = requests.link.drops
         sequence = 0
+        pulse = Pulse("system2", run.session)
         while not _STOP.is_set():
             requests.poll(5)
             request = requests.update(clock.now_ns())
+            _report(healths, pulse.beat(clock.now_ns(), requests.link.drops))
             if request is None:
                 continue
             plans.send(request)
@@ -292,6 +262,7 @@ def system2(run: Run, folder: Path, counts: dict[str, Any]) -> None:
                 requests.answer(sent, now)
                 plans.send(sent)
             think_ns.append(clock.now_ns() - start)
+            pulse.measured("think", think_ns[-1])
 
 
 def recorder(run: Run, folder: Path, counts: dict[str, Any]) -> None:

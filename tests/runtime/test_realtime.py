@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from dualsys.bus import Subscriber, ipc
 from dualsys.commands import show_results
 from dualsys.config import load
 from dualsys.errors import DualsysError
-from dualsys.messages import Action, Command, Guidance, Observation
+from dualsys.messages import Action, Command, Guidance, Health, Observation
 from dualsys.runtime.log import read_log
 from dualsys.runtime.realtime import Started, realtime
 
@@ -72,6 +73,8 @@ def test_two_systems_drive_on_the_wall_clock_and_everything_is_logged(
     assert all(m.stamp.session == observations[0].stamp.session for m in log)
     trace = json.loads((tmp_path / "latency.json").read_text())
     assert len(trace["system2_ns"]) == sum(isinstance(m, Guidance) for m in log)
+    beats = Counter(m.process for m in log if isinstance(m, Health))
+    assert all(beats[process] >= 3 for process in ("world", "system1", "system2"))
     assert set(results["age"]) == {"observation_to_action", "plan"}
 
 
