@@ -135,7 +135,9 @@ def _make_upstream(name: str, config: dict[str, Any]) -> Any:
         config={
             **config,
             "action": {"type": "ContinuousAction"},
-            "observation": {"type": "Kinematics", "vehicles_count": 1},
+            # Upstream's own observation, made and thrown away each tick, would cost more than all
+            # the rest (8 ms); the drive is the same without it.
+            "observation": {"type": "AttributesObservation", "attributes": []},
             "simulation_frequency": int(CONTROL_RATE_HZ),
             "policy_frequency": int(CONTROL_RATE_HZ),
         }

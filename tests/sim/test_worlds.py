@@ -6,6 +6,8 @@ import pytest
 from dualsys.errors import SpecMismatchError, UnknownNameError
 from sim import registry
 from sim.contract import check_world
+from sim.driving.highway import HighwayWorld
+from sim.driving.scenarios import SCENARIOS
 from tests.fakes import PointWorld
 
 
@@ -91,3 +93,19 @@ def test_upstreams_intersection_leaves_no_trace_in_other_scenarios() -> None:
     before = returns()
     registry.make("driving/intersection").reset(seed=0)
     assert returns() == before
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_leaving_out_upstreams_observation_changes_no_drive(name: str) -> None:
+    ours, theirs = HighwayWorld(name), HighwayWorld(name)
+    theirs.upstream.configure({"observation": {"type": "Kinematics"}})
+    drives = []
+    for world in (ours, theirs):
+        frame, _ = world.reset(seed=4)
+        rows = [frame["scene"]]
+        for _ in range(20):
+            frame, reward, terminated, truncated, _ = world.step(np.array([0.5, 0.01], np.float32))
+            rows += [frame["scene"], frame["state"], np.array([reward, terminated, truncated])]
+        drives.append(np.concatenate([row.ravel() for row in rows]))
+        world.close()
+    np.testing.assert_array_equal(drives[0], drives[1])
