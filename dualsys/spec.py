@@ -15,13 +15,19 @@ from dualsys.errors import SpecMismatchError
 
 
 class CameraSpec(msgspec.Struct, frozen=True):
-    """One camera: uint8 images (H, W, C), a new one every `period_ticks` control ticks."""
+    """One camera: uint8 images (H, W, C), a new one every `period_ticks` control ticks.
+
+    `projection` is a 3x4 matrix, row by row, from homogeneous points in the world's frame [m]
+    (driving: the ego's, x ahead and y left; arm: the table's) to homogeneous pixels (u right,
+    v down); empty where it is not known. Visual prompts are drawn with it.
+    """
 
     name: str
     height: int
     width: int
     channels: int = 3
     period_ticks: int = 1
+    projection: tuple[float, ...] = ()
 
 
 class AxisSpec(msgspec.Struct, frozen=True):
@@ -40,6 +46,9 @@ class WorldSpec(msgspec.Struct, frozen=True):
     columns of the object list (ground truth or a perception stack's tracks) that System 2 and the
     labels of training may read and System 1 never does. `fallback` is what the shield sends when
     System 1 is silent: one value per action axis, None to keep the last command of that axis.
+    `motion` says how commands move the vehicle or the tool, so that a chunk can be drawn as a path:
+    "bicycle" (acceleration, steering; state axis speed), "displacement" (the first three command
+    axes move the first three state axes) or "" (unknown).
     """
 
     domain: str
@@ -51,6 +60,7 @@ class WorldSpec(msgspec.Struct, frozen=True):
     scene_fields: tuple[str, ...]
     scene_rows: int
     fallback: tuple[float | None, ...]
+    motion: str = ""
 
     @property
     def period_ns(self) -> int:
@@ -90,7 +100,13 @@ def require_same(ours: WorldSpec, theirs: WorldSpec, our_name: str, their_name: 
 
 def _brief(value: object) -> str:
     if isinstance(value, tuple) and value and isinstance(value[0], CameraSpec):
-        return str([f"{c.name} {c.height}x{c.width}x{c.channels}/{c.period_ticks}" for c in value])
+        return str([_camera(c) for c in value])
     if isinstance(value, tuple) and value and isinstance(value[0], AxisSpec):
         return str([f"{a.name} [{a.unit}] {a.low}..{a.high}" for a in value])
     return str(value)
+
+
+def _camera(camera: CameraSpec) -> str:
+    size = f"{camera.height}x{camera.width}x{camera.channels}"
+    view = hashlib.sha256(msgspec.json.encode(camera.projection)).hexdigest()[:4]
+    return f"{camera.name} {size}/{camera.period_ticks} view {view}"

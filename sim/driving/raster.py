@@ -15,6 +15,12 @@ from PIL import Image, ImageDraw
 SIZE_PX = 64
 METRES_PER_PX = 1.25
 EGO_ROW = 48  # 60 m ahead, 20 m behind, 40 m to each side
+PROJECTION = (
+    *(0.0, -1 / METRES_PER_PX, 0.0, SIZE_PX / 2),  # left of the ego is left in the image
+    *(-1 / METRES_PER_PX, 0.0, 0.0, float(EGO_ROW)),  # ahead is up
+    *(0.0, 0.0, 0.0, 1.0),
+)
+"""Points in the ego's frame (x ahead, y left) -> pixels, as in `CameraSpec.projection`."""
 _SUPERSAMPLING = 2
 _STEP_M = 4.0
 _RANGE_M = 90.0

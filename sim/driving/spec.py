@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from dualsys.spec import AxisSpec, CameraSpec, WorldSpec
-from sim.driving.raster import SIZE_PX
+from sim.driving.raster import PROJECTION, SIZE_PX
 
 CONTROL_RATE_HZ = 15.0  # one decision per physics step of upstream (its simulation_frequency)
 SCENE_ROWS = 12
@@ -23,7 +23,7 @@ SCENE_FIELDS = (
 )
 SPEC = WorldSpec(
     domain="driving",
-    cameras=(CameraSpec("topdown", SIZE_PX, SIZE_PX),),
+    cameras=(CameraSpec("topdown", SIZE_PX, SIZE_PX, projection=PROJECTION),),
     state=(
         AxisSpec("speed", "m/s", -40.0, 60.0),
         AxisSpec("acceleration", "m/s2", -5.0, 5.0),
@@ -43,4 +43,5 @@ SPEC = WorldSpec(
     scene_fields=SCENE_FIELDS,
     scene_rows=SCENE_ROWS,
     fallback=(-3.0, 0.0),  # brake straight on
+    motion="bicycle",
 )

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 def make(name: str) -> MetaWorld:
     """Make the Meta-World task `name` ("reach", "push", ...); MuJoCo is imported here only."""
     from sim.manipulation.cameras import require_mujoco
-    from sim.manipulation.metaworld import MetaWorld
 
     require_mujoco()
+    from sim.manipulation.metaworld import MetaWorld
+
     return MetaWorld(name)

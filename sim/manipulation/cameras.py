@@ -9,18 +9,48 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from dualsys.config import set_headless_defaults
 from dualsys.errors import DualsysError
 from dualsys.spec import CameraSpec
+
+FOVY_DEG = 45.0  # MuJoCo's default for a free camera
 
 
 class CameraPose(msgspec.Struct, frozen=True):
     """A MuJoCo free camera: look-at point [m], distance [m], azimuth and elevation [deg]."""
 
-    spec: CameraSpec
+    name: str
+    size_px: int
+    period_ticks: int
     lookat: tuple[float, float, float]
     distance: float
     azimuth: float
     elevation: float
+
+    @property
+    def spec(self) -> CameraSpec:
+        """The camera with its projection from the table's frame [m] to pixels."""
+        size = self.size_px
+        matrix = tuple(float(value) for value in self._projection().ravel())
+        return CameraSpec(self.name, size, size, 3, self.period_ticks, matrix)
+
+    def _projection(self) -> np.ndarray:
+        azimuth, elevation = np.deg2rad(self.azimuth), np.deg2rad(self.elevation)
+        ahead = np.array(
+            [
+                np.cos(elevation) * np.cos(azimuth),
+                np.cos(elevation) * np.sin(azimuth),
+                np.sin(elevation),
+            ]
+        )
+        right = np.array([np.sin(azimuth), -np.cos(azimuth), 0.0])
+        axes = np.stack([right, np.cross(ahead, right), ahead])  # u right, v down, depth
+        place = np.array(self.lookat) - self.distance * ahead
+        focal = self.size_px / 2 / np.tan(np.deg2rad(FOVY_DEG) / 2)
+        middle = self.size_px / 2
+        inner = np.array([[focal, 0, middle], [0, focal, middle], [0, 0, 1]])
+        matrix: np.ndarray = inner @ np.column_stack([axes, -axes @ place])
+        return np.round(matrix, 6)  # the last bits would differ between processors
 
 
 class CameraRig:
@@ -34,11 +64,10 @@ class CameraRig:
         mujoco = require_mujoco()
         self._poses = poses
         model.vis.quality.offsamples = 0
-        height = max(pose.spec.height for pose in poses)
-        width = max(pose.spec.width for pose in poses)
-        if any((p.spec.height, p.spec.width) != (height, width) for p in poses):
+        if len({pose.size_px for pose in poses}) != 1:
             raise DualsysError("cameras of one rig must share one image size; make two rigs")
-        self._renderer = _make_renderer(model, height, width)
+        model.vis.global_.fovy = FOVY_DEG
+        self._renderer = _make_renderer(model, poses[0].size_px, poses[0].size_px)
         for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
             self._renderer.scene.flags[flag] = 0
         self._cameras = [_free_camera(pose) for pose in poses]
@@ -48,7 +77,7 @@ class CameraRig:
         images = {}
         for pose, camera in zip(self._poses, self._cameras, strict=True):
             self._renderer.update_scene(data, camera)
-            images[pose.spec.name] = self._renderer.render().copy()
+            images[pose.name] = self._renderer.render().copy()
         return images
 
     def close(self) -> None:
@@ -63,7 +92,11 @@ _REMEDY = (
 
 
 def require_mujoco() -> Any:
-    """Import MuJoCo. Raises `DualsysError` where its GL backend can not be loaded."""
+    """Import MuJoCo, off screen where there is no display.
+
+    Raises `DualsysError` where its GL backend can not be loaded.
+    """
+    set_headless_defaults()  # MuJoCo chooses its GL backend when it is imported
     try:
         import mujoco
     except (ImportError, RuntimeError, AttributeError, OSError) as error:

@@ -8,19 +8,15 @@ import gymnasium
 import numpy as np
 
 from dualsys.errors import UnknownNameError
-from dualsys.spec import AxisSpec, CameraSpec, WorldSpec
+from dualsys.spec import AxisSpec, WorldSpec
 from sim.manipulation.cameras import CameraPose, CameraRig
 from sim.manipulation.tasks import PLANS, TASKS
 from sim.world import Frame, frame_space
 
 CAMERA_PERIOD_TICKS = 4  # 20 Hz cameras under 80 Hz control, as on a real arm
 POSES = (
-    CameraPose(
-        CameraSpec("front", 64, 64, 3, CAMERA_PERIOD_TICKS), (0.0, 0.68, 0.1), 1.0, 140, -45
-    ),
-    CameraPose(
-        CameraSpec("side", 64, 64, 3, CAMERA_PERIOD_TICKS), (0.0, 0.66, 0.15), 0.95, 180, -10
-    ),
+    CameraPose("front", 64, CAMERA_PERIOD_TICKS, (0.0, 0.68, 0.1), 1.0, 140, -45),
+    CameraPose("side", 64, CAMERA_PERIOD_TICKS, (0.0, 0.66, 0.15), 0.95, 180, -10),
 )
 SCENE_ROWS = ("hand", "object", "second_object", "goal")
 SCENE_FIELDS = ("present", "x_m", "y_m", "z_m", "qw", "qx", "qy", "qz")
@@ -45,6 +41,7 @@ SPEC = WorldSpec(
     scene_fields=SCENE_FIELDS,
     scene_rows=len(SCENE_ROWS),
     fallback=(0.0, 0.0, 0.0, None),  # hold: stand still, keep the last grip
+    motion="displacement",
 )
 
 
