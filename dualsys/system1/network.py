@@ -8,12 +8,11 @@ expert - source. All shapes are fixed by `NetworkConfig`. Actions inside are nor
 
 from __future__ import annotations
 
-import math
-
 import msgspec
 import torch
 from torch import Tensor, nn
 
+from dualsys.flow import Block, integrate, time_embedding
 from dualsys.system1.encoder import ImageEncoder
 
 
@@ -45,45 +44,6 @@ class Guided(msgspec.Struct):
     plan: Tensor
     z: Tensor
     phase: Tensor
-
-
-class Block(nn.Module):
-    """Pre-norm self-attention, cross-attention to the context and MLP, modulated by flow time."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norms = nn.ModuleList(nn.LayerNorm(width, elementwise_affine=False) for _ in range(3))
-        self.modulate = nn.Linear(width, 6 * width)
-        self.self_qkv = nn.Linear(width, 3 * width)
-        self.self_out = nn.Linear(width, width)
-        self.cross_q = nn.Linear(width, width)
-        self.cross_out = nn.Linear(width, width)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, 3 * width), nn.GELU(approximate="tanh"), nn.Linear(3 * width, width)
-        )
-
-    def forward(self, x: Tensor, key: Tensor, value: Tensor, time: Tensor) -> Tensor:
-        """X (B, T, D), key and value (B, heads, L, D / heads), time (B, 1, D) -> (B, T, D)."""
-        scales = self.modulate(time).chunk(6, dim=-1)
-        q, k, v = (self._split(t) for t in self.self_qkv(self._norm(0, x, scales)).chunk(3, -1))
-        x = x + self.self_out(self._attend(q, k, v))
-        q = self._split(self.cross_q(self._norm(1, x, scales)))
-        x = x + self.cross_out(self._attend(q, key, value))
-        out: Tensor = x + self.mlp(self._norm(2, x, scales))
-        return out
-
-    def _norm(self, index: int, x: Tensor, scales: tuple[Tensor, ...]) -> Tensor:
-        normed: Tensor = self.norms[index](x)
-        return normed * (1 + scales[2 * index]) + scales[2 * index + 1]
-
-    def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        # Written out: for these few tokens the fused kernel's backward is slower on a processor.
-        weights = ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)).softmax(-1)
-        return (weights.to(v.dtype) @ v).transpose(1, 2).flatten(2)
 
 
 class Context(msgspec.Struct):
@@ -191,17 +151,4 @@ class System1Network(nn.Module):
 
     def flow(self, source: Tensor, context: Context, steps: int) -> Tensor:
         """Integrate the velocity from `source` (B, T, A) over tau in [0, 1] with Euler steps."""
-        x = source
-        for step in range(steps):
-            tau = torch.full((x.shape[0],), step / steps, dtype=x.dtype, device=x.device)
-            x = x + self.velocity(x, tau, context) / steps
-        return x
-
-
-def time_embedding(tau: Tensor, width: int) -> Tensor:
-    """Sinusoidal embedding of flow time tau (B,) in [0, 1] -> (B, width)."""
-    half = width // 2
-    steps = torch.arange(half, dtype=tau.dtype, device=tau.device)
-    frequency = torch.exp(-math.log(1000.0) * steps / half) * 1000.0
-    angle = tau[:, None] * frequency[None]
-    return torch.cat([angle.sin(), angle.cos()], -1)
+        return integrate(lambda x, tau: self.velocity(x, tau, context), source, steps)[-1]
