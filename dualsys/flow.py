@@ -51,6 +51,13 @@ class Block(nn.Module):
         return (weights.to(v.dtype) @ v).transpose(1, 2).flatten(2)
 
 
+def keys_values(projected: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+    """Keys and values, each (B, heads, L, D / heads), from their joint projection (B, L, 2 D)."""
+    key, value = projected.chunk(2, -1)
+    shape = (heads, -1)
+    return key.unflatten(-1, shape).transpose(1, 2), value.unflatten(-1, shape).transpose(1, 2)
+
+
 def integrate(
     velocity: Callable[[Tensor, Tensor], Tensor], source: Tensor, steps: int
 ) -> list[Tensor]:

@@ -12,7 +12,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from dualsys.flow import Block, integrate, time_embedding
+from dualsys.flow import Block, integrate, keys_values, time_embedding
 from dualsys.system1.encoder import ImageEncoder
 
 
@@ -121,24 +121,19 @@ class System1Network(nn.Module):
         context = self.context_norm(torch.cat(tokens, 1) + self.place)
         keys, values = [], []
         for layer in self.context_kv:
-            key, value = self._heads(layer(context))
+            key, value = keys_values(layer(context), self.config.heads)
             keys.append(key)
             values.append(value)
         mean, log_scale = self._laplace(context)
         return Context(keys, values, mean, log_scale, perceived)
 
     def _laplace(self, context: Tensor) -> tuple[Tensor, Tensor]:
-        key, value = self._heads(self.laplace_kv(context))
+        key, value = keys_values(self.laplace_kv(context), self.config.heads)
         query = self.laplace_query.expand(context.shape[0], -1, -1)
         still = torch.zeros_like(query[:, :1])
         out = self.laplace_out(self.laplace_block(query, key, value, still))
         mean, log_scale = out.chunk(2, -1)
         return mean, log_scale.clamp(-7.0, 3.0)
-
-    def _heads(self, kv: Tensor) -> tuple[Tensor, Tensor]:
-        key, value = kv.chunk(2, -1)
-        shape = (self.config.heads, -1)
-        return key.unflatten(-1, shape).transpose(1, 2), value.unflatten(-1, shape).transpose(1, 2)
 
     def velocity(self, x: Tensor, tau: Tensor, context: Context) -> Tensor:
         """Velocity of the flow at x (B, T, A) and time tau (B,) in [0, 1] -> (B, T, A)."""
