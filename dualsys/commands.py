@@ -100,7 +100,9 @@ def show_results(results: Config, console: Console) -> None:
     """Print the tables of a run."""
     table = Table(title=f"{results['runtime']}, system2 {results['system2']['name']}")
     for name in ("scenario", "success", "95% interval", "collisions", "return", "calls", "jerk"):
-        table.add_column(name, justify="left" if name == "scenario" else "right")
+        table.add_column(
+            name, justify="left" if name == "scenario" else "right", no_wrap=name == "scenario"
+        )
     rows = results["summary"]["by_scenario"]
     if len(rows) > 1:
         rows = {**rows, "all": results["summary"]}
@@ -177,7 +179,9 @@ def run_collect(config: Config) -> int:
         )
     table = Table(title="recorded now")
     for name in ("scenario", "episodes", "failed", "ticks kept"):
-        table.add_column(name, justify="left" if name == "scenario" else "right")
+        table.add_column(
+            name, justify="left" if name == "scenario" else "right", no_wrap=name == "scenario"
+        )
     for name, row in counts.items():
         table.add_row(name, *(str(v) for v in row))
     Console().print(table)

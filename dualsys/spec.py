@@ -103,7 +103,7 @@ def _brief(value: object) -> str:
         return str([_camera(c) for c in value])
     if isinstance(value, tuple) and value and isinstance(value[0], AxisSpec):
         return str([f"{a.name} [{a.unit}] {a.low}..{a.high}" for a in value])
-    return str(value)
+    return repr(value)
 
 
 def _camera(camera: CameraSpec) -> str:
