@@ -1,0 +1,168 @@
+"""The vision-language model behind System 2: one cached prefix, answers decoded under a grammar.
+
+Any checkpoint that `transformers` opens as `AutoModelForImageTextToText` from a local folder will
+do; nothing is ever fetched. This module is the only one that imports transformers at run time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor
+
+from dualsys.errors import DualsysError
+from dualsys.spec import WorldSpec
+from dualsys.system2.grammar import AnswerGrammar
+
+
+class Prefix(msgspec.Struct):
+    """A prompt that the model has read; `cache` is extended in place by what follows it.
+
+    hidden (1, L, D): last hidden states of the prompt alone; logits (V,): for the next token.
+    """
+
+    cache: Any
+    hidden: Tensor
+    logits: Tensor
+    length: int
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """One decoded answer: slot -> word, its tokens and the log-probability under the grammar."""
+
+    words: dict[str, str]
+    tokens: tuple[int, ...]
+    log_probability: float
+
+
+class LanguageModel:
+    """Reads images and text once, then answers questions one after the other."""
+
+    def __init__(self, model: Any, processor: Any) -> None:
+        self.model, self.processor = model.eval(), processor
+        self.text_width: int = model.config.get_text_config().hidden_size
+        # A checkpoint of another tokenizer would otherwise fail deep inside, image by image.
+        self._image_token = getattr(model.config, "image_token_id", None)
+        if self._image_token is None:
+            raise DualsysError(
+                f"{type(model).__name__} names no image token in its configuration; use an "
+                "image-text checkpoint with its own processor"
+            )
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "cpu") -> LanguageModel:
+        """Open a local checkpoint. Raises `DualsysError` when the folder is none."""
+        try:
+            from transformers import AutoModelForImageTextToText, AutoProcessor
+        except ImportError as error:
+            raise DualsysError(f"System 2 needs the extra `vlm` ({error})") from error
+        if not (folder / "config.json").is_file():
+            raise DualsysError(
+                f"no vision-language checkpoint at {folder} (config.json is missing); train one "
+                "with `dualsys train system2` or give system2.checkpoint=DIR, a local folder"
+            )
+        try:
+            processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+            model = AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError, KeyError) as error:
+            raise DualsysError(
+                f"{folder} is no image-text checkpoint that transformers can open: "
+                f"{str(error).splitlines()[0]}"
+            ) from error
+        return cls(model.to(torch.device(device)), processor)
+
+    def tokenize(self, text: str) -> list[int]:
+        """Tokens of running text, without special ones."""
+        tokens: list[int] = self.processor.tokenizer.encode(text, add_special_tokens=False)
+        return tokens
+
+    def inputs(self, images: Sequence[np.ndarray], text: str) -> dict[str, Tensor]:
+        """What the model is fed for one user turn: images uint8 (H, W, 3), then the text.
+
+        Raises `DualsysError` when the tokens do not hold the images (a tokenizer without the image
+        tokens, or another processor's).
+        """
+        from PIL import Image
+
+        content: list[dict[str, Any]] = [{"type": "image"} for _ in images]
+        content.append({"type": "text", "text": text})
+        prompt = self.processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+        )
+        pictures = [Image.fromarray(image) for image in images]
+        batch = self.processor(text=prompt, images=pictures or None, return_tensors="pt")
+        if images and not (batch["input_ids"] == self._image_token).any():
+            raise DualsysError(
+                f"the processor wrote no image token ({self._image_token}) for {len(images)} "
+                "images: tokenizer and model do not belong together"
+            )
+        return {name: tensor.to(self.model.device) for name, tensor in batch.items()}
+
+    @torch.inference_mode()
+    def read(self, images: Sequence[np.ndarray], text: str) -> Prefix:
+        """Read the prompt once; everything after goes on from its cache."""
+        batch = self.inputs(images, text)
+        output = self.model(**batch, use_cache=True, output_hidden_states=True)
+        length = batch["input_ids"].shape[1]
+        return Prefix(
+            output.past_key_values, output.hidden_states[-1], output.logits[0, -1], length
+        )
+
+    @torch.inference_mode()
+    def say(self, prefix: Prefix, tokens: Sequence[int]) -> None:
+        """Append `tokens` to the turn; `prefix.logits` then stand for the token after them."""
+        given = torch.tensor([list(tokens)], device=self.model.device)
+        at = torch.arange(prefix.length, prefix.length + len(tokens), device=self.model.device)
+        output = self.model(
+            input_ids=given,
+            past_key_values=prefix.cache,
+            cache_position=at,
+            position_ids=at[None],
+            use_cache=True,
+        )
+        prefix.logits = output.logits[0, -1]
+        prefix.length += len(tokens)
+
+    def rewind(self, prefix: Prefix, length: int, logits: Tensor) -> None:
+        """Forget what was said after `length` tokens; `logits` are those that stood there."""
+        prefix.cache.crop(length - prefix.length)  # negative: how many tokens to drop
+        prefix.length, prefix.logits = length, logits
+
+    def answer(
+        self,
+        prefix: Prefix,
+        question: str,
+        grammar: AnswerGrammar,
+        generator: torch.Generator | None = None,
+    ) -> Answer:
+        """Ask `question` in the model's own turn and decode the answer under the grammar.
+
+        Greedy, or sampled with `generator`. The answer stays in the prefix.
+        """
+        self.say(prefix, self.tokenize(f" {question}"))
+        tokens: list[int] = []
+        total = 0.0
+        while allowed := grammar.allowed(tokens):
+            among = torch.log_softmax(prefix.logits[allowed].float(), -1)
+            if generator is None:
+                pick = int(among.argmax())
+            else:
+                pick = int(torch.multinomial(among.exp(), 1, generator=generator))
+            tokens.append(allowed[pick])
+            total += float(among[pick])
+            self.say(prefix, tokens[-1:])
+        return Answer(grammar.parse(tokens), tuple(tokens), total)
+
+
+def describe(spec: WorldSpec, state: np.ndarray, instruction: str) -> str:
+    """The text of the user's turn: the instruction and the state in words and numbers."""
+    axes = (
+        f"{axis.name.replace('_', ' ')} {value:.2f}"
+        for axis, value in zip(spec.state, state.tolist(), strict=True)
+    )
+    return f"{instruction}. {', '.join(axes)}"

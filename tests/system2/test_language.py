@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dualsys.errors import DualsysError
+from dualsys.system2.grammar import AnswerGrammar
+from dualsys.system2.language import LanguageModel, describe
+from dualsys.system2.questions import chain
+from sim.driving.spec import SPEC
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+TEXT = describe(SPEC, np.arange(8, dtype=np.float32), "drive on")
+
+
+def test_the_text_holds_instruction_and_state() -> None:
+    assert TEXT.startswith("drive on. speed 0.00, acceleration 1.00")
+    assert "lane offset 3.00" in TEXT
+
+
+def test_transformers_opens_the_checkpoint_without_our_code(checkpoint: Path) -> None:
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    processor = AutoProcessor.from_pretrained(checkpoint)
+    model = AutoModelForImageTextToText.from_pretrained(checkpoint)
+    talk = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "go on"}]}]
+    prompt = processor.apply_chat_template(talk, add_generation_prompt=True)
+    batch = processor(text=prompt, images=[IMAGE], return_tensors="pt")
+    said = model.generate(**batch, max_new_tokens=3, do_sample=False)
+    assert said.shape[1] == batch["input_ids"].shape[1] + 3
+
+
+def test_words_and_numbers_survive_the_tokenizer(language: LanguageModel) -> None:
+    for text in (TEXT, " free, none, near, none.", "peg-insert-side 0.98"):
+        assert language.processor.tokenizer.decode(language.tokenize(text)) == text
+
+
+def test_every_answer_parses_greedy_and_sampled(language: LanguageModel) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for draw in (None, generator):
+        prefix = language.read([IMAGE], TEXT)
+        for question in chain(SPEC):
+            grammar = AnswerGrammar(question, language.tokenize)
+            answer = language.answer(prefix, question.phrasings[0], grammar, draw)
+            assert set(answer.words) == {slot.name for slot in question.slots}
+            assert answer.log_probability <= 0
+
+
+def test_going_on_from_the_cache_is_reading_the_whole(language: LanguageModel) -> None:
+    more = language.tokenize(" Which object is a hazard? none, none.")
+    prefix = language.read([IMAGE], TEXT)
+    language.say(prefix, more[:3])
+    language.say(prefix, more[3:])
+    batch = language.inputs([IMAGE], TEXT)
+    batch["input_ids"] = torch.cat([batch["input_ids"], torch.tensor([more])], 1)
+    batch["attention_mask"] = torch.ones_like(batch["input_ids"])
+    with torch.inference_mode():
+        whole = language.model(**batch).logits[0, -1]
+    torch.testing.assert_close(prefix.logits, whole, atol=1e-4, rtol=1e-4)
+
+
+def test_a_rewound_thought_leaves_nothing(language: LanguageModel) -> None:
+    fresh, used = language.read([IMAGE], TEXT), language.read([IMAGE], TEXT)
+    length, logits = used.length, used.logits
+    language.say(used, language.tokenize(" something else entirely"))
+    language.rewind(used, length, logits)
+    for prefix in (fresh, used):
+        language.say(prefix, language.tokenize(" Choose the plan."))
+    torch.testing.assert_close(fresh.logits, used.logits)
+
+
+def test_the_picture_matters(language: LanguageModel) -> None:
+    one, two = (language.read([image], TEXT).hidden for image in (IMAGE, 255 - IMAGE))
+    assert (one - two).abs().max() > 1e-4
+
+
+def test_a_folder_without_a_checkpoint_names_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(DualsysError, match="dualsys train system2"):
+        LanguageModel.load(tmp_path)
+
+
+def test_a_broken_checkpoint_is_one_clear_error(checkpoint: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(checkpoint, broken)
+    (broken / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(DualsysError, match="no image-text checkpoint"):
+        LanguageModel.load(broken)
+
+
+def test_a_tokenizer_without_image_tokens_is_refused(
+    language: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(language, "_image_token", 10_000_000)
+    with pytest.raises(DualsysError, match="do not belong together"):
+        language.inputs([IMAGE], TEXT)
