@@ -102,6 +102,19 @@ class Guidance(msgspec.Struct, frozen=True, tag="guidance"):
     text: str  # what was thought, for people
 
 
+class Thought(msgspec.Struct, frozen=True, tag="thought"):
+    """What was behind a guidance: for the log and for people, never in the control path."""
+
+    stamp: Stamp
+    request_id: int
+    images: dict[str, np.ndarray]  # what System 2 saw: uint8 (H, W, 3), visual prompts drawn in
+    answers: dict[str, str]  # question -> answer, in the order of thought
+    candidates: np.ndarray  # float32 (N, T, A) in units of WorldSpec.action; N may be 0
+    values: np.ndarray  # float32 (N,)
+    chosen: int  # index of the candidate that was sent; -1: none
+    votes: dict[str, int]  # plan -> votes, where several plans were sampled
+
+
 class Ack(msgspec.Struct, frozen=True, tag="ack"):
     """The other side has the message with this identifier; stop resending it."""
 
@@ -128,4 +141,15 @@ class Health(msgspec.Struct, frozen=True, tag="health"):
     timing_ns: dict[str, list[int]]
 
 
-Message = Observation | Action | Command | Outcome | PlanRequest | Guidance | Ack | Hello | Health
+Message = (
+    Observation
+    | Action
+    | Command
+    | Outcome
+    | PlanRequest
+    | Guidance
+    | Thought
+    | Ack
+    | Hello
+    | Health
+)

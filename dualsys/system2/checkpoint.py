@@ -1,0 +1,88 @@
+"""System-2 checkpoints: a language model with the planner's heads and card beside it.
+
+The folder opens with transformers alone; `heads.safetensors` and `planner.json` are this
+project's. No pickle.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from dualsys.errors import DualsysError
+from dualsys.spec import WorldSpec, require_same
+from dualsys.system2.heads import Heads, HeadsConfig
+from dualsys.system2.language import LanguageModel
+
+HEADS, CARD = "heads.safetensors", "planner.json"
+NORMALISATION = ("state_mean", "state_std", "action_mean", "action_std")
+
+
+class Card(msgspec.Struct, frozen=True):
+    """The model card: everything a user needs to judge and to rebuild the checkpoint."""
+
+    heads: HeadsConfig
+    spec: WorldSpec
+    prompts: bool  # whether training drew System 1's samples into the images
+    data: dict[str, Any]
+    training: dict[str, Any]
+    versions: dict[str, str]
+    scores: dict[str, Any]
+    licence: str = "Apache-2.0"
+
+
+class Planning(msgspec.Struct):
+    """A loaded checkpoint: model, heads, normalisation and card."""
+
+    language: LanguageModel
+    heads: Heads
+    normalisation: dict[str, Tensor]
+    card: Card
+
+
+def save_heads(folder: Path, heads: Heads, normalisation: dict[str, Tensor], card: Card) -> None:
+    """Write heads and card beside the language model; each file appears whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f"heads.{k}": v.detach().cpu().contiguous() for k, v in heads.state_dict().items()}
+    tensors |= {name: normalisation[name].contiguous() for name in NORMALISATION}
+    partial = folder / f"{HEADS}.partial"
+    save_file(tensors, partial)
+    partial.replace(folder / HEADS)
+    partial = folder / f"{CARD}.partial"
+    partial.write_bytes(msgspec.json.format(msgspec.json.encode(card), indent=1))
+    partial.replace(folder / CARD)
+
+
+def load(folder: Path, spec: WorldSpec | None = None, device: str = "cpu") -> Planning:
+    """Load a planner; refuse one without heads, and one of another world than `spec`."""
+    language = LanguageModel.load(folder, device)
+    if not (folder / HEADS).is_file() or not (folder / CARD).is_file():
+        raise DualsysError(
+            f"{folder} is a language model without the planner's heads ({HEADS} and {CARD} are "
+            "missing); train them with `dualsys train system2`"
+        )
+    try:
+        card = msgspec.json.decode((folder / CARD).read_bytes(), type=Card)
+    except msgspec.DecodeError as error:
+        raise DualsysError(f"{folder / CARD} is not a System-2 model card: {error}") from error
+    if spec is not None:
+        require_same(spec, card.spec, "the world", f"the planner {folder}")
+    if card.heads.text_width != language.text_width:
+        raise DualsysError(
+            f"the heads in {folder} read {card.heads.text_width} features, the language model "
+            f"beside them has {language.text_width}; train the heads for this model"
+        )
+    tensors = load_file(folder / HEADS)
+    heads = Heads(card.heads)
+    weights = {k.removeprefix("heads."): v for k, v in tensors.items() if k.startswith("heads.")}
+    try:
+        heads.load_state_dict(weights)
+        normalisation = {name: tensors[name].to(device) for name in NORMALISATION}
+    except (RuntimeError, KeyError) as error:
+        raise DualsysError(f"the heads in {folder} are not those of its card: {error}") from error
+    return Planning(language, heads.to(torch.device(device)).eval(), normalisation, card)

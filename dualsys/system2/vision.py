@@ -1,0 +1,229 @@
+"""The vision-language planner: perceive -> answer -> propose N -> value -> compress, anytime.
+
+A first guidance (the plan alone) comes after one pass over the prompt, the valued candidates
+(Hume, arXiv 2505.21432) next, the considered plan last. Each is valid by itself; every thought
+starts from its own request, so an interrupted one leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor
+
+from dualsys.errors import DualsysError, UnknownNameError
+from dualsys.messages import Guidance, PlanRequest, Thought
+from dualsys.spec import WorldSpec
+from dualsys.system2.checkpoint import Planning
+from dualsys.system2.grammar import AnswerGrammar
+from dualsys.system2.language import Prefix, describe
+from dualsys.system2.prompts import prompted
+from dualsys.system2.questions import Question, chain
+
+BUDGETS = ("none", "short", "full")
+CHOICES = ("value", "random", "first")
+
+
+class ThinkConfig(msgspec.Struct, frozen=True):
+    """How to think; what is switched off here is an ablation."""
+
+    candidates: int = 5  # 0: the plan alone
+    choice: str = "value"  # among the candidates: "value", "random" or "first"
+    send_code: bool = True
+    prompts: bool = True
+    votes: int = 3  # plans sampled at most under the full budget
+    majority: int = 2  # so many equal ones decide
+    value_gap: float = math.inf  # think no further when the best candidate leads by more
+
+    def check(self) -> None:
+        """Raise `DualsysError` for a setting that is none."""
+        if self.choice not in CHOICES:
+            raise UnknownNameError("system2.choice", self.choice, CHOICES)
+        if not (self.candidates >= 0 and 1 <= self.majority <= self.votes):
+            raise DualsysError(
+                f"system2 needs candidates >= 0 and 1 <= majority <= votes, got candidates "
+                f"{self.candidates}, majority {self.majority}, votes {self.votes}"
+            )
+
+
+class VisionPlanner:
+    """System 2 around a loaded checkpoint. `thought` is the one behind the newest guidance."""
+
+    def __init__(self, spec: WorldSpec, planning: Planning, config: ThinkConfig) -> None:
+        config.check()
+        self._spec, self._planning, self._config = spec, planning, config
+        self._chain = chain(spec)
+        language = planning.language
+        self._grammars = {q.name: AnswerGrammar(q, language.tokenize) for q in self._chain}
+        self.thought: Thought | None = None
+
+    def think(self, request: PlanRequest, budget: str) -> Iterator[Guidance]:
+        """Yield guidance for `request`, the first after one pass, the last with `final` set."""
+        if budget not in BUDGETS:
+            raise UnknownNameError("thinking budget", budget, BUDGETS)
+        thinking = _Thinking(self._spec, self._planning, self._config, request)
+        for stage, final in self._stages(thinking, budget):
+            self.thought = thinking.report()
+            yield thinking.guidance(stage, final)
+
+    def _stages(self, thinking: _Thinking, budget: str) -> Iterator[tuple[str, bool]]:
+        """Each stage leaves `thinking` with a better answer; (its name, whether it is the last)."""
+        thinking.answer([self._chain[-1]], self._grammars)
+        thinking.compress()
+        yield "plan", budget == "none" and not self._config.candidates
+        if self._config.candidates:
+            thinking.propose()
+            yield "candidates", budget == "none" or thinking.clear
+        if budget == "none" or thinking.clear:
+            return
+        questions = self._chain if budget == "full" else self._chain[1:2] + self._chain[-1:]
+        before = thinking.plan
+        thinking.answer(list(questions), self._grammars)
+        if budget == "full":
+            thinking.vote(list(questions), self._grammars)
+        thinking.compress()
+        if self._config.candidates and thinking.plan != before:
+            thinking.propose()
+        yield "thought", True
+
+
+class _Thinking:
+    """The state of one thought; made anew for every request."""
+
+    def __init__(
+        self, spec: WorldSpec, planning: Planning, config: ThinkConfig, request: PlanRequest
+    ) -> None:
+        self._spec, self._planning, self._config = spec, planning, config
+        self._request = request
+        observation = request.observation
+        draw = config.prompts and planning.card.prompts
+        samples = request.samples if draw else request.samples[:0]
+        self.images = prompted(spec, observation, samples)
+        text = describe(spec, observation.state, observation.instruction)
+        ordered = [self.images[camera.name] for camera in spec.cameras]
+        self._prefix: Prefix = planning.language.read(ordered, text)
+        self._start = (self._prefix.length, self._prefix.logits)
+        self._hidden = self._prefix.hidden
+        # A function of the tick alone, so that a replay draws what the run drew.
+        stamp = request.stamp
+        self._rng = np.random.default_rng((stamp.session, stamp.epoch, stamp.tick, 2))
+        self.answers: dict[str, str] = {}
+        self.votes: Counter[str] = Counter()
+        self.plan = 0
+        self.code = np.zeros(0, np.float32)
+        self.chunks = np.zeros((0, 0, len(spec.action)), np.float32)
+        self.values = np.zeros(0, np.float32)
+        self.chosen = -1
+
+    @property
+    def clear(self) -> bool:
+        """True when the best candidate leads by more than the margin."""
+        if len(self.values) < 2:
+            return False
+        second, best = np.sort(self.values)[-2:]
+        return bool(best - second > self._config.value_gap)
+
+    def answer(self, questions: list[Question], grammars: dict[str, AnswerGrammar]) -> None:
+        """Answer the questions one after the other; the last one is the plan."""
+        self.answers = self._ask(questions, grammars, None)
+        self.plan = self._spec.plans.index(self.answers["plan"].removesuffix("."))
+
+    def vote(self, questions: list[Question], grammars: dict[str, AnswerGrammar]) -> None:
+        """Sample whole chains until `majority` of at most `votes` agree on the plan."""
+        generator = torch.Generator().manual_seed(int(self._rng.integers(2**31)))
+        self.votes = Counter([self.answers["plan"]])
+        while (
+            self.votes.most_common(1)[0][1] < self._config.majority
+            and self.votes.total() < self._config.votes
+        ):
+            sampled = self._ask(questions, grammars, generator)
+            self.votes[sampled["plan"]] += 1
+            if self.votes.most_common(1)[0][0] == sampled["plan"]:
+                self.answers = sampled
+        self.plan = self._spec.plans.index(self.answers["plan"].removesuffix("."))
+
+    def _ask(
+        self,
+        questions: list[Question],
+        grammars: dict[str, AnswerGrammar],
+        generator: torch.Generator | None,
+    ) -> dict[str, str]:
+        language = self._planning.language
+        language.rewind(self._prefix, *self._start)
+        said = {}
+        for question in questions:
+            grammar = grammars[question.name]
+            answer = language.answer(self._prefix, question.phrasings[0], grammar, generator)
+            said[question.name] = question.write(tuple(answer.words.values()))
+        return said
+
+    @torch.inference_mode()
+    def compress(self) -> None:
+        """The plan vector for the present plan."""
+        if self._config.send_code:
+            self.code = self._planning.heads.bottleneck(self._tokens())[0].cpu().numpy()
+
+    @torch.inference_mode()
+    def propose(self) -> None:
+        """The ladder of candidates under the present plan, their values and the choice."""
+        heads, normalisation = self._planning.heads, self._planning.normalisation
+        sizes, tokens = heads.config, self._tokens()
+        noise = self._rng.standard_normal((1, sizes.knots, sizes.action_size), np.float32)
+        source = torch.from_numpy(noise).to(tokens.device)
+        ladder = heads.candidates.ladder(source, tokens, self._config.candidates)
+        # The lesser of the two critics: a chunk is as good as the more doubtful one says.
+        self.values = heads.value(tokens, ladder).min(-1).values[0].cpu().numpy()
+        knots = ladder[0] * normalisation["action_std"] + normalisation["action_mean"]
+        ticks = knots.cpu().numpy().repeat(sizes.stride_ticks, axis=1).astype(np.float32)
+        self.chunks = np.clip(ticks, self._spec.action_low, self._spec.action_high)
+        self.chosen = self._choose()
+
+    def _choose(self) -> int:
+        if self._config.choice == "value":
+            return int(self.values.argmax())
+        return int(self._rng.integers(len(self.values))) if self._config.choice == "random" else 0
+
+    def _tokens(self) -> Tensor:
+        hidden, normalisation = self._hidden, self._planning.normalisation
+        raw = torch.from_numpy(self._request.observation.state.copy()).to(hidden.device)
+        state = (raw - normalisation["state_mean"]) / normalisation["state_std"]
+        plan = torch.zeros(1, len(self._spec.plans), device=hidden.device)
+        plan[0, self.plan] = 1.0
+        mask = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
+        tokens: Tensor = self._planning.heads.readout(hidden.float(), mask, state[None], plan)
+        return tokens
+
+    def guidance(self, stage: str, final: bool) -> Guidance:
+        """What System 1 is told: as little as possible."""
+        sent = self.chosen >= 0
+        empty = np.zeros((0, len(self._spec.action)), np.float32)
+        said = " ".join(f"{name}: {answer}" for name, answer in self.answers.items())
+        return Guidance(
+            stamp=self._request.stamp,
+            request_id=self._request.request_id,
+            plan=self.plan,
+            z=self.code,
+            candidate=self.chunks[self.chosen] if sent else empty,
+            value=float(self.values[self.chosen]) if sent else math.nan,
+            final=final,
+            thinking_ns=0,
+            text=f"{stage}: {said}",
+        )
+
+    def report(self) -> Thought:
+        """What is behind the guidance, for the log."""
+        return Thought(
+            stamp=self._request.stamp,
+            request_id=self._request.request_id,
+            images=dict(self.images),
+            answers=dict(self.answers),
+            candidates=self.chunks,
+            values=self.values,
+            chosen=self.chosen,
+            votes=dict(self.votes),
+        )

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from dualsys.codec import decode, encode
+from dualsys.errors import DualsysError, SpecMismatchError, UnknownNameError
+from dualsys.messages import Guidance, Observation, PlanRequest, Stamp
+from dualsys.system2 import checkpoint as checkpoints
+from dualsys.system2.checkpoint import Planning
+from dualsys.system2.questions import chain
+from dualsys.system2.vision import BUDGETS, ThinkConfig, VisionPlanner
+from sim.driving.spec import SPEC
+from sim.manipulation.metaworld import SPEC as ARM
+
+
+@pytest.fixture(scope="module")
+def planning(planner_folder: Path) -> Planning:
+    return checkpoints.load(planner_folder, SPEC)
+
+
+def request(number: int, samples: int = 2) -> PlanRequest:
+    rng = np.random.default_rng(number)
+    stamp = Stamp(9, 1, number + 1, number, 0)
+    state = rng.uniform(0, 20, len(SPEC.state)).astype(np.float32)
+    observation = Observation(
+        stamp,
+        {"topdown": rng.integers(0, 256, (64, 64, 3), np.uint8)},
+        {"topdown": number},
+        state,
+        np.zeros((SPEC.scene_rows, len(SPEC.scene_fields)), np.float32),
+        "drive on along the highway",
+    )
+    chunks = rng.normal(0, 0.2, (samples, 16, 2)).astype(np.float32)
+    return PlanRequest(stamp, number, observation, chunks, "periodic", 0.0, "short")
+
+
+def check(guidance: Guidance, asked: PlanRequest) -> None:
+    assert guidance.request_id == asked.request_id
+    assert guidance.stamp == asked.stamp
+    assert 0 <= guidance.plan < len(SPEC.plans)
+    assert guidance.z.shape in {(0,), (8,)}
+    assert np.isfinite(guidance.candidate).all()
+    assert guidance.candidate.shape in {(0, 2), (16, 2)}
+    if len(guidance.candidate):
+        assert (guidance.candidate >= SPEC.action_low).all()
+        assert (guidance.candidate <= SPEC.action_high).all()
+        assert np.isfinite(guidance.value)
+    decode(encode(guidance))
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_a_thought_gets_better_and_ends(planning: Planning, budget: str) -> None:
+    planner = VisionPlanner(SPEC, planning, ThinkConfig())
+    told = list(planner.think(request(3), budget))
+    assert [g.final for g in told] == [False] * (len(told) - 1) + [True]
+    assert len(told) == (2 if budget == "none" else 3)
+    assert len(told[0].candidate) == 0
+    assert len(told[1].candidate) == 16
+    assert planner.thought is not None
+    asked = [question.name for question in chain(SPEC)]
+    expected = {"none": asked[-1:], "short": [asked[1], asked[-1]], "full": asked}[budget]
+    assert list(planner.thought.answers) == expected
+    assert planner.thought.candidates.shape == (5, 16, 2)
+    assert planner.thought.values.argmax() == planner.thought.chosen
+    decode(encode(planner.thought))
+    for guidance in told:
+        check(guidance, request(3))
+
+
+def test_equal_requests_get_equal_guidance(planning: Planning) -> None:
+    one, two = (
+        [encode(g) for g in VisionPlanner(SPEC, planning, ThinkConfig()).think(request(5), "full")]
+        for _ in range(2)
+    )
+    assert one == two
+
+
+def test_a_thousand_interrupted_thoughts_leave_nothing_behind(planning: Planning) -> None:
+    planner = VisionPlanner(SPEC, planning, ThinkConfig(candidates=2))
+    rng = np.random.default_rng(0)
+    whole = [encode(g) for g in planner.think(request(0), "full")]
+    for number in range(1, 1001):
+        asked, stop = request(number % 50 + 1), int(rng.integers(1, 4))
+        for index, guidance in enumerate(planner.think(asked, str(rng.choice(BUDGETS)))):
+            check(guidance, asked)
+            if index + 1 == stop:
+                break
+    assert [encode(g) for g in planner.think(request(0), "full")] == whole
+
+
+def test_a_clear_lead_ends_the_thought(planning: Planning) -> None:
+    patient = VisionPlanner(SPEC, planning, ThinkConfig())
+    hasty = VisionPlanner(SPEC, planning, ThinkConfig(value_gap=0.0))
+    assert len(list(hasty.think(request(7), "full"))) == 2
+    assert len(list(patient.think(request(7), "full"))) == 3
+
+
+def test_majority_ends_the_vote(planning: Planning) -> None:
+    planner = VisionPlanner(SPEC, planning, ThinkConfig(votes=7, majority=3))
+    list(planner.think(request(11), "full"))
+    assert planner.thought is not None
+    votes = planner.thought.votes
+    assert max(votes.values()) == 3 or sum(votes.values()) == 7
+    assert planner.thought.answers["plan"] in votes
+
+
+def test_what_is_switched_off_is_not_sent(planning: Planning) -> None:
+    bare = VisionPlanner(SPEC, planning, ThinkConfig(candidates=0, send_code=False))
+    (first, last) = bare.think(request(2), "short")
+    assert len(first.z) == len(last.z) == len(last.candidate) == 0
+    assert np.isnan(last.value)
+
+
+def test_the_prompts_reach_the_model_and_can_be_switched_off(planning: Planning) -> None:
+    shown = VisionPlanner(SPEC, planning, ThinkConfig())
+    hidden = VisionPlanner(SPEC, planning, ThinkConfig(prompts=False))
+    asked = request(4)
+    for planner, changed in ((shown, True), (hidden, False)):
+        next(iter(planner.think(asked, "none")))
+        assert planner.thought is not None
+        seen = planner.thought.images["topdown"]
+        assert (not np.array_equal(seen, asked.observation.images["topdown"])) is changed
+
+
+def test_bad_settings_are_refused(planning: Planning, planner_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="first, random, value"):
+        VisionPlanner(SPEC, planning, ThinkConfig(choice="best"))
+    with pytest.raises(DualsysError, match="majority <= votes"):
+        VisionPlanner(SPEC, planning, ThinkConfig(majority=4))
+    with pytest.raises(UnknownNameError, match="full, none, short"):
+        next(VisionPlanner(SPEC, planning, ThinkConfig()).think(request(1), "long"))
+    with pytest.raises(SpecMismatchError, match="topdown"):
+        checkpoints.load(planner_folder, ARM)
+    bare = tmp_path / "bare"
+    shutil.copytree(planner_folder, bare)
+    (bare / checkpoints.HEADS).unlink()
+    with pytest.raises(DualsysError, match="without the planner's heads"):
+        checkpoints.load(bare)
+
+
+def test_heads_of_another_model_are_refused(planner_folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(planner_folder, other)
+    card = msgspec.json.decode((other / checkpoints.CARD).read_bytes())
+    card["heads"]["text_width"] = 32
+    (other / checkpoints.CARD).write_bytes(msgspec.json.encode(card))
+    with pytest.raises(DualsysError, match="read 32 features"):
+        checkpoints.load(other)
