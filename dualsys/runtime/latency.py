@@ -20,8 +20,8 @@ class LatencyModel(Protocol):
         """Start the random stream of the episode `epoch`."""
         ...
 
-    def system2_ns(self) -> int:
-        """Time from request to answer [ns] of the next thought."""
+    def answers_ns(self, count: int) -> list[int]:
+        """Times [ns] from request to each of the `count` answers of the next thought, ascending."""
         ...
 
 
@@ -40,9 +40,9 @@ class FixedLatency:
     def reset(self, epoch: int) -> None:
         """Nothing is random."""
 
-    def system2_ns(self) -> int:
-        """Return the fixed latency."""
-        return self._system2_ns
+    def answers_ns(self, count: int) -> list[int]:
+        """Return even parts of the fixed latency."""
+        return _even(self._system2_ns, count)
 
 
 class DistributionLatency:
@@ -68,16 +68,17 @@ class DistributionLatency:
         """Start the stream of the episode."""
         self._rng = np.random.default_rng((self._seed, epoch))
 
-    def system2_ns(self) -> int:
-        """Draw from the log-normal distribution."""
-        return round(float(np.exp(self._rng.normal(self._log_median, self._sigma))) * 1e6)
+    def answers_ns(self, count: int) -> list[int]:
+        """Return even parts of a draw from the log-normal distribution."""
+        draw = float(np.exp(self._rng.normal(self._log_median, self._sigma)))
+        return _even(round(draw * 1e6), count)
 
 
 class Trace(msgspec.Struct, frozen=True):
     """Latencies measured by a realtime run (`latency.json` in its output folder)."""
 
     system1_ticks: int
-    system2_ns: list[int]
+    system2_ns: list[list[int]]  # for each thought, the time from the request to each answer
     machine: str
 
 
@@ -85,7 +86,7 @@ class TraceLatency:
     """Replays the latencies of a recorded run, starting at an offset that depends on the epoch."""
 
     def __init__(self, trace: Trace) -> None:
-        if not trace.system2_ns:
+        if not all(trace.system2_ns) or not trace.system2_ns:
             raise DualsysError(
                 "the latency trace holds no System-2 thought; record one with runtime=realtime "
                 "and a planner"
@@ -98,11 +99,18 @@ class TraceLatency:
         """Jump to the part of the trace that belongs to the episode, whichever worker runs it."""
         self._next = epoch * 97 % len(self._trace)
 
-    def system2_ns(self) -> int:
-        """Return the next recorded latency."""
-        value = self._trace[self._next]
+    def answers_ns(self, count: int) -> list[int]:
+        """Return the next recorded thought; one of another number of answers is stretched over."""
+        thought = self._trace[self._next]
         self._next = (self._next + 1) % len(self._trace)
-        return value
+        if len(thought) == count:
+            return list(thought)
+        places = np.linspace(0, len(thought) - 1, count) if count > 1 else [len(thought) - 1]
+        return [round(float(v)) for v in np.interp(places, range(len(thought)), thought)]
+
+
+def _even(total_ns: int, count: int) -> list[int]:
+    return [total_ns * (index + 1) // count for index in range(count)]
 
 
 def load_trace(path: Path) -> Trace:

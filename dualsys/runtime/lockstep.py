@@ -11,12 +11,22 @@ import heapq
 import itertools
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from dualsys.inbox import Inbox
-from dualsys.messages import Action, Guidance, Message, Observation, Outcome, PlanRequest, Stamp
+from dualsys.messages import (
+    Action,
+    Guidance,
+    Message,
+    Observation,
+    Outcome,
+    PlanRequest,
+    Stamp,
+    Thought,
+)
 from dualsys.runtime.episode import EpisodeRecord
 from dualsys.runtime.latency import LatencyModel
 from dualsys.runtime.log import LogWriter
@@ -88,10 +98,12 @@ class Lockstep:
     def _start(self, epoch: int, seed: int, log: LogWriter) -> None:
         self._epoch, self._log, self._calls, self._passes = epoch, log, 0, 0
         self._sequence: dict[str, int] = defaultdict(int)
-        self._events: list[tuple[int, int, Action | Guidance | PlanRequest]] = []
+        self._events: list[tuple[int, int, Action | Guidance | PlanRequest, Thought | None]] = []
         self._order = itertools.count()
         self._waiting: tuple[int, PlanRequest] | None = None
         self._busy_until = 0
+        self._answer_times: list[int] = []
+        self._cut: dict[int, int] = {}  # request -> its answers after this time are not given
         self._guidance: Inbox[Guidance] = Inbox(self._session, epoch)
         self._policy.reset(epoch)
         self._shield.reset()
@@ -137,24 +149,46 @@ class Lockstep:
             stamp = self._stamp("plan_request", tick, arrival)
             self._push(arrival, msgspec.structs.replace(answer.request, stamp=stamp))
 
-    def _push(self, arrival: int, message: Action | Guidance | PlanRequest) -> None:
-        heapq.heappush(self._events, (arrival, next(self._order), message))
+    def _push(
+        self,
+        arrival: int,
+        message: Action | Guidance | PlanRequest,
+        thought: Thought | None = None,
+    ) -> None:
+        heapq.heappush(self._events, (arrival, next(self._order), message, thought))
 
     def _deliver(self, now: int) -> None:
         while self._events and self._events[0][0] <= now:
-            arrival, _, message = heapq.heappop(self._events)
+            arrival, _, message, thought = heapq.heappop(self._events)
             if isinstance(message, Action):
                 self._write("action", message)
                 self._shield.offer(message)
             elif isinstance(message, Guidance):
-                self._write("guidance", message)
-                self._guidance.offer(message, arrival)
+                self._advise(arrival, message, thought)
             else:
                 self._write("plan_request", message)
                 if self._waiting is not None:
                     self.drops["superseded"] += 1  # only the newest request is worth a thought
                 self._waiting = (arrival, message)
+                self._interrupt(arrival)
                 self._think_if_free(now)
+
+    def _advise(self, arrival: int, guidance: Guidance, thought: Thought | None) -> None:
+        if arrival > self._cut.get(guidance.request_id, arrival):
+            self.drops["interrupted"] += 1
+            return
+        if thought is not None:
+            self._write("thought", msgspec.structs.replace(thought, stamp=guidance.stamp))
+        self._write("guidance", guidance)
+        self._guidance.offer(guidance, arrival)
+
+    def _interrupt(self, arrival: int) -> None:
+        """A newer request ends the present thought at its next answer."""
+        left = [time_ns for time_ns in self._answer_times if time_ns >= arrival]
+        if len(left) > 1:
+            self._busy_until = left[0]
+            self._cut[self._thinking_about] = left[0]
+            self._answer_times = left[:1]
 
     def _think_if_free(self, now: int) -> None:
         if self._waiting is None or self._planner is None:
@@ -165,16 +199,19 @@ class Lockstep:
             return
         self._waiting = None
         answers = self._timed("system2", lambda: list(self._think(request)))
-        self._busy_until = begin + self._latency.system2_ns()
-        for index, answer in enumerate(answers):
-            # Anytime answers share the thought's time evenly; the last one comes at its end.
-            part = (index + 1) * (self._busy_until - begin) // len(answers)
+        times = self._latency.answers_ns(len(answers))
+        self._thinking_about = request.request_id
+        self._answer_times = [begin + time_ns for time_ns in times]
+        self._busy_until = self._answer_times[-1]
+        for (answer, thought), part in zip(answers, times, strict=True):
             stamp = self._stamp("guidance", request.stamp.tick, begin + part)
-            self._push(begin + part, msgspec.structs.replace(answer, stamp=stamp, thinking_ns=part))
+            told = msgspec.structs.replace(answer, stamp=stamp, thinking_ns=part)
+            self._push(begin + part, told, thought)
 
-    def _think(self, request: PlanRequest) -> Any:
+    def _think(self, request: PlanRequest) -> Iterator[tuple[Guidance, Thought | None]]:
         assert self._planner is not None
-        return self._planner.think(request, self._budget)
+        for guidance in self._planner.think(request, self._budget):
+            yield guidance, self._planner.thought
 
     def _guidance_age(self, tick: int) -> int:
         newest = self._guidance.newest

@@ -21,7 +21,16 @@ from dualsys.clock import MonotonicClock, StallDetector
 from dualsys.config import set_headless_defaults
 from dualsys.errors import DualsysError
 from dualsys.inbox import Inbox
-from dualsys.messages import Action, Guidance, Health, Hello, Observation, Outcome, Stamp
+from dualsys.messages import (
+    Action,
+    Guidance,
+    Health,
+    Hello,
+    Observation,
+    Outcome,
+    PlanRequest,
+    Stamp,
+)
 from dualsys.runtime import assembly
 from dualsys.runtime.health import Pulse
 from dualsys.runtime.log import LogWriter
@@ -246,14 +255,17 @@ def system2(run: Run, folder: Path, counts: dict[str, Any]) -> None:
         counts["drops"] = requests.link.drops
         sequence = 0
         pulse = Pulse("system2", run.session)
+        request: PlanRequest | None = None
+        counts["interrupted"] = 0
         while not _STOP.is_set():
-            requests.poll(5)
-            request = requests.update(clock.now_ns())
+            if request is None:
+                requests.poll(5)
+                request = requests.update(clock.now_ns())
             _report(healths, pulse.beat(clock.now_ns(), requests.link.drops))
             if request is None:
                 continue
             plans.send(request)
-            start = clock.now_ns()
+            start, newer = clock.now_ns(), None
             for guidance in planner.think(request, run.config["system2"]["budget"]):
                 sequence += 1
                 now = clock.now_ns()
@@ -261,8 +273,15 @@ def system2(run: Run, folder: Path, counts: dict[str, Any]) -> None:
                 sent = msgspec.structs.replace(guidance, stamp=stamp, thinking_ns=now - start)
                 requests.answer(sent, now)
                 plans.send(sent)
+                if planner.thought is not None:
+                    plans.send(msgspec.structs.replace(planner.thought, stamp=stamp))
+                newer = requests.update(clock.now_ns())
+                if newer is not None:  # what it asks about is fresher than what is thought about
+                    counts["interrupted"] += not guidance.final
+                    break
             think_ns.append(clock.now_ns() - start)
             pulse.measured("think", think_ns[-1])
+            request = newer
 
 
 def recorder(run: Run, folder: Path, counts: dict[str, Any]) -> None:

@@ -161,17 +161,17 @@ def _report(
 
 def _read(
     log: Path, run: Run, counts: dict[str, dict[str, Any]]
-) -> tuple[dict[int, EpisodeRecord], list[int], list[int], float | None]:
-    """Episode records, System-2 latencies [ns], guidance ages [ticks], System 2's final silence.
+) -> tuple[dict[int, EpisodeRecord], list[list[int]], list[int], float | None]:
+    """Episode records, answer times [ns] of each thought, guidance ages [ticks], final silence [s].
 
-    The silence is the time [s] from its last answer to the last command, None if it never spoke.
+    The silence of System 2 is the time [s] from its last answer to the last command, None if it never spoke.
     All of it comes from the log.
     """
     records: dict[int, EpisodeRecord] = {}
     commands: dict[tuple[int, int], Command] = {}
     ages: dict[tuple[int, int], int] = {}
     asked: dict[tuple[int, int], int] = {}
-    latencies: list[int] = []
+    latencies: dict[tuple[int, int], list[int]] = {}
     calls: dict[int, int] = {}
     spoke_ns = last_ns = -1
     for _, message in read_log(log):
@@ -185,7 +185,8 @@ def _read(
             asked[stamp.epoch, message.request_id] = stamp.time_ns
             calls[stamp.epoch] = calls.get(stamp.epoch, 0) + 1
         elif isinstance(message, Guidance) and (stamp.epoch, message.request_id) in asked:
-            latencies.append(stamp.time_ns - asked[stamp.epoch, message.request_id])
+            request = (stamp.epoch, message.request_id)
+            latencies.setdefault(request, []).append(stamp.time_ns - asked[request])
             spoke_ns = stamp.time_ns
         elif isinstance(message, Outcome) and (stamp.epoch, stamp.tick) in commands:
             if stamp.epoch not in records:
@@ -197,4 +198,4 @@ def _read(
         record.finish(seams.get(str(epoch), []), calls.get(epoch, 0), passes.get(str(epoch), 0))
     guidance_ages = [age for record in records.values() for age in record.plan_age_ticks]
     silence_s = (last_ns - spoke_ns) / 1e9 if spoke_ns >= 0 else None
-    return records, latencies, guidance_ages, silence_s
+    return records, list(latencies.values()), guidance_ages, silence_s

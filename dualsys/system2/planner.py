@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from dualsys.messages import Guidance, PlanRequest
+from dualsys.messages import Guidance, PlanRequest, Thought
 
 
 class Planner(Protocol):
     """Thinks about one request. Pure: no socket, thread or clock.
 
+    `thought` is what is behind the newest guidance, for the log; None where there is nothing.
+
     `think` yields a first valid guidance early and better ones after; the last has `final` set. The
     caller may stop iterating at any time; nothing of an unfinished thought may reach the next one.
     Stamps: tick, epoch and session are the request's; sequence and time are set by the shell.
     """
+
+    thought: Thought | None
 
     def think(self, request: PlanRequest, budget: str) -> Iterator[Guidance]:
         """Yield guidance for `request`; `budget` is "none", "short" or "full"."""

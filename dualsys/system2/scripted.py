@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from dualsys.errors import DualsysError
-from dualsys.messages import Guidance, PlanRequest
+from dualsys.messages import Guidance, PlanRequest, Thought
 from dualsys.spec import WorldSpec
 
 
@@ -47,6 +47,7 @@ class ScriptedPlanner:
 
     def __init__(self, spec: WorldSpec, rule: Rule) -> None:
         self._spec, self._rule = spec, rule
+        self.thought: Thought | None = None
 
     def think(self, request: PlanRequest, budget: str) -> Iterator[Guidance]:
         """Yield the one and final guidance; the budget makes no difference to a rule."""

@@ -97,18 +97,54 @@ def test_late_guidance_never_delays_the_tick(tmp_path: Path) -> None:
 
 
 def test_the_trace_is_replayed_from_a_place_that_the_epoch_decides() -> None:
-    trace = TraceLatency(Trace(1, [10, 20, 30, 40], "m"))
+    trace = TraceLatency(Trace(1, [[10], [20], [30], [40]], "m"))
     trace.reset(1)
-    first = [trace.system2_ns() for _ in range(5)]
+    first = [trace.answers_ns(1) for _ in range(5)]
     trace.reset(0)
     trace.reset(1)
-    assert [trace.system2_ns() for _ in range(5)] == first
-    assert sorted(first[:4]) == [10, 20, 30, 40]
+    assert [trace.answers_ns(1) for _ in range(5)] == first
+    assert sorted(first[:4]) == [[10], [20], [30], [40]]
+
+
+def test_a_recorded_thought_is_stretched_over_another_number_of_answers() -> None:
+    trace = TraceLatency(Trace(1, [[10, 30, 90]], "m"))
+    assert trace.answers_ns(3) == [10, 30, 90]
+    assert trace.answers_ns(1) == [90]
+    assert trace.answers_ns(2) == [10, 90]
+
+
+class Slow:
+    """A planner with three answers to every request."""
+
+    thought = None
+
+    def think(self, request: PlanRequest, budget: str) -> Iterator[Guidance]:
+        for index in range(3):
+            yield Guidance(
+                request.stamp, request.request_id, 0, np.zeros(0, np.float32),
+                np.zeros((0, 2), np.float32), 0.0, index == 2, 0, str(index),
+            )  # fmt: skip
+
+
+def test_a_newer_request_ends_a_thought_at_its_next_answer(tmp_path: Path) -> None:
+    """Requests every 150 ms, answers 100, 200 and 300 ms after each thought began."""
+    latency = FixedLatency(0, system2_ms=300.0)
+    policy = Policy(SPEC, PointEngine(), PeriodicTrigger(3), PolicyConfig(replan_ticks=4))
+    shield = Shield(SPEC, ShieldConfig(max_observation_age_s=0.5))
+    runner = Lockstep(PointWorld(), policy, Slow(), shield, latency, session=42)
+    with LogWriter(tmp_path / "log.mcap", {}) as log:
+        runner.run(0, 0, log)
+    told = list(of(Guidance, list(read_log(tmp_path / "log.mcap"))))
+    first = [g.stamp.time_ns // 1_000_000 for g in told if g.request_id == 1]
+    assert first == [100, 200], "the request at 150 ms ends it with the answer at 200 ms"
+    second = [g.stamp.time_ns // 1_000_000 for g in told if g.request_id == 2]
+    assert second[0] == 300, "the next thought began when the first one ended"
+    assert runner.drops["interrupted"] >= 2
 
 
 def test_the_distribution_has_the_median_and_tail_it_was_given() -> None:
     latency = DistributionLatency(1, 200.0, 600.0, seed=0)
-    draws = np.array([latency.system2_ns() for _ in range(20_000)]) / 1e6
+    draws = np.array([latency.answers_ns(1)[0] for _ in range(20_000)]) / 1e6
     assert np.median(draws) == pytest.approx(200, rel=0.02)
     assert np.percentile(draws, 99) == pytest.approx(600, rel=0.1)
 
