@@ -37,10 +37,19 @@ class System1Config:
 
 @dataclass
 class System2Config:
-    """The planner."""
+    """The planner; what follows the budget is the vision-language planner's."""
 
     name: str = MISSING
-    budget: str = "short"
+    budget: str = "short"  # "none" (the plan at once), "short" or "full"
+    checkpoint: str = "auto"  # a local folder, or "auto": the shipped one of the world's domain
+    threads: int = 1
+    candidates: int = 5
+    choice: str = "value"
+    send_code: bool = True
+    prompts: bool = True
+    votes: int = 3
+    majority: int = 2
+    value_gap: float | None = None
 
 
 @dataclass

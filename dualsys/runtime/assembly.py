@@ -89,9 +89,25 @@ def make_planner(config: Config, spec: WorldSpec, plans: dict[str, str]) -> Plan
     name = config["system2"]["name"]
     if name == "none":
         return None
-    if name != "scripted":
-        raise UnknownNameError("system2", name, ["none", "scripted"])
-    return ScriptedPlanner(spec, InstructionRule(plans) if plans else TrafficRule(spec))
+    if name == "scripted":
+        return ScriptedPlanner(spec, InstructionRule(plans) if plans else TrafficRule(spec))
+    if name == "vlm":
+        return _vision_planner(config["system2"], spec)
+    raise UnknownNameError("system2", name, ["none", "scripted", "vlm"])
+
+
+def _vision_planner(system2: Config, spec: WorldSpec) -> Planner:
+    import torch
+
+    from dualsys.system2 import checkpoint
+    from dualsys.system2.vision import ThinkConfig, VisionPlanner
+
+    torch.set_num_threads(system2["threads"])
+    folder = Path(system2["checkpoint"])
+    if system2["checkpoint"] == "auto":
+        folder = Path(__file__).parent.parent / "weights" / f"{spec.domain}-planner"
+    thinking = ThinkConfig(**{k: system2[k] for k in ThinkConfig.__struct_fields__})
+    return VisionPlanner(spec, checkpoint.load(folder, spec), thinking)
 
 
 def make_latency(config: Config) -> LatencyModel:

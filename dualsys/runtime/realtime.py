@@ -164,7 +164,7 @@ def _read(
 ) -> tuple[dict[int, EpisodeRecord], list[list[int]], list[int], float | None]:
     """Episode records, answer times [ns] of each thought, guidance ages [ticks], final silence [s].
 
-    The silence of System 2 is the time [s] from its last answer to the last command, None if it never spoke.
+    System 2's silence lasts from its last answer to the last command; None if it never spoke.
     All of it comes from the log.
     """
     records: dict[int, EpisodeRecord] = {}

@@ -38,7 +38,7 @@ class ThinkConfig(msgspec.Struct, frozen=True):
     prompts: bool = True
     votes: int = 3  # plans sampled at most under the full budget
     majority: int = 2  # so many equal ones decide
-    value_gap: float = math.inf  # think no further when the best candidate leads by more
+    value_gap: float | None = None  # think no further when the best candidate leads by more
 
     def check(self) -> None:
         """Raise `DualsysError` for a setting that is none."""
@@ -123,7 +123,7 @@ class _Thinking:
     @property
     def clear(self) -> bool:
         """True when the best candidate leads by more than the margin."""
-        if len(self.values) < 2:
+        if len(self.values) < 2 or self._config.value_gap is None:
             return False
         second, best = np.sort(self.values)[-2:]
         return bool(best - second > self._config.value_gap)

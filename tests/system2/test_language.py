@@ -22,11 +22,11 @@ def test_the_text_holds_instruction_and_state() -> None:
     assert "lane offset 3.00" in TEXT
 
 
-def test_transformers_opens_the_checkpoint_without_our_code(checkpoint: Path) -> None:
+def test_transformers_opens_the_checkpoint_without_our_code(language_folder: Path) -> None:
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    processor = AutoProcessor.from_pretrained(checkpoint)
-    model = AutoModelForImageTextToText.from_pretrained(checkpoint)
+    processor = AutoProcessor.from_pretrained(language_folder)
+    model = AutoModelForImageTextToText.from_pretrained(language_folder)
     talk = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "go on"}]}]
     prompt = processor.apply_chat_template(talk, add_generation_prompt=True)
     batch = processor(text=prompt, images=[IMAGE], return_tensors="pt")
@@ -83,9 +83,9 @@ def test_a_folder_without_a_checkpoint_names_the_remedy(tmp_path: Path) -> None:
         LanguageModel.load(tmp_path)
 
 
-def test_a_broken_checkpoint_is_one_clear_error(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_broken_checkpoint_is_one_clear_error(language_folder: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
-    shutil.copytree(checkpoint, broken)
+    shutil.copytree(language_folder, broken)
     (broken / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(DualsysError, match="no image-text checkpoint"):
         LanguageModel.load(broken)
