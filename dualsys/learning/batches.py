@@ -91,9 +91,10 @@ class Batches:
         spread = ((self._perceived - mean) ** 2 * self._perceived_mask).sum(0) / weight
         self._perceived = (self._perceived - mean) / np.maximum(np.sqrt(spread), 1e-3)
 
-    def reseed(self, seed: int, step: int) -> None:
-        """Start the random stream of training step `step`."""
+    def of_step(self, seed: int, step: int, size: int) -> Batch:
+        """The batch of training step `step`: a function of its arguments alone."""
         self._rng = np.random.default_rng((seed, step))
+        return self.draw(size)
 
     def draw(self, size: int) -> Batch:
         """Draw `size` ticks uniformly over the dataset."""

@@ -68,6 +68,12 @@ class Dataset:
         end = self.episodes["dataset_to_index"].to_numpy()
         return np.repeat(start, end - start), np.repeat(end, end - start)
 
+    def instructions(self) -> list[str]:
+        """The instruction of each row."""
+        lengths = self.episodes["length"].to_pylist()
+        tasks = self.episodes["tasks"].to_pylist()
+        return [task[0] for task, length in zip(tasks, lengths, strict=True) for _ in range(length)]
+
     def frame_index(self, camera: str) -> np.ndarray:
         """Row of `frames(camera)` that was the newest image at each tick, int64 (N,)."""
         period = self._camera(camera).period_ticks

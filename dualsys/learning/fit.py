@@ -12,7 +12,8 @@ import torch
 from dualsys.errors import DualsysError
 from dualsys.learning.batches import BatchConfig, Batches
 from dualsys.learning.dataset import Dataset
-from dualsys.learning.train_system1 import TrainConfig, Trainer
+from dualsys.learning.train_system1 import losses
+from dualsys.learning.trainer import OptimiserConfig, Trainer
 from dualsys.runtime.results import machine, versions
 from dualsys.system1 import checkpoint
 from dualsys.system1.network import NetworkConfig, System1Network
@@ -56,30 +57,38 @@ def fit(config: dict[str, Any], progress: Callable[[int, dict[str, float]], None
     device = config["device"]
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    train_config = TrainConfig(
+    optimiser = OptimiserConfig(
         steps=config["steps"],
         batch_size=config["batch_size"],
         learning_rate=config["learning_rate"],
-        laplace_weight=config["laplace_weight"],
-        perceive_weight=config["perceive_weight"],
         seed=config["seed"],
         device=device,
     )
+    weights = {
+        "flow": 1.0,
+        "laplace": config["laplace_weight"],
+        "perceive": config["perceive_weight"],
+    }
     torch.manual_seed(config["seed"])
-    trainer = Trainer(System1Network(network_config), train_config, folder)
+    network = System1Network(network_config)
+    trainer = Trainer(network, lambda batch: losses(network, batch), weights, optimiser, folder)
     trainer.resume()
-    trainer.run(batches, progress)
+    size, seed = optimiser.batch_size, optimiser.seed
+    trainer.run(lambda step: batches.of_step(seed, step, size), progress)
+    averaged = System1Network(network_config)
+    averaged.load_state_dict(trainer.averaged())
     card = checkpoint.Card(
         network=network_config,
         spec=spec,
         data={"episodes": dataset.info["total_episodes"], "ticks": dataset.info["total_frames"]},
         training={
-            **msgspec.to_builtins(train_config),
+            **msgspec.to_builtins(optimiser),
+            "weights": weights,
             "batches": msgspec.to_builtins(batch_config),
             "machine": machine(),
         },
         versions=versions(),
         scores={},
     )
-    checkpoint.save(folder, trainer.averaged(), batches.normalisation, card)
+    checkpoint.save(folder, averaged.eval(), batches.normalisation, card)
     return folder

@@ -81,32 +81,44 @@ class LanguageModel:
         tokens: list[int] = self.processor.tokenizer.encode(text, add_special_tokens=False)
         return tokens
 
-    def inputs(self, images: Sequence[np.ndarray], text: str) -> dict[str, Tensor]:
-        """What the model is fed for one user turn: images uint8 (H, W, 3), then the text.
+    def inputs(
+        self, images: Sequence[Sequence[np.ndarray]], texts: Sequence[str]
+    ) -> dict[str, Tensor]:
+        """What the model is fed for a batch of user turns, padded on the left.
 
+        images: for each turn its uint8 (H, W, 3) images, as many for each; texts follow them.
         Raises `DualsysError` when the tokens do not hold the images (a tokenizer without the image
         tokens, or another processor's).
         """
         from PIL import Image
 
-        content: list[dict[str, Any]] = [{"type": "image"} for _ in images]
-        content.append({"type": "text", "text": text})
-        prompt = self.processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+        prompts = [
+            self._prompt(len(shown), text) for shown, text in zip(images, texts, strict=True)
+        ]
+        pictures = [[Image.fromarray(image) for image in shown] for shown in images]
+        self.processor.tokenizer.padding_side = "left"
+        batch = self.processor(
+            text=prompts, images=pictures if images[0] else None, return_tensors="pt", padding=True
         )
-        pictures = [Image.fromarray(image) for image in images]
-        batch = self.processor(text=prompt, images=pictures or None, return_tensors="pt")
-        if images and not (batch["input_ids"] == self._image_token).any():
+        if images[0] and not (batch["input_ids"] == self._image_token).any():
             raise DualsysError(
-                f"the processor wrote no image token ({self._image_token}) for {len(images)} "
+                f"the processor wrote no image token ({self._image_token}) for {len(images[0])} "
                 "images: tokenizer and model do not belong together"
             )
         return {name: tensor.to(self.model.device) for name, tensor in batch.items()}
 
+    def _prompt(self, images: int, text: str) -> str:
+        content: list[dict[str, Any]] = [{"type": "image"} for _ in range(images)]
+        content.append({"type": "text", "text": text})
+        prompt: str = self.processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+        )
+        return prompt
+
     @torch.inference_mode()
     def read(self, images: Sequence[np.ndarray], text: str) -> Prefix:
         """Read the prompt once; everything after goes on from its cache."""
-        batch = self.inputs(images, text)
+        batch = self.inputs([images], [text])
         output = self.model(**batch, use_cache=True, output_hidden_states=True)
         length = batch["input_ids"].shape[1]
         return Prefix(

@@ -124,6 +124,21 @@ def chain(spec: WorldSpec) -> tuple[Question, ...]:
     return (*_TABLE[spec.domain], plan)
 
 
+BUDGETS = ("none", "short", "full")
+
+
+def asked(spec: WorldSpec, budget: str) -> tuple[Question, ...]:
+    """The questions of a thinking budget: the plan alone, hazard and plan, or the whole chain.
+
+    Raises `UnknownNameError` for a budget that is none.
+    """
+    questions = chain(spec)
+    if budget not in BUDGETS:
+        raise UnknownNameError("thinking budget", budget, BUDGETS)
+    chosen = {"none": questions[-1:], "short": (questions[1], questions[-1]), "full": questions}
+    return chosen[budget]
+
+
 Answers = dict[str, str]  # question name -> answer as `Question.write` makes it
 
 

@@ -23,9 +23,8 @@ from dualsys.system2.checkpoint import Planning
 from dualsys.system2.grammar import AnswerGrammar
 from dualsys.system2.language import Prefix, describe
 from dualsys.system2.prompts import prompted
-from dualsys.system2.questions import Question, chain
+from dualsys.system2.questions import Question, asked, chain
 
-BUDGETS = ("none", "short", "full")
 CHOICES = ("value", "random", "first")
 
 
@@ -57,23 +56,23 @@ class VisionPlanner:
     def __init__(self, spec: WorldSpec, planning: Planning, config: ThinkConfig) -> None:
         config.check()
         self._spec, self._planning, self._config = spec, planning, config
-        self._chain = chain(spec)
-        language = planning.language
-        self._grammars = {q.name: AnswerGrammar(q, language.tokenize) for q in self._chain}
+        tokenize = planning.language.tokenize
+        self._grammars = {q.name: AnswerGrammar(q, tokenize) for q in chain(spec)}
         self.thought: Thought | None = None
 
     def think(self, request: PlanRequest, budget: str) -> Iterator[Guidance]:
         """Yield guidance for `request`, the first after one pass, the last with `final` set."""
-        if budget not in BUDGETS:
-            raise UnknownNameError("thinking budget", budget, BUDGETS)
+        questions = list(asked(self._spec, budget))
         thinking = _Thinking(self._spec, self._planning, self._config, request)
-        for stage, final in self._stages(thinking, budget):
+        for stage, final in self._stages(thinking, questions, budget):
             self.thought = thinking.report()
             yield thinking.guidance(stage, final)
 
-    def _stages(self, thinking: _Thinking, budget: str) -> Iterator[tuple[str, bool]]:
+    def _stages(
+        self, thinking: _Thinking, questions: list[Question], budget: str
+    ) -> Iterator[tuple[str, bool]]:
         """Each stage leaves `thinking` with a better answer; (its name, whether it is the last)."""
-        thinking.answer([self._chain[-1]], self._grammars)
+        thinking.answer(questions[-1:], self._grammars)
         thinking.compress()
         yield "plan", budget == "none" and not self._config.candidates
         if self._config.candidates:
@@ -81,11 +80,10 @@ class VisionPlanner:
             yield "candidates", budget == "none" or thinking.clear
         if budget == "none" or thinking.clear:
             return
-        questions = self._chain if budget == "full" else self._chain[1:2] + self._chain[-1:]
         before = thinking.plan
-        thinking.answer(list(questions), self._grammars)
+        thinking.answer(questions, self._grammars)
         if budget == "full":
-            thinking.vote(list(questions), self._grammars)
+            thinking.vote(questions, self._grammars)
         thinking.compress()
         if self._config.candidates and thinking.plan != before:
             thinking.propose()

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from dualsys.learning.batches import BatchConfig, Batches
+from dualsys.learning.batches import Batch, BatchConfig, Batches
 from dualsys.learning.dataset import Dataset
 from dualsys.learning.shards import finalise, write_shard
-from dualsys.learning.train_system1 import TrainConfig, Trainer
+from dualsys.learning.train_system1 import losses
+from dualsys.learning.trainer import OptimiserConfig, Trainer
 from dualsys.system1.network import System1Network
 from tests.fakes import SPEC
 from tests.learning.test_dataset import episode
@@ -32,8 +34,15 @@ def batches(dataset: Dataset, **changes: float) -> Batches:
 
 def trainer(folder: Path, steps: int) -> Trainer:
     torch.manual_seed(0)
-    config = TrainConfig(steps=steps, batch_size=16, warmup_steps=2, save_every=2, log_every=1)
-    return Trainer(System1Network(CONFIG), config, folder)
+    config = OptimiserConfig(steps=steps, batch_size=16, warmup_steps=2, save_every=2, log_every=1)
+    network = System1Network(CONFIG)
+    weights = {"flow": 1.0, "laplace": 0.1, "perceive": 1.0}
+    return Trainer(network, lambda batch: losses(network, batch), weights, config, folder)
+
+
+def steps(dataset: Dataset) -> Callable[[int], Batch]:
+    source = batches(dataset)
+    return lambda step: source.of_step(0, step, 16)
 
 
 def test_chunks_end_with_their_episode(dataset: Dataset) -> None:
@@ -62,23 +71,23 @@ def test_guidance_is_dropped_and_candidates_appear_at_their_rates(dataset: Datas
 def test_training_lowers_the_loss(dataset: Dataset, tmp_path: Path) -> None:
     seen: list[float] = []
     run = trainer(tmp_path, 80)
-    run.run(batches(dataset), lambda step, parts: seen.append(parts["flow"]))
+    run.run(steps(dataset), lambda step, parts: seen.append(parts["flow"]))
     assert np.mean(seen[-10:]) < 0.8 * np.mean(seen[:5])
 
 
 def test_a_resumed_training_ends_with_the_same_weights(dataset: Dataset, tmp_path: Path) -> None:
     whole = trainer(tmp_path / "whole", 6)
-    whole.run(batches(dataset))
+    whole.run(steps(dataset))
 
     def interrupt(step: int, parts: dict[str, float]) -> None:
         if step == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        trainer(tmp_path / "parts", 6).run(batches(dataset), interrupt)
+        trainer(tmp_path / "parts", 6).run(steps(dataset), interrupt)
     resumed = trainer(tmp_path / "parts", 6)
     assert resumed.resume()
     assert resumed.step == 4
-    resumed.run(batches(dataset))
+    resumed.run(steps(dataset))
     for name, value in whole.average.items():
         torch.testing.assert_close(resumed.average[name], value, rtol=0, atol=0)

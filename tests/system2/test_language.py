@@ -55,7 +55,7 @@ def test_going_on_from_the_cache_is_reading_the_whole(language: LanguageModel) -
     prefix = language.read([IMAGE], TEXT)
     language.say(prefix, more[:3])
     language.say(prefix, more[3:])
-    batch = language.inputs([IMAGE], TEXT)
+    batch = language.inputs([[IMAGE]], [TEXT])
     batch["input_ids"] = torch.cat([batch["input_ids"], torch.tensor([more])], 1)
     batch["attention_mask"] = torch.ones_like(batch["input_ids"])
     with torch.inference_mode():
@@ -96,4 +96,15 @@ def test_a_tokenizer_without_image_tokens_is_refused(
 ) -> None:
     monkeypatch.setattr(language, "_image_token", 10_000_000)
     with pytest.raises(DualsysError, match="do not belong together"):
-        language.inputs([IMAGE], TEXT)
+        language.inputs([[IMAGE]], [TEXT])
+
+
+def test_a_padded_batch_is_read_like_its_parts(language: LanguageModel) -> None:
+    texts = [TEXT, "go"]
+    batch = language.inputs([[IMAGE], [IMAGE]], texts)
+    places = (batch["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+    with torch.inference_mode():
+        both = language.model(**batch, position_ids=places).logits[:, -1]
+    for row, text in enumerate(texts):
+        alone = language.read([IMAGE], text).logits
+        torch.testing.assert_close(both[row], alone, atol=1e-4, rtol=1e-4)

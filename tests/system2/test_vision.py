@@ -12,8 +12,8 @@ from dualsys.errors import DualsysError, SpecMismatchError, UnknownNameError
 from dualsys.messages import Guidance, Observation, PlanRequest, Stamp
 from dualsys.system2 import checkpoint as checkpoints
 from dualsys.system2.checkpoint import Planning
-from dualsys.system2.questions import chain
-from dualsys.system2.vision import BUDGETS, ThinkConfig, VisionPlanner
+from dualsys.system2.questions import BUDGETS, asked
+from dualsys.system2.vision import ThinkConfig, VisionPlanner
 from sim.driving.spec import SPEC
 from sim.manipulation.metaworld import SPEC as ARM
 
@@ -39,9 +39,9 @@ def request(number: int, samples: int = 2) -> PlanRequest:
     return PlanRequest(stamp, number, observation, chunks, "periodic", 0.0, "short")
 
 
-def check(guidance: Guidance, asked: PlanRequest) -> None:
-    assert guidance.request_id == asked.request_id
-    assert guidance.stamp == asked.stamp
+def check(guidance: Guidance, wanted: PlanRequest) -> None:
+    assert guidance.request_id == wanted.request_id
+    assert guidance.stamp == wanted.stamp
     assert 0 <= guidance.plan < len(SPEC.plans)
     assert guidance.z.shape in {(0,), (8,)}
     assert np.isfinite(guidance.candidate).all()
@@ -62,9 +62,7 @@ def test_a_thought_gets_better_and_ends(planning: Planning, budget: str) -> None
     assert len(told[0].candidate) == 0
     assert len(told[1].candidate) == 16
     assert planner.thought is not None
-    asked = [question.name for question in chain(SPEC)]
-    expected = {"none": asked[-1:], "short": [asked[1], asked[-1]], "full": asked}[budget]
-    assert list(planner.thought.answers) == expected
+    assert list(planner.thought.answers) == [question.name for question in asked(SPEC, budget)]
     assert planner.thought.candidates.shape == (5, 16, 2)
     assert planner.thought.values.argmax() == planner.thought.chosen
     decode(encode(planner.thought))
@@ -85,9 +83,9 @@ def test_a_thousand_interrupted_thoughts_leave_nothing_behind(planning: Planning
     rng = np.random.default_rng(0)
     whole = [encode(g) for g in planner.think(request(0), "full")]
     for number in range(1, 1001):
-        asked, stop = request(number % 50 + 1), int(rng.integers(1, 4))
-        for index, guidance in enumerate(planner.think(asked, str(rng.choice(BUDGETS)))):
-            check(guidance, asked)
+        wanted, stop = request(number % 50 + 1), int(rng.integers(1, 4))
+        for index, guidance in enumerate(planner.think(wanted, str(rng.choice(BUDGETS)))):
+            check(guidance, wanted)
             if index + 1 == stop:
                 break
     assert [encode(g) for g in planner.think(request(0), "full")] == whole
@@ -119,12 +117,12 @@ def test_what_is_switched_off_is_not_sent(planning: Planning) -> None:
 def test_the_prompts_reach_the_model_and_can_be_switched_off(planning: Planning) -> None:
     shown = VisionPlanner(SPEC, planning, ThinkConfig())
     hidden = VisionPlanner(SPEC, planning, ThinkConfig(prompts=False))
-    asked = request(4)
+    wanted = request(4)
     for planner, changed in ((shown, True), (hidden, False)):
-        next(iter(planner.think(asked, "none")))
+        next(iter(planner.think(wanted, "none")))
         assert planner.thought is not None
         seen = planner.thought.images["topdown"]
-        assert (not np.array_equal(seen, asked.observation.images["topdown"])) is changed
+        assert (not np.array_equal(seen, wanted.observation.images["topdown"])) is changed
 
 
 def test_bad_settings_are_refused(planning: Planning, planner_folder: Path, tmp_path: Path) -> None:
