@@ -18,7 +18,7 @@ commands:
   eval      closed-loop episodes of a scenario= or suite=, writes results.json and log.mcap
   run       as eval, one episode
   collect   expert demonstrations as a LeRobotDataset v3
-  train     train system1 data=DIR out=DIR
+  train     train system1 data=DIR out=DIR, or train system2 data=DIR out=DIR
 
 `dualsys COMMAND --help` lists keys and choices. Example:
   dualsys eval scenario=driving/merge system2=scripted latency=fixed seeds=0:50 workers=2 out=DIR
@@ -47,12 +47,12 @@ def _dispatch(words: list[str]) -> int:
         Console().print(USAGE, markup=False, highlight=False)
         return 0 if words else 2
     command, overrides = words[0], words[1:]
+    if command == "train" and overrides[:1] not in ([], ["-h"], ["--help"]):
+        command, overrides = f"train {overrides[0]}", overrides[1:]
+    if command == "train":
+        raise DualsysError("say what to train: dualsys train system1|system2 data=DIR out=DIR")
     if command not in COMMANDS:
         raise UnknownNameError("command", command, COMMANDS)
-    if command == "train":
-        if not overrides or overrides[0] != "system1":
-            raise DualsysError("say what to train: dualsys train system1 data=DIR")
-        overrides = overrides[1:]
     if "-h" in overrides or "--help" in overrides:
         from dualsys.commands import show_help
 

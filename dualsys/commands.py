@@ -16,6 +16,7 @@ from dualsys.config import parse_seeds
 from dualsys.errors import DualsysError
 
 Config = dict[str, Any]
+Fit = Callable[[Config, Callable[[int, dict[str, float]], None]], Path]
 
 
 def _bar() -> Progress:
@@ -191,10 +192,21 @@ def run_collect(config: Config) -> int:
     return 0
 
 
-def run_train(config: Config) -> int:
+def run_train_system1(config: Config) -> int:
     """`dualsys train system1`."""
-    from dualsys.learning.fit import fit
+    from dualsys.learning.fit_policy import fit_policy
 
+    return _train(config, fit_policy)
+
+
+def run_train_system2(config: Config) -> int:
+    """`dualsys train system2`."""
+    from dualsys.learning.fit_planner import fit_planner
+
+    return _train(config, fit_planner)
+
+
+def _train(config: Config, fit: Fit) -> int:
     with _bar() as bar:
         task = bar.add_task("steps", total=config["steps"], note="")
 
@@ -238,5 +250,6 @@ RUN: dict[str, Callable[[Config], int]] = {
     "eval": run_eval,
     "run": run_eval,
     "collect": run_collect,
-    "train": run_train,
+    "train system1": run_train_system1,
+    "train system2": run_train_system2,
 }

@@ -156,7 +156,7 @@ class NetworkSizes:
 
 
 @dataclass
-class TrainConfig:
+class TrainSystem1Config:
     """`dualsys train system1`."""
 
     data: str = MISSING
@@ -177,11 +177,76 @@ class TrainConfig:
     device: str = "auto"  # "auto": a GPU when there is one
 
 
+@dataclass
+class PlannerHeads:
+    """Sizes of System 2's heads that are not given by the world or the language model."""
+
+    knots: int = 32
+    width: int = 128
+    layers: int = 3
+    heads: int = 4
+    read_tokens: int = 16
+    flow_steps: int = 10
+    depth_step: float = 0.1
+    code_size: int = 8
+    code_levels: int = 4
+
+
+@dataclass
+class PlannerModel:
+    """Sizes of the vision-language model that is built when no base= is given."""
+
+    image_px: int = 64
+    patch_px: int = 8
+    shuffle: int = 2
+    vision_width: int = 192
+    vision_layers: int = 4
+    vision_heads: int = 4
+    text_width: int = 256
+    text_layers: int = 6
+    text_heads: int = 4
+    key_value_heads: int = 2
+    vocabulary: int = 1024
+    positions: int = 1024
+
+
+@dataclass
+class PlannerWeights:
+    """Weights of the terms of the loss."""
+
+    answer: float = MISSING
+    flow: float = MISSING
+    code: float = MISSING
+
+
+@dataclass
+class TrainSystem2Config:
+    """`dualsys train system2`."""
+
+    data: str = MISSING
+    out: str = MISSING
+    system1: str = ""  # checkpoint whose samples are drawn into the images; "" draws nothing
+    base: str = ""  # local folder of a checkpoint to fine-tune; "" builds a small one
+    lora_rank: int = 0  # 0 trains every weight
+    model: PlannerModel = field(default_factory=PlannerModel)
+    heads: PlannerHeads = field(default_factory=PlannerHeads)
+    weights: PlannerWeights = field(default_factory=PlannerWeights)
+    every_ticks: int = MISSING  # rows of the dataset that are used
+    steps: int = MISSING
+    batch_size: int = MISSING
+    learning_rate: float = MISSING
+    average_decay: float = MISSING
+    seed: int = 0
+    threads: int = 2
+    device: str = "auto"
+
+
 COMMANDS: dict[str, type[Any]] = {
     "eval": EvalConfig,
     "run": EvalConfig,
     "collect": CollectConfig,
-    "train": TrainConfig,
+    "train system1": TrainSystem1Config,
+    "train system2": TrainSystem2Config,
 }
 
 
@@ -189,7 +254,11 @@ def register() -> None:
     """Give Hydra the types of the groups, so that a misspelt key or a wrong type is refused."""
     store = ConfigStore.instance()
     for name, schema in COMMANDS.items():
-        store.store(name=f"{name}_schema", node=schema)
+        store.store(name=f"{_file(name)}_schema", node=schema)
+
+
+def _file(command: str) -> str:
+    return command.replace(" ", "_")
 
 
 def config_folder() -> Path:
@@ -206,7 +275,7 @@ def load(command: str, overrides: list[str]) -> DictConfig:
     register()
     try:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
-            return compose(command, overrides)
+            return compose(_file(command), overrides)
     except (HydraException, ConfigCompositionException, OmegaConfBaseException) as error:
         raise explain(command, overrides, error) from error
 

@@ -47,8 +47,8 @@ def test_a_sweep_is_every_combination() -> None:
 
 def test_the_recipes_differ_where_the_domains_do() -> None:
     words = ["data=DIR", "out=DIR"]
-    manipulation = load("train", words)
-    driving = load("train", [*words, "recipe=driving", "steps=10"])
+    manipulation = load("train system1", words)
+    driving = load("train system1", [*words, "recipe=driving", "steps=10"])
     assert (manipulation.network.token_grid, driving.network.token_grid) == (4, 8)
     assert len(driving.perceive) == 12
     assert driving.steps == 10

@@ -71,15 +71,6 @@ class Conversations:
         self.normalisation = normalisation(dataset)
         self._rng = np.random.default_rng(0)
 
-    def sentences(self) -> list[str]:
-        """Text as it occurs, for training a tokenizer."""
-        some = range(0, len(self._rows), max(1, len(self._rows) // 2000))
-        found = [self._text(place) for place in some]
-        for question in self._chain:
-            found += [f" {phrase}" for phrase in question.phrasings]
-            found += [f" {word}," for slot in question.slots for word in slot.words] * 20
-        return found
-
     def of_step(self, seed: int, step: int, size: int) -> PlannerBatch:
         """The batch of training step `step`: a function of its arguments alone."""
         self._rng = np.random.default_rng((seed, step))

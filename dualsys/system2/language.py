@@ -59,8 +59,10 @@ class LanguageModel:
         """Open a local checkpoint. Raises `DualsysError` when the folder is none."""
         try:
             from transformers import AutoModelForImageTextToText, AutoProcessor
+            from transformers.utils.logging import disable_progress_bar
         except ImportError as error:
             raise DualsysError(f"System 2 needs the extra `vlm` ({error})") from error
+        disable_progress_bar()  # its bars would tear the command line's own
         if not (folder / "config.json").is_file():
             raise DualsysError(
                 f"no vision-language checkpoint at {folder} (config.json is missing); train one "
@@ -68,7 +70,9 @@ class LanguageModel:
             )
         try:
             processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
-            model = AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True)
+            model = AutoModelForImageTextToText.from_pretrained(
+                folder, local_files_only=True, dtype=torch.float32
+            )
         except (OSError, ValueError, KeyError) as error:
             raise DualsysError(
                 f"{folder} is no image-text checkpoint that transformers can open: "

@@ -19,7 +19,7 @@ from dualsys.system1 import checkpoint
 from dualsys.system1.network import NetworkConfig, System1Network
 
 
-def fit(config: dict[str, Any], progress: Callable[[int, dict[str, float]], None]) -> Path:
+def fit_policy(config: dict[str, Any], progress: Callable[[int, dict[str, float]], None]) -> Path:
     """Train (or go on training) and write the checkpoint to `config["out"]`. Returns the folder."""
     torch.set_num_threads(config["threads"])
     folder = Path(config["out"])

@@ -1,0 +1,137 @@
+"""`dualsys train system2`: dataset -> trained planner (language model, heads, card)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+
+from dualsys.errors import DualsysError
+from dualsys.learning.conversation import Conversations
+from dualsys.learning.dataset import Dataset
+from dualsys.learning.samples import system1_samples
+from dualsys.learning.train_system2 import PlannerModule, planner_losses
+from dualsys.learning.trainer import OptimiserConfig, Trainer
+from dualsys.runtime.results import machine, versions
+from dualsys.system2.build import ModelSizes, build
+from dualsys.system2.checkpoint import Card, save_heads
+from dualsys.system2.heads import Heads, HeadsConfig
+from dualsys.system2.language import LanguageModel, describe
+from dualsys.system2.questions import chain
+
+KNOT_RATE_HZ = 20.0
+
+
+def fit_planner(config: dict[str, Any], progress: Callable[[int, dict[str, float]], None]) -> Path:
+    """Train (or go on training) and write the planner to `config["out"]`. Returns the folder."""
+    torch.set_num_threads(config["threads"])
+    folder, dataset = Path(config["out"]), Dataset(Path(config["data"]))
+    rows = np.arange(0, len(dataset.state), config["every_ticks"])
+    language = _language(config, folder, dataset, rows)
+    sizes = HeadsConfig(
+        text_width=language.text_width,
+        state_size=len(dataset.spec.state),
+        action_size=len(dataset.spec.action),
+        plans=len(dataset.spec.plans),
+        stride_ticks=max(1, round(dataset.spec.control_rate_hz / KNOT_RATE_HZ)),
+        **config["heads"],
+    )
+    samples = None
+    if config["system1"]:
+        samples = system1_samples(Path(config["system1"]), dataset, rows)
+    conversations = Conversations(dataset, language, sizes, rows, samples)
+    optimiser = _optimiser(config)
+    torch.manual_seed(config["seed"])
+    module = PlannerModule(_adapted(language.model, config["lora_rank"]), Heads(sizes))
+    module.heads.value.requires_grad_(False)  # the value is learned apart, from failures too
+    weights = dict(config["weights"])
+    trainer = Trainer(
+        module, lambda batch: planner_losses(module, batch), weights, optimiser, folder / "training"
+    )
+    trainer.resume()
+    size, seed = optimiser.batch_size, optimiser.seed
+    trainer.run(lambda step: conversations.of_step(seed, step, size), progress)
+    module.load_state_dict(trainer.averaged())
+    card = Card(
+        heads=sizes,
+        spec=dataset.spec,
+        prompts=samples is not None,
+        data={"episodes": dataset.info["total_episodes"], "ticks": dataset.info["total_frames"]},
+        training={**msgspec.to_builtins(optimiser), "weights": weights, "machine": machine()},
+        versions=versions(),
+        scores={},
+    )
+    _save(folder, module, language, conversations, card)
+    return folder
+
+
+def _language(
+    config: dict[str, Any], folder: Path, dataset: Dataset, rows: np.ndarray
+) -> LanguageModel:
+    """The checkpoint to start from: a given one, or a small one of our own."""
+    if config["base"]:
+        return LanguageModel.load(Path(config["base"]))
+    start = folder / "start"
+    if not (start / "config.json").is_file():
+        build(start, ModelSizes(**config["model"]), sentences(dataset, rows), config["seed"])
+    return LanguageModel.load(start)
+
+
+def sentences(dataset: Dataset, rows: np.ndarray) -> list[str]:
+    """Text as it occurs in conversations about `rows`, for training the tokenizer."""
+    instructions = dataset.instructions()
+    some = rows[:: max(1, len(rows) // 2000)]
+    found = [describe(dataset.spec, dataset.state[row], instructions[row]) for row in some]
+    for question in chain(dataset.spec):
+        found += [f" {phrase}" for phrase in question.phrasings] * 20
+        found += [f" {word}," for slot in question.slots for word in slot.words] * 20
+    return found
+
+
+def _adapted(model: torch.nn.Module, lora_rank: int) -> torch.nn.Module:
+    """The whole model, or low-rank adapters (LoRA) on its attention for larger checkpoints."""
+    if lora_rank == 0:
+        return model
+    if lora_rank < 0:
+        raise DualsysError(f"lora_rank must be zero (train everything) or more, it is {lora_rank}")
+    from peft import LoraConfig, get_peft_model
+
+    targets = ["q_proj", "k_proj", "v_proj", "o_proj", "out_proj"]
+    adapters = LoraConfig(r=lora_rank, lora_alpha=2 * lora_rank, target_modules=targets)
+    adapted: torch.nn.Module = get_peft_model(model, adapters)
+    return adapted
+
+
+def _optimiser(config: dict[str, Any]) -> OptimiserConfig:
+    device = config["device"]
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return OptimiserConfig(
+        steps=config["steps"],
+        batch_size=config["batch_size"],
+        learning_rate=config["learning_rate"],
+        average_decay=config["average_decay"],
+        seed=config["seed"],
+        device=device,
+    )
+
+
+def _save(
+    folder: Path,
+    module: PlannerModule,
+    language: LanguageModel,
+    conversations: Conversations,
+    card: Card,
+) -> None:
+    model: Any = module.language
+    if hasattr(model, "merge_and_unload"):
+        model = model.merge_and_unload()
+    # Half the bytes; it is read back as float32.
+    model.to(torch.bfloat16).save_pretrained(folder)
+    language.processor.save_pretrained(folder)
+    tensors = {name: torch.from_numpy(v) for name, v in conversations.normalisation.items()}
+    save_heads(folder, module.heads, tensors, card)

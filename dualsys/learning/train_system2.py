@@ -1,0 +1,84 @@
+"""The loss of System 2's supervised training: answers, candidates and the bottleneck.
+
+Loss = answer weight * cross-entropy of the answers' tokens
+     + flow weight   * E |v_theta(x_tau, tau, tokens) - (expert - noise)|^2   (arXiv 2210.02747)
+     + code weight   * (plan cross-entropy + E |outline - expert|^2) decoded from the code alone
+The heads' gradients reach the language model: what it sees is shaped by what is to be done.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dualsys.learning.conversation import PlannerBatch
+from dualsys.system2.heads import Heads
+
+PLAN_DROPOUT = 0.1
+
+
+class PlannerModule(nn.Module):
+    """Language model and heads as one module, so that one optimiser and one average hold both."""
+
+    def __init__(self, language: nn.Module, heads: Heads) -> None:
+        super().__init__()
+        self.language, self.heads = language, heads
+
+
+def planner_losses(module: PlannerModule, batch: PlannerBatch) -> dict[str, Tensor]:
+    """The three terms of the loss on one batch, each a scalar."""
+    hidden, mask, logits = converse(module.language, batch)
+    answers = functional.cross_entropy(logits[batch.answer].float(), batch.said[batch.answer])
+    heads = module.heads
+    keep = (torch.rand(len(batch.plan), 1, device=batch.plan.device) >= PLAN_DROPOUT).float()
+    tokens = heads.readout(hidden, mask, batch.state, batch.plan * keep)
+    return {
+        "answer": answers,
+        "flow": _flow(heads, tokens, batch),
+        "code": _code(heads, tokens, batch),
+    }
+
+
+def converse(language: nn.Module, batch: PlannerBatch) -> tuple[Tensor, Tensor, Tensor]:
+    """Run the model over prompt and answering turn.
+
+    Returns the prompt's last hidden states (B, L, D), its mask bool (B, L) and the logits
+    (B, K, V) that predict the K tokens of the turn.
+    """
+    inputs: dict[str, Any] = dict(batch.prompt)
+    prompt = inputs.pop("input_ids")
+    mask = inputs.pop("attention_mask")
+    length, said = prompt.shape[1], batch.said.shape[1]
+    whole = torch.cat([mask, batch.said_mask.to(mask.dtype)], 1)
+    output = language(
+        input_ids=torch.cat([prompt, batch.said], 1),
+        attention_mask=whole,
+        position_ids=(whole.cumsum(-1) - 1).clamp(min=0),
+        output_hidden_states=True,
+        use_cache=False,
+        logits_to_keep=said + 1,
+        **inputs,
+    )
+    return output.hidden_states[-1][:, :length], mask.bool(), output.logits[:, :-1]
+
+
+def _flow(heads: Heads, tokens: Tensor, batch: PlannerBatch) -> Tensor:
+    noise = torch.randn_like(batch.chunk)
+    tau = torch.rand(len(noise), device=noise.device)
+    mixed = (1 - tau)[:, None, None] * noise + tau[:, None, None] * batch.chunk
+    velocity = heads.candidates.velocity(mixed, tau, heads.candidates.cache(tokens)).float()
+    return _masked((velocity - (batch.chunk - noise)).square().mean(-1), batch.mask)
+
+
+def _code(heads: Heads, tokens: Tensor, batch: PlannerBatch) -> Tensor:
+    plan, outline = heads.decoded(heads.bottleneck(tokens))
+    told = functional.cross_entropy(plan.float(), batch.plan.argmax(-1))
+    drawn = _masked((outline.float() - batch.chunk).square().mean(-1), batch.mask)
+    return told + drawn
+
+
+def _masked(values: Tensor, mask: Tensor) -> Tensor:
+    return (values * mask).sum() / mask.sum().clamp(min=1.0)
