@@ -24,3 +24,23 @@ def planner_folder(language_folder: Path, tmp_path_factory: pytest.TempPathFacto
     from tests.planners import build_planner
 
     return build_planner(language_folder, tmp_path_factory.mktemp("planner") / "planner")
+
+
+@pytest.fixture(scope="session")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small untrained checkpoint of the driving worlds: it need not drive well to be logged."""
+    import torch
+
+    from dualsys.system1 import checkpoint
+    from dualsys.system1.network import NetworkConfig, System1Network
+    from sim.driving.spec import SPEC
+
+    folder = tmp_path_factory.mktemp("checkpoint")
+    torch.manual_seed(0)
+    cameras = tuple((c.name, c.height, c.width, c.channels) for c in SPEC.cameras)
+    config = NetworkConfig(cameras, len(SPEC.state), 2, len(SPEC.plans), 3, width=32, layers=1)
+    scale = {"state_std": torch.full((len(SPEC.state),), 10.0), "action_std": torch.full((2,), 0.1)}
+    centre = {"state_mean": torch.zeros(len(SPEC.state)), "action_mean": torch.zeros(2)}
+    card = checkpoint.Card(config, SPEC, {}, {}, {}, {})
+    checkpoint.save(folder, System1Network(config), scale | centre, card)
+    return folder

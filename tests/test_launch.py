@@ -1,0 +1,86 @@
+"""The scripts in launch/: what they print is what the files hold, and a wrong file is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from dualsys.runtime.results import SCHEMA, summary
+from dualsys.system1.checkpoint import load_card
+
+ROOT = Path(__file__).parent.parent
+SCRIPTS = sorted((ROOT / "launch").glob("*.sh"))
+
+
+def run(*words: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *(str(word) for word in words)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+
+
+def results(checkpoint: str = "auto") -> dict[str, Any]:
+    row = {"completed": True, "collision": False, "return": 1.0, "steps": 10, "jerk": 0.1,
+           "seam_jump": 0.0, "calls": 2, "fallback_ticks": 1}  # fmt: skip
+    rows = [{**row, "success": seed != 3} for seed in range(4)]
+    found = summary(rows)
+    return {
+        "schema": SCHEMA,
+        "scenario": "driving/merge",
+        "runtime": "lockstep",
+        "system1": {"checkpoint": checkpoint},
+        "system2": {"name": "scripted"},
+        "latency": {"name": "fixed"},
+        "summary": {**found, "by_scenario": {"driving/merge": found}},
+        "ticks": {"total": 40, "missed": 0, "stalls": 0},
+        "timing": {"system1": {"p50_ms": 2.5, "p99_ms": 4.0}},
+    }
+
+
+def test_the_table_prints_what_the_file_holds(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text(json.dumps(results()))
+    done = run("launch/results_table.py", "--markdown", tmp_path / "results.json")
+    assert done.returncode == 0, done.stderr
+    row = done.stdout.splitlines()[2]
+    assert "| driving/merge | lockstep | scripted | 4 | 75.0% |" in row
+    assert "2.50 / 4.00" in row
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"schema": "other/1"}'])
+def test_a_file_that_holds_no_results_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "results.json").write_text(text)
+    done = run("launch/results_table.py", tmp_path / "results.json")
+    assert done.returncode == 2
+    assert "results.json" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_weights_are_shipped_with_the_scores_of_their_own_runs(
+    untrained: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(ROOT / "dualsys", tmp_path / "dualsys", ignore=shutil.ignore_patterns("*.pyc", "weights"))
+    shutil.copytree(ROOT / "kernels", tmp_path / "kernels")
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps(results(str(untrained))))
+    script = "import sys, runpy; sys.path.insert(0, '.'); sys.argv = sys.argv[1:]; \
+        runpy.run_path(sys.argv[0], run_name='__main__')"
+    done = run("-c", script, ROOT / "launch/ship_weights.py", untrained, file, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    card = load_card(tmp_path / "dualsys/weights/driving")
+    assert card.scores["driving/merge"]["success_rate"] == 0.75
+    assert msgspec.structs.replace(card, scores={}) == load_card(untrained)
+    file.write_text(json.dumps(results("runs/another")))
+    refused = run("-c", script, ROOT / "launch/ship_weights.py", untrained, file, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "runs/another" in refused.stderr
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_every_shell_script_parses(script: Path) -> None:
+    done = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
