@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,11 @@ from dualsys.errors import DualsysError
 
 Config = dict[str, Any]
 Fit = Callable[[Config, Callable[[int, dict[str, float]], None]], Path]
+
+
+def table_console() -> Console:
+    """Standard output, wide enough for the tables where no terminal limits it (a file, a pipe)."""
+    return Console(width=None if sys.stdout.isatty() else 140)
 
 
 def _bar() -> Progress:
@@ -65,7 +71,7 @@ def run_eval(config: Config) -> int:
             bar.update(task, advance=len(result.rows), note=f"success {good}/{done}")
 
         results = evaluate(config, scenarios, seeds, progress)
-    show_results(results, Console())
+    show_results(results, table_console())
     _film(results)
     return 0
 
@@ -76,7 +82,7 @@ def _run_realtime(config: Config, scenarios: list[str], seeds: list[int]) -> int
     for scenario in scenarios:
         out = config["out"] if len(scenarios) == 1 else f"{config['out']}/{scenario}"
         results = realtime({**config, "out": out}, scenario, seeds)
-        show_results(results, Console())
+        show_results(results, table_console())
         _film(results)
     return 0
 
@@ -94,16 +100,14 @@ def _film(results: Config) -> None:
         if counts[row["scenario"]] <= results["config"]["videos"]:
             chosen[row["epoch"]] = (row["scenario"], registry.spec_of(row["scenario"]))
     paths = film(out / "log.mcap", out / "videos", chosen)
-    Console().print(f"videos: {len(paths)} in {out / 'videos'}")
+    table_console().print(f"videos: {len(paths)} in {out / 'videos'}")
 
 
 def show_results(results: Config, console: Console) -> None:
     """Print the tables of a run."""
     table = Table(title=f"{results['runtime']}, system2 {results['system2']['name']}")
     for name in ("scenario", "success", "95% interval", "collisions", "return", "calls", "jerk"):
-        table.add_column(
-            name, justify="left" if name == "scenario" else "right", no_wrap=name == "scenario"
-        )
+        table.add_column(name, justify="left" if name == "scenario" else "right", no_wrap=True)
     rows = results["summary"]["by_scenario"]
     if len(rows) > 1:
         rows = {**rows, "all": results["summary"]}
@@ -180,13 +184,11 @@ def run_collect(config: Config) -> int:
         )
     table = Table(title="recorded now")
     for name in ("scenario", "episodes", "failed", "ticks kept"):
-        table.add_column(
-            name, justify="left" if name == "scenario" else "right", no_wrap=name == "scenario"
-        )
+        table.add_column(name, justify="left" if name == "scenario" else "right", no_wrap=True)
     for name, row in counts.items():
         table.add_row(name, *(str(v) for v in row))
-    Console().print(table)
-    Console().print(
+    table_console().print(table)
+    table_console().print(
         f"dataset {config['out']}: {info['total_episodes']} episodes, {info['total_frames']} ticks"
     )
     return 0
@@ -215,7 +217,7 @@ def _train(config: Config, fit: Fit) -> int:
             bar.update(task, completed=step, note=note)
 
         folder = fit(config, progress)
-    Console().print(f"checkpoint written to {folder}")
+    table_console().print(f"checkpoint written to {folder}")
     return 0
 
 
@@ -225,7 +227,7 @@ def show_help(command: str, folder: Path) -> None:
 
     from dualsys.config import COMMANDS
 
-    console = Console()
+    console = table_console()
     console.print(f"usage: dualsys {command} [key=value ...]   (-m sweeps over a,b,c)\n")
     groups = Table(title="groups", title_justify="left", box=None)
     groups.add_column("group=")

@@ -10,10 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from dualsys.commands import percent
+from dualsys.commands import percent, table_console
 from dualsys.errors import DualsysError
 from dualsys.runtime.results import SCHEMA
 
@@ -79,7 +78,7 @@ def main() -> None:
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--markdown", action="store_true")
     options = parser.parse_args()
-    console = Console()
+    console = table_console()
     try:
         table = [row for path in options.files for row in rows(load(path))]
     except DualsysError as error:

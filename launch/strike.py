@@ -21,6 +21,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from dualsys.commands import table_console
 from dualsys.config import load
 from dualsys.errors import DualsysError
 from dualsys.messages import Command
@@ -110,7 +111,7 @@ def main() -> None:
             rows[name] = struck(config, options.scenario, blow)
     except DualsysError as error:
         parser.exit(2, f"strike: {error}\n")
-    show(rows, Console())
+    show(rows, table_console())
     report = {"scenario": options.scenario, "duration_s": options.duration_s, "runs": rows}
     report |= {"versions": versions(), "git": git_state(), "machine": machine()}
     (options.out / "strike.json").write_text(json.dumps(report, indent=1))

@@ -63,7 +63,9 @@ def test_a_file_that_holds_no_results_is_refused(tmp_path: Path, text: str) -> N
 def test_weights_are_shipped_with_the_scores_of_their_own_runs(
     untrained: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(ROOT / "dualsys", tmp_path / "dualsys", ignore=shutil.ignore_patterns("*.pyc", "weights"))
+    shutil.copytree(
+        ROOT / "dualsys", tmp_path / "dualsys", ignore=shutil.ignore_patterns("*.pyc", "weights")
+    )
     shutil.copytree(ROOT / "kernels", tmp_path / "kernels")
     file = tmp_path / "results.json"
     file.write_text(json.dumps(results(str(untrained))))
