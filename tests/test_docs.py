@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dualsys.config import COMMANDS, load
+from dualsys.config import COMMANDS, expand_sweep, load
 from sim import registry
 
 ROOT = Path(__file__).parent.parent
@@ -44,5 +44,5 @@ def test_every_command_of_the_readme_composes() -> None:
         if command == "train":
             command, words = f"train {words[0]}", words[1:]
         assert command in COMMANDS
-        if "--help" not in words:
-            load(command, words)
+        for job in expand_sweep(command, [word for word in words if word[:1] != "-"]):
+            load(command, job)
