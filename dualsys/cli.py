@@ -17,8 +17,9 @@ USAGE = """usage: dualsys COMMAND [key=value ...]
 commands:
   eval      closed-loop episodes of a scenario= or suite=, writes results.json and log.mcap
   run       as eval, one episode
-  collect   expert demonstrations as a LeRobotDataset v3
-  train     train system1 data=DIR out=DIR, or train system2 data=DIR out=DIR
+  collect   expert demonstrations, or the episodes of runs=[DIR,...], as a LeRobotDataset v3
+  train     train system1 data=DIR out=DIR, train system2 data=DIR out=DIR,
+            train value planner=DIR data=[DIR,...]
 
 `dualsys COMMAND --help` lists keys and choices. Example:
   dualsys eval scenario=driving/merge system2=scripted latency=fixed seeds=0:50 workers=2 out=DIR
@@ -50,7 +51,7 @@ def _dispatch(words: list[str]) -> int:
     if command == "train" and overrides[:1] not in ([], ["-h"], ["--help"]):
         command, overrides = f"train {overrides[0]}", overrides[1:]
     if command == "train":
-        raise DualsysError("say what to train: dualsys train system1|system2 data=DIR out=DIR")
+        raise DualsysError("say what to train: dualsys train system1|system2|value")
     if command not in COMMANDS:
         raise UnknownNameError("command", command, COMMANDS)
     if "-h" in overrides or "--help" in overrides:

@@ -156,7 +156,9 @@ def percent(rate: float | None) -> str:
 
 
 def run_collect(config: Config) -> int:
-    """`dualsys collect`."""
+    """`dualsys collect`: from experts, or from the logs of runs."""
+    if config["runs"]:
+        return _collect_runs(config)
     from sim.collect import Noise, Report, collect
 
     seeds, scenarios = parse_seeds(config["seeds"]), _scenarios(config)
@@ -182,6 +184,31 @@ def run_collect(config: Config) -> int:
             config["keep_failures"],
             progress,
         )
+    _show_collected(counts, config["out"], info)
+    return 0
+
+
+def _collect_runs(config: Config) -> int:
+    from dualsys.learning.from_log import collect_runs
+    from dualsys.learning.shards import Episode
+
+    counts: dict[str, list[int]] = {}
+    with _bar() as bar:
+        task = bar.add_task("episodes", total=None, note="")
+
+        def recorded(episode: Episode) -> None:
+            row = counts.setdefault(episode.scenario, [0, 0, 0])
+            row[0] += 1
+            row[1] += not episode.success
+            row[2] += len(episode.columns["action"])
+            bar.update(task, advance=1, note=episode.scenario)
+
+        info = collect_runs([Path(run) for run in config["runs"]], Path(config["out"]), recorded)
+    _show_collected(counts, config["out"], info)
+    return 0
+
+
+def _show_collected(counts: dict[str, list[int]], out: str, info: Config) -> None:
     table = Table(title="recorded now")
     for name in ("scenario", "episodes", "failed", "ticks kept"):
         table.add_column(name, justify="left" if name == "scenario" else "right", no_wrap=True)
@@ -189,9 +216,8 @@ def run_collect(config: Config) -> int:
         table.add_row(name, *(str(v) for v in row))
     table_console().print(table)
     table_console().print(
-        f"dataset {config['out']}: {info['total_episodes']} episodes, {info['total_frames']} ticks"
+        f"dataset {out}: {info['total_episodes']} episodes, {info['total_frames']} ticks"
     )
-    return 0
 
 
 def run_train_system1(config: Config) -> int:
@@ -206,6 +232,13 @@ def run_train_system2(config: Config) -> int:
     from dualsys.learning.fit_planner import fit_planner
 
     return _train(config, fit_planner)
+
+
+def run_train_value(config: Config) -> int:
+    """`dualsys train value`."""
+    from dualsys.learning.fit_value import fit_value
+
+    return _train(config, fit_value)
 
 
 def _train(config: Config, fit: Fit) -> int:
@@ -254,4 +287,5 @@ RUN: dict[str, Callable[[Config], int]] = {
     "collect": run_collect,
     "train system1": run_train_system1,
     "train system2": run_train_system2,
+    "train value": run_train_value,
 }

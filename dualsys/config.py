@@ -81,6 +81,8 @@ class RuntimeConfig:
 
     name: str = MISSING
     duration_s: float = 0.0  # realtime: stop after this long; 0 runs every seed once
+    episode_s: float = 0.0  # lockstep: cut episodes off after this long; 0 lets them end
+    labels: bool = False  # lockstep: log what the expert would do at every tick
 
 
 @dataclass
@@ -139,6 +141,7 @@ class CollectConfig:
     stop_after_success_ticks: int = 20
     max_ticks: int = MISSING
     keep_failures: bool = False
+    runs: list[str] = field(default_factory=list)  # take the episodes of these runs' logs instead
 
 
 @dataclass
@@ -159,8 +162,9 @@ class NetworkSizes:
 class TrainSystem1Config:
     """`dualsys train system1`."""
 
-    data: str = MISSING
+    data: Any = MISSING  # a dataset, or a list of them
     out: str = MISSING
+    start: str = ""  # checkpoint to begin with; "" begins with random weights
     network: NetworkSizes = field(default_factory=NetworkSizes)
     perceive: list[list[int]] = MISSING  # (row, column) of the scene values to regress
     steps: int = MISSING
@@ -223,9 +227,9 @@ class PlannerWeights:
 class TrainSystem2Config:
     """`dualsys train system2`."""
 
-    data: str = MISSING
+    data: Any = MISSING  # a dataset, or a list of them
     out: str = MISSING
-    system1: str = ""  # checkpoint whose samples are drawn into the images; "" draws nothing
+    prompts_from: str = ""  # System-1 checkpoint whose samples are drawn into the images
     base: str = ""  # local folder of a checkpoint to fine-tune; "" builds a small one
     lora_rank: int = 0  # 0 trains every weight
     model: PlannerModel = field(default_factory=PlannerModel)
@@ -241,12 +245,33 @@ class TrainSystem2Config:
     device: str = "auto"
 
 
+@dataclass
+class TrainValueConfig:
+    """`dualsys train value`."""
+
+    planner: str = MISSING  # folder of a trained planner; its value head is trained in place
+    data: Any = MISSING  # a dataset with successes and failures, or a list of them
+    prompts_from: str = ""  # System-1 checkpoint whose samples are drawn into the images
+    candidates: int = MISSING
+    gamma: float = MISSING  # discount per second
+    alpha: float = MISSING  # weight of the conservative term
+    every_ticks: int = MISSING
+    steps: int = MISSING
+    batch_size: int = MISSING
+    learning_rate: float = MISSING
+    average_decay: float = MISSING
+    seed: int = 0
+    threads: int = 2
+    device: str = "auto"
+
+
 COMMANDS: dict[str, type[Any]] = {
     "eval": EvalConfig,
     "run": EvalConfig,
     "collect": CollectConfig,
     "train system1": TrainSystem1Config,
     "train system2": TrainSystem2Config,
+    "train value": TrainValueConfig,
 }
 
 

@@ -115,6 +115,16 @@ class Thought(msgspec.Struct, frozen=True, tag="thought"):
     votes: dict[str, int]  # plan -> votes, where several plans were sampled
 
 
+class Label(msgspec.Struct, frozen=True, tag="label"):
+    """What an expert would have commanded at `stamp.tick`: for training, never in the control path.
+
+    Logged where a run was told to (DAgger, arXiv 1011.0686).
+    """
+
+    stamp: Stamp
+    command: np.ndarray  # float32 (A,)
+
+
 class Ack(msgspec.Struct, frozen=True, tag="ack"):
     """The other side has the message with this identifier; stop resending it."""
 
@@ -149,6 +159,7 @@ Message = (
     | PlanRequest
     | Guidance
     | Thought
+    | Label
     | Ack
     | Hello
     | Health

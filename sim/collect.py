@@ -125,6 +125,7 @@ def record(world: Any, expert: registry.Expert, seed: int, job: Job) -> Episode:
             ("plan", plan),
             ("next.reward", np.float32(reward)),
             ("next.done", done),
+            ("next.terminated", bool(terminated)),
             ("next.success", bool(info["success"])),
         ):
             rows.setdefault(name, []).append(value)

@@ -26,8 +26,11 @@ class Expert(Protocol):
         """Start an episode."""
         ...
 
-    def act(self) -> tuple[np.ndarray, int]:
-        """Return the clean command (A,) for the present state and the index of its plan."""
+    def act(self, told: int = -1, age_ticks: int = 0) -> tuple[np.ndarray, int]:
+        """Return the clean command (A,) for the present state and the index of its plan.
+
+        It follows the plan `told`, made `age_ticks` ago, as far as that is safe; -1: its own.
+        """
         ...
 
 

@@ -44,3 +44,36 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     card = checkpoint.Card(config, SPEC, {}, {}, {}, {})
     checkpoint.save(folder, System1Network(config), scale | centre, card)
     return folder
+
+
+@pytest.fixture(scope="session")
+def drives(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of two short drives."""
+    from dualsys.learning.shards import finalise, write_shard
+    from sim import registry
+    from sim.collect import Job, Noise, record
+    from sim.driving.spec import SPEC
+
+    root = tmp_path_factory.mktemp("drives")
+    world = registry.make("driving/merge")
+    job = Job("", "driving/merge", (), Noise(0.0, (0.3, 0.05), 0.1), 20, 40, True)
+    for seed in (1_000_000, 1_000_001):
+        write_shard(root, record(world, registry.expert_for(world), seed, job), SPEC)
+    world.close()
+    finalise(root, SPEC)
+    return root
+
+
+@pytest.fixture(scope="session")
+def run_folder(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two guided drives in lockstep, with results and log."""
+    from omegaconf import OmegaConf
+
+    from dualsys.config import load
+    from dualsys.runtime.evaluate import evaluate
+
+    out = tmp_path_factory.mktemp("run")
+    words = ["scenario=driving/merge", f"system1.checkpoint={untrained}", f"out={out}"]
+    config = OmegaConf.to_container(load("eval", words))
+    evaluate(config, ["driving/merge"], [0, 1], lambda result: None)  # type: ignore[arg-type]
+    return out

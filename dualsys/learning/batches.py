@@ -7,18 +7,16 @@ System 1 on such pairs: source = candidate slice, target = expert).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import msgspec
 import numpy as np
 import torch
 from torch import Tensor
 
+from dualsys.learning.dataset import JoinedDataset, statistics
 from dualsys.spec import WorldSpec
 from dualsys.system1.sampler import CANDIDATE_NOISE
-
-if TYPE_CHECKING:
-    from dualsys.learning.dataset import Dataset
 
 
 class BatchConfig(msgspec.Struct, frozen=True):
@@ -50,13 +48,15 @@ class Batches:
 
     def __init__(
         self,
-        dataset: Dataset,
+        dataset: JoinedDataset,
         spec: WorldSpec,
         config: BatchConfig,
         horizon: int,
         plan_vector_size: int,
         perceived: list[tuple[int, int]],
+        normalisation: Mapping[str, np.ndarray] | None = None,
     ) -> None:
+        """`normalisation` is that of a checkpoint that goes on learning; else the dataset's own."""
         self._config, self._spec, self._horizon = config, spec, horizon
         self._z = plan_vector_size
         self._rng = np.random.default_rng(0)
@@ -71,21 +71,13 @@ class Batches:
         present = scene[:, rows, spec.scene_fields.index("present")]
         self._perceived_mask = np.ascontiguousarray(present, np.float32)
         self._perceived = np.ascontiguousarray(scene[:, rows, columns], np.float32)
-        self._normalise()
+        self._normalise(normalisation or statistics(dataset))
 
-    def _normalise(self) -> None:
-        def statistics(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            return x.mean(0), np.maximum(x.std(0), 1e-3)
-
-        self.normalisation: dict[str, Tensor] = {}
+    def _normalise(self, normalisation: Mapping[str, np.ndarray]) -> None:
+        self.normalisation = {name: torch.tensor(value) for name, value in normalisation.items()}
         for name in ("state", "action"):
-            array = getattr(self, f"_{name}")
-            mean, std = statistics(array)
-            setattr(self, f"_{name}", (array - mean) / std)
-            self.normalisation |= {
-                f"{name}_mean": torch.tensor(mean),
-                f"{name}_std": torch.tensor(std),
-            }
+            mean, std = normalisation[f"{name}_mean"], normalisation[f"{name}_std"]
+            setattr(self, f"_{name}", (getattr(self, f"_{name}") - mean) / std)
         weight = np.maximum(self._perceived_mask.sum(0), 1.0)
         mean = (self._perceived * self._perceived_mask).sum(0) / weight
         spread = ((self._perceived - mean) ** 2 * self._perceived_mask).sum(0) / weight
@@ -131,7 +123,9 @@ class Batches:
         then = np.maximum(index - age, self._start[index])
         keep = self._rng.random(size) >= self._config.plan_dropout
         plan = np.zeros((size, len(self._spec.plans)), np.float32)
-        plan[np.arange(size), self._plan[then]] = keep
+        told = self._plan[then]
+        keep &= told >= 0  # a tick without any plan
+        plan[np.arange(size), told] = keep
         phase = np.zeros((size, 3))
         phase[:, 0] = keep * (index - then) / self._spec.control_rate_hz
         return plan, phase

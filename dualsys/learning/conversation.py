@@ -6,17 +6,14 @@ the plan alone, a third hazard and plan, a third the whole chain (the thinking b
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 import numpy as np
 import torch
 from torch import Tensor
 
-from dualsys.learning.dataset import Dataset
+from dualsys.learning.dataset import JoinedDataset
+from dualsys.learning.views import Views
 from dualsys.system2.heads import HeadsConfig
-from dualsys.system2.language import LanguageModel, describe
-from dualsys.system2.prompts import draw, paths, project
 from dualsys.system2.questions import (
     BUDGETS,
     Answers,
@@ -41,64 +38,44 @@ class PlannerBatch(msgspec.Struct):
 
 
 class Conversations:
-    """Draws conversations about rows of a dataset; deterministic for a seed and step.
+    """Draws conversations about rows of a dataset; deterministic for a seed and step."""
 
-    `rows` (N,) are the ticks used, `samples` (N, T, A) System 1's chunks there (drawn into half of
-    the images), None to draw nothing.
-    """
-
-    def __init__(
-        self,
-        dataset: Dataset,
-        language: LanguageModel,
-        sizes: HeadsConfig,
-        rows: np.ndarray,
-        samples: np.ndarray | None,
-    ) -> None:
-        self._spec, self._language, self._sizes = dataset.spec, language, sizes
-        self._rows, self._samples = rows, samples
-        self._dataset = dataset
+    def __init__(self, dataset: JoinedDataset, views: Views, sizes: HeadsConfig) -> None:
+        spec = dataset.spec
+        self._spec, self._views, self._sizes, self._dataset = spec, views, sizes, dataset
         _, self._end = dataset.episode_bounds()
-        self._frames = [dataset.frames(camera.name) for camera in self._spec.cameras]
-        self._frame_of = [dataset.frame_index(camera.name) for camera in self._spec.cameras]
-        self._instructions = dataset.instructions()
-        self._chain = chain(self._spec)
-        self._answers = [self._truth(row) for row in rows]
+        self._chain = chain(spec)
+        self._answers = [self._truth(row) for row in views.rows]
         self._odds = [
             np.cumsum(balanced_weights([answers[q.name] for answers in self._answers]))
             for q in self._chain
         ]
-        self.normalisation = normalisation(dataset)
-        self._rng = np.random.default_rng(0)
 
     def of_step(self, seed: int, step: int, size: int) -> PlannerBatch:
         """The batch of training step `step`: a function of its arguments alone."""
-        self._rng = np.random.default_rng((seed, step))
-        question = self._rng.integers(0, len(self._chain), size)
-        dice = self._rng.random(size)
+        rng = np.random.default_rng((seed, step))
+        question = rng.integers(0, len(self._chain), size)
+        dice = rng.random(size)
         places = [
-            min(int(np.searchsorted(self._odds[q], u)), len(self._rows) - 1)
+            min(int(np.searchsorted(self._odds[q], u)), len(self._answers) - 1)
             for q, u in zip(question, dice, strict=True)
         ]
-        return self.batch(places)
+        return self.batch(places, rng)
 
-    def batch(self, places: list[int]) -> PlannerBatch:
-        """The batch of the rows at `places`."""
-        rows = self._rows[places]
-        said, answer = zip(*(self._turn(self._answers[p]) for p in places), strict=True)
+    def batch(self, places: list[int], rng: np.random.Generator) -> PlannerBatch:
+        """The batch of the rows at `places`; System 1's samples are drawn into half of it."""
+        said, answer = zip(*(self._turn(self._answers[p], rng) for p in places), strict=True)
         longest = max(len(tokens) for tokens in said)
-        chunk, mask = self._chunk(rows)
-        plan = np.zeros((len(rows), len(self._spec.plans)), np.float32)
-        plan[np.arange(len(rows)), self._dataset.plan[rows]] = 1.0
-        norm = self.normalisation
-        state = (self._dataset.state[rows] - norm["state_mean"]) / norm["state_std"]
+        chunk, mask = self._chunk(self._views.rows[places])
+        state, plan = self._views.known(places)
+        drawn = rng.random(len(places)) < 0.5
         return PlannerBatch(
-            prompt=self._prompt(places),
+            prompt=self._views.prompt(places, drawn),
             said=torch.tensor([[*t, *[0] * (longest - len(t))] for t in said]),
             said_mask=torch.tensor([[i < len(t) for i in range(longest)] for t in said]),
             answer=torch.tensor([[*a, *[False] * (longest - len(a))] for a in answer]),
-            state=torch.from_numpy(state.astype(np.float32)),
-            plan=torch.from_numpy(plan),
+            state=state,
+            plan=plan,
             chunk=torch.from_numpy(chunk),
             mask=torch.from_numpy(mask),
         )
@@ -108,64 +85,35 @@ class Conversations:
         scene = data.scene[row].reshape(spec.scene_rows, -1)
         return true_answers(spec, data.state[row], scene, int(data.plan[row]))
 
-    def _text(self, place: int) -> str:
-        row = self._rows[place]
-        return describe(self._spec, self._dataset.state[row], self._instructions[row])
-
-    def _prompt(self, places: list[int]) -> dict[str, Tensor]:
-        images = [self._images(place) for place in places]
-        return self._language.inputs(images, [self._text(place) for place in places])
-
-    def _images(self, place: int) -> list[np.ndarray]:
-        row = self._rows[place]
-        images = [
-            np.asarray(frames[of[row]])
-            for frames, of in zip(self._frames, self._frame_of, strict=True)
-        ]
-        if self._samples is None or self._rng.random() < 0.5:
-            return images
-        points = paths(self._spec, self._dataset.state[row], self._samples[place][None])
-        return [
-            draw(image, project(camera, points))
-            for image, camera in zip(images, self._spec.cameras, strict=True)
-        ]
-
-    def _turn(self, answers: Answers) -> tuple[list[int], list[bool]]:
+    def _turn(self, answers: Answers, rng: np.random.Generator) -> tuple[list[int], list[bool]]:
         """Tokens of the answering turn, and which of them belong to answers."""
-        budget = BUDGETS[int(self._rng.integers(len(BUDGETS)))]
+        budget = BUDGETS[int(rng.integers(len(BUDGETS)))]
         tokens: list[int] = []
         flags: list[bool] = []
         for question in asked(self._spec, budget):
-            phrase = question.phrasings[int(self._rng.integers(len(question.phrasings)))]
-            given = self._language.tokenize(f" {phrase}")
-            parts = answers[question.name].removesuffix(".").split(", ")
-            ends = [","] * (len(parts) - 1) + ["."]
-            # Word by word, as the grammar reads it.
-            words = [
-                self._language.tokenize(f" {w}{end}") for w, end in zip(parts, ends, strict=True)
-            ]
-            replied = [token for word in words for token in word]
+            phrase = question.phrasings[int(rng.integers(len(question.phrasings)))]
+            given, replied = self._views.exchange(phrase, answers[question.name])
             tokens += given + replied
             flags += [False] * len(given) + [True] * len(replied)
         return tokens, flags
 
     def _chunk(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Commands at the knots: the mean over each knot's ticks."""
-        knots, stride = self._sizes.knots, self._sizes.stride_ticks
-        ticks = rows[:, None] + np.arange(knots * stride)
-        last = self._end[rows][:, None] - 1
-        norm = self.normalisation
-        action = self._dataset.action[np.minimum(ticks, last)]
-        action = action.reshape(len(rows), knots, stride, -1).mean(2)
-        chunk = ((action - norm["action_mean"]) / norm["action_std"]).astype(np.float32)
-        return chunk, (ticks[:, ::stride] <= last).astype(np.float32)
+        """The expert's commands at the knots, and which knots lie inside the episode."""
+        sizes, norm = self._sizes, self._views.normalisation
+        action, mask = knots(self._dataset.action, rows, self._end, sizes)
+        chunk = (action - norm["action_mean"]) / norm["action_std"]
+        return chunk.astype(np.float32), mask
 
 
-def normalisation(dataset: Dataset) -> dict[str, Any]:
-    """Mean and standard deviation of state and action, float32."""
-    found = {}
-    for name in ("state", "action"):
-        values = getattr(dataset, name)
-        found[f"{name}_mean"] = values.mean(0).astype(np.float32)
-        found[f"{name}_std"] = np.maximum(values.std(0), 1e-3).astype(np.float32)
-    return found
+def knots(
+    action: np.ndarray, rows: np.ndarray, end: np.ndarray, sizes: HeadsConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Commands (B, knots, A) from `rows` (B,) on, the mean over each knot's ticks, and their mask.
+
+    The last command of an episode goes on after its `end` (N,); the mask (B, knots) is 1 before.
+    """
+    ticks = rows[:, None] + np.arange(sizes.knots * sizes.stride_ticks)
+    last = end[rows][:, None] - 1
+    shape = (len(rows), sizes.knots, sizes.stride_ticks, action.shape[-1])
+    mean = action[np.minimum(ticks, last)].reshape(shape).mean(2)
+    return mean, (ticks[:, :: sizes.stride_ticks] <= last).astype(np.float32)

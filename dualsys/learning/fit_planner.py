@@ -12,10 +12,11 @@ import torch
 
 from dualsys.errors import DualsysError
 from dualsys.learning.conversation import Conversations
-from dualsys.learning.dataset import Dataset
+from dualsys.learning.dataset import JoinedDataset, open_datasets
 from dualsys.learning.samples import system1_samples
 from dualsys.learning.train_system2 import PlannerModule, planner_losses
-from dualsys.learning.trainer import OptimiserConfig, Trainer
+from dualsys.learning.trainer import Trainer, optimiser_of
+from dualsys.learning.views import Views
 from dualsys.runtime.results import machine, versions
 from dualsys.system2.build import ModelSizes, build
 from dualsys.system2.checkpoint import Card, save_heads
@@ -29,7 +30,7 @@ KNOT_RATE_HZ = 20.0
 def fit_planner(config: dict[str, Any], progress: Callable[[int, dict[str, float]], None]) -> Path:
     """Train (or go on training) and write the planner to `config["out"]`. Returns the folder."""
     torch.set_num_threads(config["threads"])
-    folder, dataset = Path(config["out"]), Dataset(Path(config["data"]))
+    folder, dataset = Path(config["out"]), open_datasets(config["data"])
     rows = np.arange(0, len(dataset.state), config["every_ticks"])
     language = _language(config, folder, dataset, rows)
     sizes = HeadsConfig(
@@ -41,10 +42,11 @@ def fit_planner(config: dict[str, Any], progress: Callable[[int, dict[str, float
         **config["heads"],
     )
     samples = None
-    if config["system1"]:
-        samples = system1_samples(Path(config["system1"]), dataset, rows)
-    conversations = Conversations(dataset, language, sizes, rows, samples)
-    optimiser = _optimiser(config)
+    if config["prompts_from"]:
+        samples = system1_samples(Path(config["prompts_from"]), dataset, rows)
+    views = Views(dataset, language, rows, samples)
+    conversations = Conversations(dataset, views, sizes)
+    optimiser = optimiser_of(config)
     torch.manual_seed(config["seed"])
     module = PlannerModule(_adapted(language.model, config["lora_rank"]), Heads(sizes))
     module.heads.value.requires_grad_(False)  # the value is learned apart, from failures too
@@ -65,12 +67,12 @@ def fit_planner(config: dict[str, Any], progress: Callable[[int, dict[str, float
         versions=versions(),
         scores={},
     )
-    _save(folder, module, language, conversations, card)
+    _save(folder, module, language, views, card)
     return folder
 
 
 def _language(
-    config: dict[str, Any], folder: Path, dataset: Dataset, rows: np.ndarray
+    config: dict[str, Any], folder: Path, dataset: JoinedDataset, rows: np.ndarray
 ) -> LanguageModel:
     """The checkpoint to start from: a given one, or a small one of our own."""
     if config["base"]:
@@ -81,7 +83,7 @@ def _language(
     return LanguageModel.load(start)
 
 
-def sentences(dataset: Dataset, rows: np.ndarray) -> list[str]:
+def sentences(dataset: JoinedDataset, rows: np.ndarray) -> list[str]:
     """Text as it occurs in conversations about `rows`, for training the tokenizer."""
     instructions = dataset.instructions()
     some = rows[:: max(1, len(rows) // 2000)]
@@ -106,25 +108,11 @@ def _adapted(model: torch.nn.Module, lora_rank: int) -> torch.nn.Module:
     return adapted
 
 
-def _optimiser(config: dict[str, Any]) -> OptimiserConfig:
-    device = config["device"]
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return OptimiserConfig(
-        steps=config["steps"],
-        batch_size=config["batch_size"],
-        learning_rate=config["learning_rate"],
-        average_decay=config["average_decay"],
-        seed=config["seed"],
-        device=device,
-    )
-
-
 def _save(
     folder: Path,
     module: PlannerModule,
     language: LanguageModel,
-    conversations: Conversations,
+    views: Views,
     card: Card,
 ) -> None:
     model: Any = module.language
@@ -133,5 +121,5 @@ def _save(
     # Half the bytes; it is read back as float32.
     model.to(torch.bfloat16).save_pretrained(folder)
     language.processor.save_pretrained(folder)
-    tensors = {name: torch.from_numpy(v) for name, v in conversations.normalisation.items()}
+    tensors = {name: torch.from_numpy(v) for name, v in views.normalisation.items()}
     save_heads(folder, module.heads, tensors, card)

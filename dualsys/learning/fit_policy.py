@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import torch
 
 from dualsys.errors import DualsysError
 from dualsys.learning.batches import BatchConfig, Batches
-from dualsys.learning.dataset import Dataset
+from dualsys.learning.dataset import open_datasets
 from dualsys.learning.train_system1 import losses
-from dualsys.learning.trainer import OptimiserConfig, Trainer
+from dualsys.learning.trainer import Trainer, optimiser_of
 from dualsys.runtime.results import machine, versions
+from dualsys.spec import WorldSpec
 from dualsys.system1 import checkpoint
 from dualsys.system1.network import NetworkConfig, System1Network
 
@@ -23,7 +25,7 @@ def fit_policy(config: dict[str, Any], progress: Callable[[int, dict[str, float]
     """Train (or go on training) and write the checkpoint to `config["out"]`. Returns the folder."""
     torch.set_num_threads(config["threads"])
     folder = Path(config["out"])
-    dataset = Dataset(Path(config["data"]))
+    dataset = open_datasets(config["data"])
     spec = dataset.spec
     perceived = [(row, column) for row, column in config["perceive"]]
     for row, column in perceived:
@@ -46,6 +48,8 @@ def fit_policy(config: dict[str, Any], progress: Callable[[int, dict[str, float]
         round(config["max_plan_age_s"] * spec.control_rate_hz),
         config["shift_px"],
     )
+    torch.manual_seed(config["seed"])
+    network, normalisation = _start(config["start"], network_config, spec)
     batches = Batches(
         dataset,
         spec,
@@ -53,24 +57,14 @@ def fit_policy(config: dict[str, Any], progress: Callable[[int, dict[str, float]
         network_config.horizon,
         network_config.plan_vector_size,
         perceived,
+        normalisation,
     )
-    device = config["device"]
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    optimiser = OptimiserConfig(
-        steps=config["steps"],
-        batch_size=config["batch_size"],
-        learning_rate=config["learning_rate"],
-        seed=config["seed"],
-        device=device,
-    )
+    optimiser = optimiser_of(config)
     weights = {
         "flow": 1.0,
         "laplace": config["laplace_weight"],
         "perceive": config["perceive_weight"],
     }
-    torch.manual_seed(config["seed"])
-    network = System1Network(network_config)
     trainer = Trainer(network, lambda batch: losses(network, batch), weights, optimiser, folder)
     trainer.resume()
     size, seed = optimiser.batch_size, optimiser.seed
@@ -85,6 +79,7 @@ def fit_policy(config: dict[str, Any], progress: Callable[[int, dict[str, float]
             **msgspec.to_builtins(optimiser),
             "weights": weights,
             "batches": msgspec.to_builtins(batch_config),
+            "started_from": _training_of(config["start"]),
             "machine": machine(),
         },
         versions=versions(),
@@ -92,3 +87,29 @@ def fit_policy(config: dict[str, Any], progress: Callable[[int, dict[str, float]
     )
     checkpoint.save(folder, averaged.eval(), batches.normalisation, card)
     return folder
+
+
+def _start(
+    folder: str, sizes: NetworkConfig, spec: WorldSpec
+) -> tuple[System1Network, dict[str, np.ndarray] | None]:
+    """A network of random weights, or the one in `folder` with its normalisation."""
+    if not folder:
+        return System1Network(sizes), None
+    sampler, card = checkpoint.load(Path(folder), spec)
+    if card.network != sizes:
+        differ = [
+            f"{name}: {getattr(card.network, name)} there, {getattr(sizes, name)} configured"
+            for name in sizes.__struct_fields__
+            if getattr(card.network, name) != getattr(sizes, name)
+        ]
+        raise DualsysError(f"start={folder} is a network of other sizes ({'; '.join(differ)})")
+    names = checkpoint.NORMALISATION
+    return sampler.network.train(), {name: sampler.get_buffer(name).numpy() for name in names}
+
+
+def _training_of(folder: str) -> dict[str, Any] | None:
+    """How the checkpoint in `folder` was trained, so that a card tells the whole history."""
+    if not folder:
+        return None
+    card = checkpoint.load_card(Path(folder))
+    return {"data": card.data, "training": card.training}

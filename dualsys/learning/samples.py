@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dualsys.learning.dataset import Dataset
+from dualsys.learning.dataset import JoinedDataset
 from dualsys.system1 import checkpoint
 from dualsys.system1.network import Guided
 
 
 @torch.inference_mode()
 def system1_samples(
-    folder: Path, dataset: Dataset, rows: np.ndarray, seed: int = 0, batch: int = 256
+    folder: Path, dataset: JoinedDataset, rows: np.ndarray, seed: int = 0, batch: int = 256
 ) -> np.ndarray:
     """Chunks (N, T, A) that the checkpoint in `folder` proposes at `rows` (N,), without guidance.
 

@@ -37,6 +37,14 @@ class OptimiserConfig(msgspec.Struct, frozen=True):
     log_every: int = 50
 
 
+def optimiser_of(config: dict[str, Any]) -> OptimiserConfig:
+    """The optimiser's part of a training command's configuration; device "auto" is resolved."""
+    known = {k: v for k, v in config.items() if k in OptimiserConfig.__struct_fields__}
+    if known["device"] == "auto":
+        known["device"] = "cuda" if torch.cuda.is_available() else "cpu"
+    return msgspec.convert(known, OptimiserConfig)
+
+
 class Trainer:
     """Trains `module` on `losses(batch)`, whose weighted sum is minimised.
 

@@ -17,7 +17,7 @@ import msgspec
 from dualsys.runtime import assembly
 from dualsys.runtime.lockstep import Lockstep
 from dualsys.runtime.log import LogWriter, concatenate
-from dualsys.runtime.results import summarise
+from dualsys.runtime.results import git_state, summarise
 
 Config = dict[str, Any]
 
@@ -60,6 +60,8 @@ def run_job(job: Job) -> JobResult:
 
 
 def _run_episodes(job: Job, world: Any) -> JobResult:
+    from sim import registry
+
     config, spec = job.config, world.world_spec
     plans = {world.instruction: world.plan_hint} if world.plan_hint else {}
     choice = assembly.make_engine(config, spec)
@@ -74,6 +76,8 @@ def _run_episodes(job: Job, world: Any) -> JobResult:
         assembly.make_latency(config),
         assembly.session_of(config),
         config["system2"]["budget"],
+        registry.expert_for(world) if config["runtime"]["labels"] else None,
+        round(config["runtime"]["episode_s"] * spec.control_rate_hz),
     )
     rows, plan_ages, observation_ages = [], [], []
     for epoch, seed in job.episodes:
@@ -110,7 +114,7 @@ def evaluate(
     episodes_per_job: int = 5,
 ) -> dict[str, Any]:
     """Run every (scenario, seed) and write results.json and log.mcap. Returns the results."""
-    folder = Path(config["out"])
+    folder, git = Path(config["out"]), git_state()
     (folder / "episodes").mkdir(parents=True, exist_ok=True)
     jobs, epoch = [], 0
     for scenario in scenarios:
@@ -124,7 +128,7 @@ def evaluate(
         _run(jobs, config["workers"], results, progress)
     finally:
         # Also after a failure or Ctrl-C: what was finished is written, and says it is not all.
-        summary = _write(config, scenarios, jobs, results) if results else {}
+        summary = _write(config, scenarios, jobs, results, git) if results else {}
     return summary
 
 
@@ -148,11 +152,15 @@ def _run(
 
 
 def _write(
-    config: Config, scenarios: list[str], jobs: list[Job], results: dict[int, JobResult]
+    config: Config,
+    scenarios: list[str],
+    jobs: list[Job],
+    results: dict[int, JobResult],
+    git: dict[str, Any],
 ) -> dict[str, Any]:
     """Write results.json and log.mcap of the finished jobs, in order. Returns the results."""
     folder, finished = Path(config["out"]), sorted(results)
-    summary = summarise(config, scenarios, [results[number] for number in finished])
+    summary = summarise(config, scenarios, [results[number] for number in finished], git)
     summary["complete"] = len(finished) == len(jobs)
     partial = folder / "results.json.partial"
     partial.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=1))

@@ -12,7 +12,7 @@ import itertools
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -20,6 +20,7 @@ from dualsys.inbox import Inbox
 from dualsys.messages import (
     Action,
     Guidance,
+    Label,
     Message,
     Observation,
     Outcome,
@@ -34,6 +35,9 @@ from dualsys.system1.policy import Policy
 from dualsys.system1.shield import Shield
 from dualsys.system2.planner import Planner
 
+if TYPE_CHECKING:
+    from sim.registry import Expert
+
 
 class Lockstep:
     """Runs episodes of one world with one policy, one planner and one shield."""
@@ -47,19 +51,20 @@ class Lockstep:
         latency: LatencyModel,
         session: int,
         budget: str = "short",
+        expert: Expert | None = None,
+        max_ticks: int = 0,
     ) -> None:
+        """`expert` labels every tick (it never drives); episodes end after `max_ticks`, if any."""
         self._world, self._policy, self._planner = world, policy, planner
         self._shield, self._latency = shield, latency
         self._session, self._budget = session, budget
+        self._expert, self._max_ticks = expert, max_ticks
         self._period = world.world_spec.period_ns
         self.stage_ns: dict[str, list[int]] = defaultdict(list)
         self.drops: dict[str, int] = defaultdict(int)
 
-    def run(self, epoch: int, seed: int, log: LogWriter, watch: Any = None) -> EpisodeRecord:
-        """Run the episode `epoch` with `seed`, writing every message to `log`.
-
-        `watch(observation, command)` is called each tick (videos); it must not change anything.
-        """
+    def run(self, epoch: int, seed: int, log: LogWriter) -> EpisodeRecord:
+        """Run the episode `epoch` with `seed`, writing every message to `log`."""
         self._start(epoch, seed, log)
         record = EpisodeRecord(seed, self._world.world_spec)
         frame, info = self._timed("world", self._world.reset, seed=seed)
@@ -73,8 +78,7 @@ class Lockstep:
             self._deliver(tick * self._period)
             command = self._shield.command(self._stamp("command", tick))
             self._write("command", command)
-            if watch is not None:
-                watch(observation, command)
+            self._label(tick)
             frame, reward, terminated, truncated, info = self._timed(
                 "world", self._world.step, command.command
             )
@@ -88,8 +92,8 @@ class Lockstep:
             )
             self._write("outcome", outcome)
             record.tick(command, outcome, self._guidance_age(tick))
-            done = terminated or truncated or record.solved
             tick += 1
+            done = terminated or truncated or record.solved or tick == self._max_ticks
         for reason, count in self._guidance.drops.items():
             self.drops[f"guidance_{reason}"] += count
         record.finish(self._policy.seam_jumps, self._calls, self._passes)
@@ -107,6 +111,8 @@ class Lockstep:
         self._guidance: Inbox[Guidance] = Inbox(self._session, epoch)
         self._policy.reset(epoch)
         self._shield.reset()
+        if self._expert is not None:
+            self._expert.reset()
         self._latency.reset(epoch)
 
     def _stamp(self, topic: str, tick: int, time_ns: int | None = None) -> Stamp:
@@ -148,6 +154,14 @@ class Lockstep:
             self._calls += 1
             stamp = self._stamp("plan_request", tick, arrival)
             self._push(arrival, msgspec.structs.replace(answer.request, stamp=stamp))
+
+    def _label(self, tick: int) -> None:
+        if self._expert is None:
+            return
+        newest = self._guidance.newest
+        told, then = (newest.plan, newest.stamp.tick) if newest is not None else (-1, tick)
+        command, _ = self._expert.act(told, tick - then)
+        self._write("label", Label(self._stamp("label", tick), command))
 
     def _push(
         self,

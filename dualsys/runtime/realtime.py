@@ -26,7 +26,7 @@ from dualsys.runtime.evaluate import JobResult
 from dualsys.runtime.latency import Trace
 from dualsys.runtime.log import read_log
 from dualsys.runtime.nodes import Run
-from dualsys.runtime.results import machine, summarise
+from dualsys.runtime.results import git_state, machine, summarise
 from dualsys.spec import WorldSpec, require_same
 
 STOP_PATIENCE_S = 5.0
@@ -46,7 +46,7 @@ def realtime(
     """
     from sim import registry
 
-    out = Path(config["out"])
+    out, git = Path(config["out"]), git_state()
     out.mkdir(parents=True, exist_ok=True)
     plant = registry.make(scenario)
     spec: WorldSpec = plant.world_spec
@@ -63,7 +63,7 @@ def realtime(
         counts = {role: _counts(folder, role) for role in ("world", "system1", "system2")}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return _report(config, run, counts, out)
+    return _report(config, run, counts, out, git)
 
 
 def _check_checkpoint(config: dict[str, Any], spec: WorldSpec) -> None:
@@ -116,7 +116,11 @@ def _counts(folder: Path, role: str) -> dict[str, Any]:
 
 
 def _report(
-    config: dict[str, Any], run: Run, counts: dict[str, dict[str, Any]], out: Path
+    config: dict[str, Any],
+    run: Run,
+    counts: dict[str, dict[str, Any]],
+    out: Path,
+    git: dict[str, Any],
 ) -> dict[str, Any]:
     records, trace, guidance_ages, silence_s = _read(out / "log.mcap", run, counts)
     if not records:
@@ -146,7 +150,7 @@ def _report(
     result = JobResult(
         run.scenario, rows, guidance_ages, ages, stages, drops, shield, run.spec.period_ns, engine
     )
-    results = summarise(config, [run.scenario], [result])
+    results = summarise(config, [run.scenario], [result], git)
     results["guidance"]["silent_for_s"] = silence_s
     results["ticks"] = {k: v for k, v in counts["world"].items() if k not in ("shield", "drops")}
     for name, content in (

@@ -32,9 +32,15 @@ _PACKAGES = (
 
 
 def summarise(
-    config: dict[str, Any], scenarios: list[str], results: list[JobResult]
+    config: dict[str, Any],
+    scenarios: list[str],
+    results: list[JobResult],
+    git: dict[str, Any],
 ) -> dict[str, Any]:
-    """Put the results of all jobs together; the fields are those the README names."""
+    """Put the results of all jobs together; the fields are those the README names.
+
+    `git` is the state of the tree when the run began: the code that ran.
+    """
     rows = [row for result in results for row in result.rows]
     stages: dict[str, list[int]] = {}
     for result in results:
@@ -68,7 +74,7 @@ def summarise(
         "control_rate_hz": {name: 1e9 / period for name, period in periods.items()},
         "versions": versions(),
         "config": config,
-        "git": git_state(),
+        "git": git,
         "machine": machine(),
     }
 

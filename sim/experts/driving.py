@@ -36,16 +36,26 @@ class DrivingExpert:
     def __init__(self, world: HighwayWorld, rng: np.random.Generator | None = None) -> None:
         self._world = world
         self._target: int | None = None
+        self._lanes: list[int] = []  # the ego's lane at each tick of the episode
 
     def reset(self) -> None:
         """Forget the lane change under way."""
         self._target = None
+        self._lanes.clear()
 
-    def act(self) -> tuple[np.ndarray, int]:
-        """Return the command [m/s2, rad] for the present state and the index of its plan."""
+    def act(self, told: int = -1, age_ticks: int = 0) -> tuple[np.ndarray, int]:
+        """Return the command [m/s2, rad] for the present state and the index of its plan.
+
+        With the plan `told` that somebody made `age_ticks` ago, lanes are changed as that plan says
+        (where there is room), else as MOBIL says.
+        """
         ego = self._world.upstream.vehicle
         road = ego.road
-        lane, plan = self._choose_lane(ego, road)
+        self._lanes.append(ego.lane_index[2])
+        if told >= 0:
+            then = self._lanes[max(0, len(self._lanes) - 1 - age_ticks)]
+            self._target = _told_lane(ego, road, SPEC.plans[told], then)
+        lane, plan = self._choose_lane(ego, road, told >= 0)
         way, headings = points_ahead(ego, self._world.route, lane, WAY_M)
         cruise = min(self._world.scenario.cruise_mps, _curve_speed(headings))
         leader, gap = _leader(ego, road, way)
@@ -64,7 +74,7 @@ class DrivingExpert:
         command = np.clip(command, SPEC.action_low, SPEC.action_high).astype(np.float32)
         return command, SPEC.plans.index(plan)
 
-    def _choose_lane(self, ego: Any, road: Any) -> tuple[LaneIndex, str]:
+    def _choose_lane(self, ego: Any, road: Any, told: bool) -> tuple[LaneIndex, str]:
         start, end, index = ego.lane_index
         lanes = len(road.network.graph[start][end])
         if self._world.scenario.name not in ("highway", "merge") or lanes < 2:
@@ -74,7 +84,7 @@ class DrivingExpert:
         offset = road.network.get_lane((start, end, self._target)).local_coordinates(ego.position)[
             1
         ]
-        if abs(offset) < 0.6:
+        if abs(offset) < 0.6 and not told:
             self._target = _mobil(ego, road, lanes, self._world.scenario.cruise_mps)
         if self._target == index:
             return (start, end, index), "cruise"
@@ -154,19 +164,35 @@ def _mobil(ego: Any, road: Any, lanes: int, cruise: float) -> int:
     here = _idm(ego.speed, cruise, front, _gap(ego, front))
     best, best_gain = index, CHANGE_GAIN
     for other in (index - 1, index + 1):
-        if not 0 <= other < lanes:
+        if not 0 <= other < lanes or not _has_room(ego, road, other):
             continue
-        front, rear = road.neighbour_vehicles(ego, (start, end, other))
-        if front is not None and _gap(ego, front) < 8 + 0.5 * ego.speed:
-            continue
-        if rear is not None:
-            room = 8 + 0.6 * rear.speed + 2.0 * max(0.0, rear.speed - ego.speed)
-            if _gap(rear, ego) < room:
-                continue
+        front, _ = road.neighbour_vehicles(ego, (start, end, other))
         gain = _idm(ego.speed, cruise, front, _gap(ego, front)) - here
         if gain > best_gain:
             best, best_gain = other, gain
     return best
+
+
+def _has_room(ego: Any, road: Any, lane: int) -> bool:
+    """True when changing to `lane` cuts nobody off and runs into nobody."""
+    start, end, _ = ego.lane_index
+    front, rear = road.neighbour_vehicles(ego, (start, end, lane))
+    if front is not None and _gap(ego, front) < 8 + 0.5 * ego.speed:
+        return False
+    if rear is None:
+        return True
+    room = 8 + 0.6 * rear.speed + 2.0 * max(0.0, rear.speed - ego.speed)
+    return _gap(rear, ego) >= room
+
+
+def _told_lane(ego: Any, road: Any, plan: str, then: int) -> int:
+    """The lane that a plan made in lane `then` means, or the present one while there is no room."""
+    start, end, index = ego.lane_index
+    lane = then + {"change_left": -1, "change_right": 1}.get(plan, 0)
+    if plan not in ("change_left", "change_right") or lane == index:
+        return int(index)
+    there = 0 <= lane < len(road.network.graph[start][end]) and abs(lane - index) == 1
+    return lane if there and _has_room(ego, road, lane) else int(index)
 
 
 def _gap(rear: Any, front: Any | None) -> float:

@@ -26,7 +26,7 @@ class ManipulationExpert:
         """Forget the last episode."""
         self._policy = self._make()
 
-    def act(self) -> tuple[np.ndarray, int]:
+    def act(self, told: int = -1, age_ticks: int = 0) -> tuple[np.ndarray, int]:
         """Return the clean command float32 (4,) for the present state and the plan index."""
         action = self._policy.get_action(self._world.expert_observation)
         action = np.clip(

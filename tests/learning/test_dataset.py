@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from dualsys.errors import DualsysError
-from dualsys.learning.dataset import Dataset
+from dualsys.errors import DualsysError, SpecMismatchError
+from dualsys.learning.dataset import Dataset, open_datasets
 from dualsys.learning.shards import Episode, finalise, settings_guard, write_shard
 from tests.fakes import SPEC
 
@@ -95,3 +95,28 @@ def test_other_settings_in_the_same_folder_are_refused_with_both_sides(tmp_path:
 def test_a_folder_without_a_dataset_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(DualsysError, match="dualsys collect"):
         Dataset(tmp_path)
+
+
+def test_datasets_are_read_as_one(root: Path, tmp_path: Path) -> None:
+    for seed in (7, 8):
+        write_shard(tmp_path / "more", episode(seed, 9), SPEC)
+    finalise(tmp_path / "more", SPEC)
+    first, second = Dataset(root), Dataset(tmp_path / "more")
+    both = open_datasets([str(root), str(tmp_path / "more")])
+    rows = len(first.state)
+    np.testing.assert_array_equal(both.action[rows:], second.action)
+    start, end = both.episode_bounds()
+    assert start[rows] == rows
+    assert end[-1] == len(both.state)
+    camera = SPEC.cameras[0].name
+    wanted = np.array([0, rows - 1, rows, len(both.state) - 1])
+    seen = both.frames(camera)[both.frame_index(camera)[wanted]]
+    parts = [data.frames(camera) for data in (first, second)]
+    np.testing.assert_array_equal(seen[1], parts[0][-1])
+    np.testing.assert_array_equal(seen[2:], parts[1][[0, -1]])
+    assert both.info["total_episodes"] == len(first.episodes) + 2
+
+
+def test_datasets_of_two_worlds_are_not_joined(root: Path, drives: Path) -> None:
+    with pytest.raises(SpecMismatchError):
+        open_datasets([str(root), str(drives)])

@@ -10,44 +10,30 @@ from omegaconf import OmegaConf
 
 from dualsys.config import load
 from dualsys.learning.conversation import Conversations
-from dualsys.learning.dataset import Dataset
+from dualsys.learning.dataset import open_datasets
 from dualsys.learning.fit_planner import fit_planner
-from dualsys.learning.shards import finalise, write_shard
 from dualsys.learning.train_system2 import PlannerModule, converse, planner_losses
 from dualsys.learning.trainer import OptimiserConfig, Trainer
+from dualsys.learning.views import Views
 from dualsys.system2 import checkpoint as checkpoints
 from dualsys.system2.grammar import AnswerGrammar
 from dualsys.system2.questions import chain
-from sim import registry
-from sim.collect import Job, Noise, record
 from sim.driving.spec import SPEC
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two short drives."""
-    root = tmp_path_factory.mktemp("drives")
-    world = registry.make("driving/merge")
-    job = Job("", "driving/merge", (), Noise(0.0, (0.3, 0.05), 0.1), 20, 40, True)
-    for seed in (1_000_000, 1_000_001):
-        write_shard(root, record(world, registry.expert_for(world), seed, job), SPEC)
-    world.close()
-    finalise(root, SPEC)
-    return root
-
-
-@pytest.fixture(scope="module")
-def conversations(data: Path, planner_folder: Path) -> Conversations:
-    dataset = Dataset(data)
+def conversations(drives: Path, planner_folder: Path) -> Conversations:
+    dataset = open_datasets(str(drives))
     planning = checkpoints.load(planner_folder)
     rows = np.arange(0, len(dataset.state), 2)
     samples = np.zeros((len(rows), 16, 2), np.float32)
-    return Conversations(dataset, planning.language, planning.heads.config, rows, samples)
+    views = Views(dataset, planning.language, rows, samples)
+    return Conversations(dataset, views, planning.heads.config)
 
 
 def test_the_answers_in_a_turn_are_what_the_grammar_reads(conversations: Conversations) -> None:
     batch = conversations.of_step(0, 0, 24)
-    tokenize = conversations._language.tokenize
+    tokenize = conversations._views._language.tokenize
     grammars = [AnswerGrammar(question, tokenize) for question in chain(SPEC)]
     turns = set()
     for said, flags, there in zip(batch.said, batch.answer, batch.said_mask, strict=True):
@@ -60,7 +46,7 @@ def test_the_answers_in_a_turn_are_what_the_grammar_reads(conversations: Convers
 
 
 def test_prompt_states_do_not_depend_on_what_is_said_after(conversations: Conversations) -> None:
-    language = conversations._language.model
+    language = conversations._views._language.model
     batch = conversations.of_step(0, 1, 3)
     with torch.no_grad():
         one, mask, _ = converse(language, batch)
@@ -98,32 +84,39 @@ def test_training_lowers_every_term(
         assert np.mean(values[-10:]) < 0.9 * np.mean(values[:5]), name
 
 
-def configuration(data: Path, out: Path, *words: str) -> dict[str, Any]:
+def configuration(drives: Path, out: Path, *words: str) -> dict[str, Any]:
     small = (
         "vision_width=16 vision_layers=1 vision_heads=2 text_width=16 text_layers=1 text_heads=2 \
         key_value_heads=1 vocabulary=600 patch_px=16"
     )
     fixed = [f"model.{word}" for word in small.split()]
-    fixed += ["heads.width=16", "heads.layers=1", "steps=4", "batch_size=4", "device=cpu"]
+    fixed += [
+        "heads.width=16",
+        "heads.layers=1",
+        "steps=4",
+        "batch_size=4",
+        "device=cpu",
+        "threads=1",
+    ]
     values = OmegaConf.to_container(
-        load("train system2", [f"data={data}", f"out={out}", *fixed, *words])
+        load("train system2", [f"data={drives}", f"out={out}", *fixed, *words])
     )
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
 
 
-def test_the_trained_folder_opens_as_a_planner(data: Path, tmp_path: Path) -> None:
-    folder = fit_planner(configuration(data, tmp_path / "out"), lambda step, parts: None)
-    planning = checkpoints.load(folder, Dataset(data).spec)
+def test_the_trained_folder_opens_as_a_planner(drives: Path, tmp_path: Path) -> None:
+    folder = fit_planner(configuration(drives, tmp_path / "out"), lambda step, parts: None)
+    planning = checkpoints.load(folder, open_datasets(str(drives)).spec)
     assert planning.card.training["steps"] == 4
     assert planning.language.model.dtype == torch.float32
     assert not planning.card.prompts, "no System 1 was given whose samples could be drawn"
 
 
 def test_a_larger_checkpoint_is_tuned_by_adapters(
-    data: Path, language_folder: Path, tmp_path: Path
+    drives: Path, language_folder: Path, tmp_path: Path
 ) -> None:
-    config = configuration(data, tmp_path / "out", f"base={language_folder}", "lora_rank=2")
+    config = configuration(drives, tmp_path / "out", f"base={language_folder}", "lora_rank=2")
     planning = checkpoints.load(fit_planner(config, lambda step, parts: None))
     before = checkpoints.LanguageModel.load(language_folder).model.state_dict()
     after = planning.language.model.state_dict()

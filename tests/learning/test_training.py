@@ -6,12 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 
+from dualsys.config import load
+from dualsys.errors import DualsysError
 from dualsys.learning.batches import Batch, BatchConfig, Batches
-from dualsys.learning.dataset import Dataset
+from dualsys.learning.dataset import JoinedDataset, open_datasets
+from dualsys.learning.fit_policy import fit_policy
 from dualsys.learning.shards import finalise, write_shard
 from dualsys.learning.train_system1 import losses
 from dualsys.learning.trainer import OptimiserConfig, Trainer
+from dualsys.system1 import checkpoint
 from dualsys.system1.network import System1Network
 from tests.fakes import SPEC
 from tests.learning.test_dataset import episode
@@ -19,15 +24,15 @@ from tests.system1.test_network import CONFIG
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> JoinedDataset:
     root = tmp_path_factory.mktemp("data")
     for seed in range(4):
         write_shard(root, episode(seed, 20), SPEC)
     finalise(root, SPEC)
-    return Dataset(root)
+    return open_datasets(str(root))
 
 
-def batches(dataset: Dataset, **changes: float) -> Batches:
+def batches(dataset: JoinedDataset, **changes: float) -> Batches:
     config = BatchConfig(**changes)  # type: ignore[arg-type]
     return Batches(dataset, SPEC, config, 8, 4, [(0, 1), (0, 2)])
 
@@ -40,12 +45,12 @@ def trainer(folder: Path, steps: int) -> Trainer:
     return Trainer(network, lambda batch: losses(network, batch), weights, config, folder)
 
 
-def steps(dataset: Dataset) -> Callable[[int], Batch]:
+def steps(dataset: JoinedDataset) -> Callable[[int], Batch]:
     source = batches(dataset)
     return lambda step: source.of_step(0, step, 16)
 
 
-def test_chunks_end_with_their_episode(dataset: Dataset) -> None:
+def test_chunks_end_with_their_episode(dataset: JoinedDataset) -> None:
     source = batches(dataset)
     batch = source.draw(400)
     mean, std = (source.normalisation[f"action_{n}"].numpy() for n in ("mean", "std"))
@@ -59,7 +64,7 @@ def test_chunks_end_with_their_episode(dataset: Dataset) -> None:
         )
 
 
-def test_guidance_is_dropped_and_candidates_appear_at_their_rates(dataset: Dataset) -> None:
+def test_guidance_is_dropped_and_candidates_appear_at_their_rates(dataset: JoinedDataset) -> None:
     batch = batches(dataset, plan_dropout=0.3, candidate_rate=0.4).draw(4000)
     assert float(batch.plan.sum(1).mean()) == pytest.approx(0.7, abs=0.03)
     assert float(batch.phase[:, 2].mean()) == pytest.approx(0.4, abs=0.03)
@@ -68,14 +73,16 @@ def test_guidance_is_dropped_and_candidates_appear_at_their_rates(dataset: Datas
     assert float(distance[used].mean()) < float(distance[~used].mean())
 
 
-def test_training_lowers_the_loss(dataset: Dataset, tmp_path: Path) -> None:
+def test_training_lowers_the_loss(dataset: JoinedDataset, tmp_path: Path) -> None:
     seen: list[float] = []
     run = trainer(tmp_path, 80)
     run.run(steps(dataset), lambda step, parts: seen.append(parts["flow"]))
     assert np.mean(seen[-10:]) < 0.8 * np.mean(seen[:5])
 
 
-def test_a_resumed_training_ends_with_the_same_weights(dataset: Dataset, tmp_path: Path) -> None:
+def test_a_resumed_training_ends_with_the_same_weights(
+    dataset: JoinedDataset, tmp_path: Path
+) -> None:
     whole = trainer(tmp_path / "whole", 6)
     whole.run(steps(dataset))
 
@@ -91,3 +98,33 @@ def test_a_resumed_training_ends_with_the_same_weights(dataset: Dataset, tmp_pat
     resumed.run(steps(dataset))
     for name, value in whole.average.items():
         torch.testing.assert_close(resumed.average[name], value, rtol=0, atol=0)
+
+
+def test_a_tick_without_a_plan_has_none(dataset: JoinedDataset) -> None:
+    dataset.plan = np.where(np.arange(len(dataset.plan)) % 2 == 0, -1, dataset.plan)
+    batch = batches(dataset, plan_dropout=0.0, max_plan_age_ticks=0).draw(200)
+    told = batch.plan.sum(1)
+    assert set(told.tolist()) == {0.0, 1.0}
+
+
+def test_training_goes_on_from_a_checkpoint(drives: Path, untrained: Path, tmp_path: Path) -> None:
+    sizes = ["width=32", "layers=1", "token_grid=4"]
+    words = [f"data={drives}", f"out={tmp_path}", f"start={untrained}", "recipe=driving"]
+    few = [
+        "steps=1",
+        "batch_size=2",
+        "perceive=[[0,1],[0,2],[0,4]]",
+        "learning_rate=0.0",
+        "threads=1",
+    ]
+    config = load("train system1", [*words, *few, *(f"network.{size}" for size in sizes)])
+    fit_policy(OmegaConf.to_container(config), lambda step, parts: None)  # type: ignore[arg-type]
+    before, after = (checkpoint.load(folder)[0] for folder in (untrained, tmp_path))
+    for name, tensor in before.state_dict().items():
+        torch.testing.assert_close(after.state_dict()[name], tensor)
+    for name in checkpoint.NORMALISATION:
+        torch.testing.assert_close(after.get_buffer(name), before.get_buffer(name))
+    assert checkpoint.load_card(tmp_path).training["started_from"] is not None
+    config.network.width = 64
+    with pytest.raises(DualsysError, match="width: 32 there, 64 configured"):
+        fit_policy(OmegaConf.to_container(config), lambda step, parts: None)  # type: ignore[arg-type]

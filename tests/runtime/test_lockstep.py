@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dualsys.errors import DualsysError
-from dualsys.messages import Action, Command, Guidance, Message, PlanRequest
+from dualsys.messages import Action, Command, Guidance, Label, Message, PlanRequest
 from dualsys.runtime.latency import (
     DistributionLatency,
     FixedLatency,
@@ -167,3 +167,40 @@ def test_logs_are_joined_verbatim_with_their_header(tmp_path: Path) -> None:
     joined = [m.stamp for _, m in read_log(tmp_path / "joined.mcap")]
     assert joined == [m.stamp for part in parts for _, m in read_log(part)]
     assert read_header(tmp_path / "joined.mcap") == {"config": {"x": 1}}
+
+
+class Shadow:
+    """An expert that says which plan it was told and how old that was."""
+
+    def reset(self) -> None:
+        self.resets = getattr(self, "resets", 0) + 1
+
+    def act(self, told: int = -1, age_ticks: int = 0) -> tuple[np.ndarray, int]:
+        return np.array([told, age_ticks], np.float32), told
+
+
+def test_an_expert_labels_every_tick_and_drives_none(tmp_path: Path) -> None:
+    plain = run(tmp_path, FixedLatency(1, 100.0))
+    runner, shadow = lockstep(FixedLatency(1, 100.0)), Shadow()
+    runner._expert = shadow
+    with LogWriter(tmp_path / "labelled.mcap", {}) as log:
+        runner.run(0, 0, log)
+    found = list(read_log(tmp_path / "labelled.mcap"))
+    assert [m.command.tobytes() for m in of(Command, plain)] == [
+        m.command.tobytes() for m in of(Command, found)
+    ]
+    told = [m.command.tolist() for m in of(Label, found)]
+    assert len(told) == len(list(of(Command, found)))
+    assert told[0] == [-1.0, 0.0], "before the first guidance the expert is told nothing"
+    assert told[-1][0] >= 0
+    assert told[-1][1] > 0
+    assert shadow.resets == 1
+
+
+def test_an_episode_is_cut_off_after_its_time(tmp_path: Path) -> None:
+    runner = lockstep(FixedLatency(1, 100.0))
+    runner._max_ticks = 7
+    with LogWriter(tmp_path / "log.mcap", {}) as log:
+        row = runner.run(0, 0, log).row
+    assert row["steps"] == 7
+    assert row["completed"] is False

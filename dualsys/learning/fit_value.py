@@ -1,0 +1,140 @@
+"""`dualsys train value`: recorded successes and failures -> the value-query head of a planner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+
+from dualsys.errors import DualsysError
+from dualsys.learning.conversation import knots
+from dualsys.learning.dataset import JoinedDataset, open_datasets
+from dualsys.learning.returns import Returns, returns
+from dualsys.learning.samples import system1_samples
+from dualsys.learning.thoughts import Thoughts, think_at
+from dualsys.learning.train_value import Critics, Transitions, value_losses
+from dualsys.learning.trainer import Trainer, optimiser_of
+from dualsys.learning.views import Views
+from dualsys.runtime.results import machine, versions
+from dualsys.spec import require_same
+from dualsys.system2 import checkpoint
+from dualsys.system2.checkpoint import Planning
+
+
+class Replay:
+    """Chunk-level transitions of recorded episodes, in memory; rows are drawn uniformly.
+
+    Values count from the mean return in units of its spread, whatever the world's reward is: the
+    weight alpha then means the same everywhere.
+    """
+
+    def __init__(self, planning: Planning, dataset: JoinedDataset, config: dict[str, Any]) -> None:
+        require_same(planning.card.spec, dataset.spec, "the planner", "the data")
+        sizes = planning.heads.config
+        horizon, every = sizes.knots * sizes.stride_ticks, config["every_ticks"]
+        if horizon % every:
+            raise DualsysError(
+                f"every_ticks={every} does not divide the planner's chunk of {horizon} ticks; "
+                "choose a divisor"
+            )
+        start, end = dataset.episode_bounds()
+        ticks = np.arange(len(start))
+        # The grid, and the last row of every episode, whose value continues a truncated one.
+        rows = np.flatnonzero(((ticks - start) % every == 0) | (ticks == end - 1))
+        gamma = config["gamma"] ** (1 / dataset.spec.control_rate_hz)
+        found = returns(dataset.reward, end, dataset.terminated, gamma, horizon)
+        self._set_returns(found, rows)
+        norm = {name: value.numpy() for name, value in planning.normalisation.items()}
+        executed, _ = knots(dataset.executed, rows, end, sizes)
+        chunk = (executed - norm["action_mean"]) / norm["action_std"]
+        self._chunk = torch.from_numpy(chunk.astype(np.float32))
+        self._thoughts = _thoughts(planning, dataset, rows, norm, config)
+
+    def _set_returns(self, found: Returns, rows: np.ndarray) -> None:
+        monte_carlo, bootstrap = found.monte_carlo[rows], found.bootstrap[rows]
+        self.centre, self.spread = float(monte_carlo.mean()), max(float(monte_carlo.std()), 1e-6)
+        # What the bootstrap does not carry over of the centre is paid with the reward.
+        reward = found.chunk[rows] - self.centre * (1 - bootstrap)
+        self._reward = torch.from_numpy((reward / self.spread).astype(np.float32))
+        shifted = (monte_carlo - self.centre) / self.spread
+        self._monte_carlo = torch.from_numpy(shifted.astype(np.float32))
+        self._bootstrap = torch.from_numpy(bootstrap.astype(np.float32))
+        self._after = np.searchsorted(rows, found.after[rows])
+
+    def __len__(self) -> int:
+        return len(self._after)
+
+    def of_step(self, seed: int, step: int, size: int) -> Transitions:
+        """The batch of training step `step`: a function of its arguments alone."""
+        places = np.random.default_rng((seed, step)).integers(0, len(self), size)
+        after = self._after[places]
+        return Transitions(
+            tokens=self._thoughts.tokens[places].float(),
+            chunk=self._chunk[places],
+            proposed=self._thoughts.candidates[places],
+            reward=self._reward[places],
+            bootstrap=self._bootstrap[places],
+            monte_carlo=self._monte_carlo[places],
+            after_tokens=self._thoughts.tokens[after].float(),
+            after_proposed=self._thoughts.candidates[after],
+        )
+
+
+def _thoughts(
+    planning: Planning,
+    dataset: JoinedDataset,
+    rows: np.ndarray,
+    norm: dict[str, np.ndarray],
+    config: dict[str, Any],
+) -> Thoughts:
+    samples = None
+    if planning.card.prompts:
+        if not config["prompts_from"]:
+            raise DualsysError(
+                "the planner was trained with System 1's samples drawn into its images; "
+                "give prompts_from=FOLDER, the checkpoint whose samples are to be drawn"
+            )
+        samples = system1_samples(Path(config["prompts_from"]), dataset, rows)
+    views = Views(dataset, planning.language, rows, samples, norm)
+    return think_at(planning, views, config["candidates"], config["seed"])
+
+
+def fit_value(config: dict[str, Any], progress: Callable[[int, dict[str, float]], None]) -> Path:
+    """Train (or go on training) the value head of the planner in `config["planner"]`, in place."""
+    torch.set_num_threads(config["threads"])
+    folder = Path(config["planner"])
+    planning = checkpoint.load(folder)
+    replay = Replay(planning, open_datasets(config["data"]), config)
+    torch.manual_seed(config["seed"])
+    critics = Critics(planning.heads.value)
+    optimiser = optimiser_of(config)
+    weights = {"difference": 1.0, "conservative": config["alpha"]}
+    trainer = Trainer(
+        critics,
+        lambda batch: value_losses(critics, batch),
+        weights,
+        optimiser,
+        folder / "training_value",
+    )
+    trainer.resume()
+    size, seed = optimiser.batch_size, optimiser.seed
+    trainer.run(lambda step: replay.of_step(seed, step, size), progress)
+    critics.load_state_dict(trainer.averaged())
+    told = {
+        **msgspec.to_builtins(optimiser),
+        **{key: config[key] for key in ("gamma", "alpha", "candidates", "every_ticks")},
+        "transitions": len(replay),
+        "return_mean": replay.centre,
+        "return_std": replay.spread,
+        "machine": machine(),
+        "versions": versions(),
+    }
+    card = msgspec.structs.replace(
+        planning.card, training={**planning.card.training, "value": told}
+    )
+    checkpoint.save_heads(folder, planning.heads, planning.normalisation, card)
+    return folder

@@ -1,0 +1,136 @@
+"""Runs become data: the message log of `dualsys eval` as episodes of a dataset.
+
+What System 1 did under System 2's guidance, successes and failures alike, is what values are
+learned from and what distillation trains on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from dualsys.errors import DualsysError
+from dualsys.learning.shards import Episode, finalise, shard_folder, write_shard
+from dualsys.messages import Action, Command, Guidance, Label, Message, Observation, Outcome
+from dualsys.runtime.log import read_log
+from dualsys.spec import WorldSpec
+from sim import registry
+
+NO_PLAN = -1
+
+
+def episodes(run: Path) -> Iterator[Episode]:
+    """Yield the whole episodes of a run's folder (results.json and log.mcap), in its order.
+
+    The label `action` is what the expert would have done where the run was logged with labels, else
+    what was executed; `plan` is that of the guidance System 1 used, -1 without one. Raises
+    `DualsysError` when the folder holds no run.
+    """
+    if not (run / "results.json").is_file() or not (run / "log.mcap").is_file():
+        raise DualsysError(
+            f"{run} is not the folder of a run (results.json or log.mcap is missing); "
+            "give the out= of a `dualsys eval`"
+        )
+    results = msgspec.json.decode((run / "results.json").read_bytes())
+    rows = {row["epoch"]: row for row in results["episodes"]}
+    recording: _Recording | None = None
+    for _, message in read_log(run / "log.mcap"):
+        epoch = message.stamp.epoch
+        if recording is not None and epoch != recording.epoch:
+            yield recording.episode(rows[recording.epoch])
+            recording = None
+        if recording is None:
+            recording = _Recording(epoch)
+        recording.take(message)
+    if recording is not None:
+        yield recording.episode(rows[recording.epoch])
+
+
+class _Recording:
+    """One episode as it is read from the log."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+        self._seen: dict[int, Observation] = {}
+        self._done: dict[int, Command] = {}
+        self._came: dict[int, Outcome] = {}
+        self._labels: dict[int, Label] = {}
+        self._used: dict[int, int] = {}
+        self._plans: dict[int, int] = {NO_PLAN: NO_PLAN}
+
+    def take(self, message: Message) -> None:
+        """Keep what a tick is made of."""
+        tick = message.stamp.tick
+        if isinstance(message, Observation):
+            self._seen[tick] = message
+        elif isinstance(message, Command):
+            self._done[tick] = message
+        elif isinstance(message, Outcome):
+            self._came[tick] = message
+        elif isinstance(message, Label):
+            self._labels[tick] = message
+        elif isinstance(message, Action):
+            self._used[tick] = message.guidance_sequence
+        elif isinstance(message, Guidance):
+            self._plans[message.stamp.sequence] = message.plan
+
+    def episode(self, row: dict[str, Any]) -> Episode:
+        """The episode in the dataset's columns, in which `row` of the results says how it ended."""
+        ticks = [t for t in sorted(self._seen) if t in self._done and t in self._came]
+        seen, done = [self._seen[t] for t in ticks], [self._done[t] for t in ticks]
+        came = [self._came[t] for t in ticks]
+        executed = np.stack([command.command for command in done])
+        last = np.arange(len(ticks)) == len(ticks) - 1
+        label = np.stack([self._labels[t].command for t in ticks]) if self._labels else executed
+        columns = {
+            "observation.state": np.stack([o.state for o in seen]),
+            "observation.scene": np.stack([o.scene.ravel() for o in seen]),
+            "action": label,
+            "action.executed": executed,
+            "plan": np.array(self._plans_used(ticks)),
+            "next.reward": np.array([o.reward for o in came], np.float32),
+            "next.done": last,
+            "next.terminated": np.array([o.terminated for o in came]),
+            "next.success": np.array([o.success for o in came]),
+        }
+        images = {name: [o.images[name] for o in seen] for name in seen[0].images}
+        return Episode(
+            row["scenario"], seen[0].instruction, row["seed"], row["success"], columns, images
+        )
+
+    def _plans_used(self, ticks: list[int]) -> list[int]:
+        """The plan behind each tick's action; one that never arrived counts as the one before."""
+        used = [NO_PLAN]
+        for tick in ticks:
+            sequence = self._used.get(tick)
+            used.append(used[-1] if sequence is None else self._plans.get(sequence, NO_PLAN))
+        return used[1:]
+
+
+def collect_runs(runs: list[Path], root: Path, recorded: Callable[[Episode], None]) -> Any:
+    """Write the episodes of `runs` as a dataset to `root` and return info.json's content.
+
+    Interrupted, it leaves whole episodes; called again, it goes on. Raises `DualsysError` for an
+    episode (scenario and seed) that two runs hold.
+    """
+    spec: WorldSpec | None = None
+    origin: dict[tuple[str, int], Path] = {}
+    for run in runs:
+        for episode in episodes(run):
+            spec = spec or registry.spec_of(episode.scenario)
+            name = (episode.scenario, episode.seed)
+            if origin.setdefault(name, run) != run:
+                raise DualsysError(
+                    f"{name[0]} seed {name[1]} is in {origin[name]} and in {run}; "
+                    "make a dataset of each, or run them with other seeds"
+                )
+            if not shard_folder(root, *name).is_dir():
+                write_shard(root, episode, spec)
+            recorded(episode)
+    if spec is None:
+        raise DualsysError(f"no whole episode in {', '.join(map(str, runs))}")
+    return finalise(root, spec)

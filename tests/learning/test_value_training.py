@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from dualsys.config import load
+from dualsys.errors import DualsysError
+from dualsys.learning.dataset import Dataset
+from dualsys.learning.fit_value import fit_value
+from dualsys.learning.from_log import collect_runs
+from dualsys.learning.train_value import Critics, Transitions, value_losses
+from dualsys.messages import Action, Command, Outcome
+from dualsys.runtime.log import read_log
+from dualsys.system2 import checkpoint as checkpoints
+from dualsys.system2.heads import HeadsConfig, ValueHead
+
+SIZES = HeadsConfig(text_width=8, state_size=2, action_size=2, plans=3, stride_ticks=1, knots=8,
+                    width=16, heads=2)  # fmt: skip
+
+
+def transitions(count: int, worth: torch.Tensor, bootstrap: float) -> Transitions:
+    """Chunks whose reward is `worth` (B,), told by the first command; the rest is noise."""
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randn(count, 3, 16, generator=generator)
+    chunk = torch.randn(count, 8, 2, generator=generator)
+    chunk[:, :4] = worth[:, None, None]
+    proposed = torch.randn(count, 5, 8, 2, generator=generator)
+    mask = torch.full((count,), bootstrap)
+    return Transitions(tokens, chunk, proposed, worth, mask, worth, tokens, proposed)
+
+
+def fitted(batch: Transitions, alpha: float) -> torch.Tensor:
+    torch.manual_seed(0)
+    critics = Critics(ValueHead(SIZES))
+    optimiser = torch.optim.Adam(critics.value.parameters(), 3e-3)
+    for _ in range(200):
+        parts = value_losses(critics, batch)
+        optimiser.zero_grad()
+        (parts["difference"] + alpha * parts["conservative"]).backward()
+        optimiser.step()
+    chunks = torch.cat([batch.chunk[:, None], batch.proposed], 1)
+    return critics.value(batch.tokens, chunks).detach()
+
+
+def test_the_value_of_a_terminated_chunk_is_its_reward() -> None:
+    worth = torch.linspace(-1, 1, 32)
+    found = fitted(transitions(32, worth, bootstrap=0.0), alpha=0.0)[:, 0]
+    assert (found - worth[:, None]).abs().mean() < 0.15
+
+
+def test_what_was_never_done_is_not_valued_above_what_was() -> None:
+    worth = torch.linspace(-1, 1, 32)
+    plain = fitted(transitions(32, worth, bootstrap=0.0), alpha=0.0)
+    wary = fitted(transitions(32, worth, bootstrap=0.0), alpha=1.0)
+
+    def lead(values: torch.Tensor) -> float:
+        return float((values[:, 0] - values[:, 1:].mean(1)).mean())
+
+    assert lead(wary) > lead(plain) + 0.2
+
+
+def test_a_run_becomes_data_as_it_was_driven(run_folder: Path, tmp_path: Path) -> None:
+    seen = []
+    collect_runs([run_folder], tmp_path / "data", seen.append)
+    dataset = Dataset(tmp_path / "data")
+    log = [message for _, message in read_log(run_folder / "log.mcap")]
+    commands = [m.command for m in log if isinstance(m, Command)]
+    np.testing.assert_array_equal(dataset.executed, np.stack(commands))
+    outcomes = [m for m in log if isinstance(m, Outcome)]
+    np.testing.assert_allclose(dataset.reward, [m.reward for m in outcomes], rtol=1e-6)
+    np.testing.assert_array_equal(dataset.terminated, [m.terminated for m in outcomes])
+    alone = sum(isinstance(m, Action) and m.guidance_sequence < 0 for m in log)
+    assert 0 < (dataset.plan < 0).sum() <= alone, "the first ticks had no plan"
+    assert (dataset.plan >= 0).any()
+    assert dataset.episodes["seed"].to_pylist() == [0, 1]
+    assert len(seen) == 2
+
+
+def test_one_episode_in_two_runs_is_refused(run_folder: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(run_folder, tmp_path / "other")
+    with pytest.raises(DualsysError, match=r"seed 0 is in .* and in "):
+        collect_runs([run_folder, other], tmp_path / "data", lambda episode: None)
+    with pytest.raises(DualsysError, match="is not the folder of a run"):
+        collect_runs([tmp_path], tmp_path / "data", lambda episode: None)
+
+
+def test_training_changes_the_value_head_alone(
+    drives: Path, untrained: Path, planner_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(planner_folder, tmp_path / "planner")
+    words = [f"planner={folder}", f"data=[{drives}]", f"prompts_from={untrained}", "steps=3"]
+    fixed = ["batch_size=8", "every_ticks=4", "device=cpu", "threads=1"]
+    config = OmegaConf.to_container(load("train value", words + fixed))
+    fit_value(config, lambda step, parts: None)  # type: ignore[arg-type]
+    before = checkpoints.load(planner_folder).heads.state_dict()
+    trained = checkpoints.load(folder)
+    for name, tensor in trained.heads.state_dict().items():
+        assert torch.equal(tensor, before[name]) != name.startswith("value."), name
+    told = trained.card.training["value"]
+    assert told["gamma"] == 0.8
+    assert told["return_std"] > 0
+
+
+def test_values_need_to_know_how_episodes_ended(
+    drives: Path, untrained: Path, planner_folder: Path
+) -> None:
+    config = OmegaConf.to_container(
+        load("train value", [f"planner={planner_folder}", f"data=[{drives}]", "every_ticks=7"])
+    )
+    with pytest.raises(DualsysError, match="every_ticks=7 does not divide"):
+        fit_value(config, lambda step, parts: None)  # type: ignore[arg-type]
+    config["every_ticks"] = 4  # type: ignore[index,call-overload]
+    with pytest.raises(DualsysError, match="give prompts_from=FOLDER"):
+        fit_value(config, lambda step, parts: None)  # type: ignore[arg-type]
