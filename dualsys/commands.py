@@ -220,6 +220,27 @@ def _show_collected(counts: dict[str, list[int]], out: str, info: Config) -> Non
     )
 
 
+def run_thoughts(config: Config) -> int:
+    """`dualsys thoughts`."""
+    from dualsys.show_thoughts import explain, list_thoughts, newest_at, save_images, stories_of
+    from sim import registry
+
+    run, console = Path(config["run"]), table_console()
+    stories = stories_of(run, config["epoch"])
+    results = msgspec.json.decode((run / "results.json").read_bytes())
+    (row,) = [row for row in results["episodes"] if row["epoch"] == config["epoch"]]
+    spec = registry.spec_of(row["scenario"])
+    if config["tick"] < 0:
+        list_thoughts(stories, spec.plans, console)
+        return 0
+    story = newest_at(stories, config["tick"])
+    explain(story, spec, console)
+    if config["images"]:
+        for path in save_images(story, Path(config["images"])):
+            console.print(f"seen: {path}", markup=False)
+    return 0
+
+
 def run_train_system1(config: Config) -> int:
     """`dualsys train system1`."""
     from dualsys.learning.fit_policy import fit_policy
@@ -285,6 +306,7 @@ RUN: dict[str, Callable[[Config], int]] = {
     "eval": run_eval,
     "run": run_eval,
     "collect": run_collect,
+    "thoughts": run_thoughts,
     "train system1": run_train_system1,
     "train system2": run_train_system2,
     "train value": run_train_value,

@@ -165,6 +165,10 @@ class TrainSystem1Config:
     data: Any = MISSING  # a dataset, or a list of them
     out: str = MISSING
     start: str = ""  # checkpoint to begin with; "" begins with random weights
+    planner: str = ""  # System-2 checkpoint whose candidates and codes are learned from
+    prompts_from: str = ""  # System-1 checkpoint whose samples that planner sees; "": start
+    advice_every_ticks: int = 8
+    advice_candidates: int = 5
     network: NetworkSizes = field(default_factory=NetworkSizes)
     perceive: list[list[int]] = MISSING  # (row, column) of the scene values to regress
     steps: int = MISSING
@@ -265,10 +269,21 @@ class TrainValueConfig:
     device: str = "auto"
 
 
+@dataclass
+class ThoughtsConfig:
+    """`dualsys thoughts`."""
+
+    run: str = MISSING  # folder of a run
+    epoch: int = 0  # episode of the run, as results.json numbers them
+    tick: int = -1  # tell all about the newest thought at this tick; -1 lists all thoughts
+    images: str = ""  # folder for what System 2 saw; "" writes none
+
+
 COMMANDS: dict[str, type[Any]] = {
     "eval": EvalConfig,
     "run": EvalConfig,
     "collect": CollectConfig,
+    "thoughts": ThoughtsConfig,
     "train system1": TrainSystem1Config,
     "train system2": TrainSystem2Config,
     "train value": TrainValueConfig,

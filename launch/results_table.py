@@ -23,7 +23,7 @@ COLUMNS = (
     "episodes",
     "success",
     "95% interval",
-    "no collision",
+    "no collision, 95% interval",
     "calls",
     "missed ticks",
     "System 1 p50 / p99 ms",
@@ -65,11 +65,16 @@ def _row(name: str, summary: dict[str, Any], results: dict[str, Any]) -> tuple[s
         str(summary["episodes"]),
         percent(summary["success_rate"]),
         f"{low:.1%} .. {high:.1%}",
-        percent(1 - summary["collision_rate"]) if driving and summary["episodes"] else "-",
+        _unharmed(summary) if driving and summary["episodes"] else "-",
         f"{summary['calls_per_episode']:.1f}",
         missed,
         f"{compute.get('p50_ms', 0):.2f} / {compute.get('p99_ms', 0):.2f}" if compute else "-",
     )
+
+
+def _unharmed(summary: dict[str, Any]) -> str:
+    low, high = summary["collision_ci95"]
+    return f"{1 - summary['collision_rate']:.1%}, {1 - high:.1%} .. {1 - low:.1%}"
 
 
 def main() -> None:

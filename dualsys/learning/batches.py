@@ -1,8 +1,8 @@
 """Training batches of System 1: observation, guidance and expert chunk from a recorded dataset.
 
-Guidance is made up here as it will be met: plans of a random age, dropped at random; candidate
-chunks that are the expert's, bent, shifted and drifted, as a planner's would be (Hume trains its
-System 1 on such pairs: source = candidate slice, target = expert).
+Guidance is met here as it will be in the loop: of a random age, dropped at random. Candidates and
+codes are a trained planner's own (`Advice`; Hume trains its System 1 on such pairs: source =
+candidate slice, target = expert); before there is one, candidates are the expert's chunks, bent.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dualsys.errors import DualsysError
+from dualsys.learning.advice import Advice
 from dualsys.learning.dataset import JoinedDataset, statistics
 from dualsys.spec import WorldSpec
 from dualsys.system1.sampler import CANDIDATE_NOISE
@@ -43,6 +45,16 @@ class Batch(msgspec.Struct):
     perceived_mask: Tensor  # (B, X)
 
 
+class _Told(msgspec.Struct):
+    """Guidance of a batch: plan (B, P), code (B, Z), whether it was kept, age, thought or -1."""
+
+    plan: np.ndarray
+    code: np.ndarray
+    kept: np.ndarray
+    age_ticks: np.ndarray
+    thought: np.ndarray
+
+
 class Batches:
     """Draws batches from a dataset held in memory; deterministic for a seed and step."""
 
@@ -55,10 +67,20 @@ class Batches:
         plan_vector_size: int,
         perceived: list[tuple[int, int]],
         normalisation: Mapping[str, np.ndarray] | None = None,
+        advice: Advice | None = None,
     ) -> None:
-        """`normalisation` is that of a checkpoint that goes on learning; else the dataset's own."""
+        """`normalisation` is that of a checkpoint that goes on learning; else the dataset's own.
+
+        `advice` is what a trained planner says at these rows; without it guidance is made up.
+        """
         self._config, self._spec, self._horizon = config, spec, horizon
-        self._z = plan_vector_size
+        self._z, self._advice = plan_vector_size, advice
+        if advice is not None and advice.codes.shape[1] != plan_vector_size:
+            raise DualsysError(
+                f"the planner sends codes of {advice.codes.shape[1]} values, System 1 takes "
+                f"{plan_vector_size}; give network.plan_vector_size={advice.codes.shape[1]}"
+            )
+        self._period_s = 1.0 / spec.control_rate_hz
         self._rng = np.random.default_rng(0)
         self._state = dataset.state.astype(np.float32)
         self._action = dataset.action.astype(np.float32)
@@ -71,6 +93,8 @@ class Batches:
         present = scene[:, rows, spec.scene_fields.index("present")]
         self._perceived_mask = np.ascontiguousarray(present, np.float32)
         self._perceived = np.ascontiguousarray(scene[:, rows, columns], np.float32)
+        _, kind = np.unique(dataset.scenarios(), return_inverse=True)
+        self._of_kind = [np.flatnonzero(kind == k) for k in range(kind.max() + 1)]
         self._normalise(normalisation or statistics(dataset))
 
     def _normalise(self, normalisation: Mapping[str, np.ndarray]) -> None:
@@ -89,18 +113,24 @@ class Batches:
         return self.draw(size)
 
     def draw(self, size: int) -> Batch:
-        """Draw `size` ticks uniformly over the dataset."""
-        index = self._rng.integers(0, len(self._state), size)
+        """Draw `size` ticks, each scenario as often as the others: long ones teach no more."""
+        kinds = self._rng.integers(0, len(self._of_kind), size)
+        dice = self._rng.random(size)
+        index = np.array(
+            [
+                self._of_kind[k][int(u * len(self._of_kind[k]))]
+                for k, u in zip(kinds, dice, strict=True)
+            ]
+        )
         chunk, mask = self._chunk(index)
-        plan, phase = self._guidance(index)
-        source, use = self._source(chunk)
-        phase[:, 1] = use * self._rng.uniform(0, self._age_s(), size)
-        phase[:, 2] = use
+        told = self._guidance(index)
+        source, use, age_s = self._source(chunk, index, told)
+        phase = np.stack([told.kept * told.age_ticks * self._period_s, use * age_s, use], -1)
         return Batch(
             images=[self._image(i, index) for i in range(len(self._frames))],
             state=torch.from_numpy(self._state[index]),
-            plan=torch.from_numpy(plan),
-            z=torch.zeros(size, self._z),
+            plan=torch.from_numpy(told.plan),
+            z=torch.from_numpy(told.code),
             phase=torch.from_numpy(phase.astype(np.float32)),
             chunk=torch.from_numpy(chunk),
             mask=torch.from_numpy(mask),
@@ -109,41 +139,59 @@ class Batches:
             perceived_mask=torch.from_numpy(self._perceived_mask[index]),
         )
 
-    def _age_s(self) -> float:
-        return self._config.max_plan_age_ticks / self._spec.control_rate_hz
-
     def _chunk(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         ticks = index[:, None] + np.arange(self._horizon)
         last = self._end[index][:, None] - 1
         return self._action[np.minimum(ticks, last)], (ticks <= last).astype(np.float32)
 
-    def _guidance(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _guidance(self, index: np.ndarray) -> _Told:
+        """Guidance of a random age for each row; where a planner's is at hand, its last thought."""
         size = len(index)
         age = self._rng.integers(0, self._config.max_plan_age_ticks + 1, size)
         then = np.maximum(index - age, self._start[index])
-        keep = self._rng.random(size) >= self._config.plan_dropout
+        kept = self._rng.random(size) >= self._config.plan_dropout
+        thought, code = np.full(size, -1), np.zeros((size, self._z), np.float32)
+        if self._advice is not None:
+            thought = self._advice.newest(then)
+            then = np.where(thought >= 0, self._advice.rows[thought], then)
+            coded = kept & (thought >= 0) & (self._rng.random(size) >= self._config.plan_dropout)
+            code = self._advice.codes[thought] * coded[:, None]
         plan = np.zeros((size, len(self._spec.plans)), np.float32)
-        told = self._plan[then]
-        keep &= told >= 0  # a tick without any plan
-        plan[np.arange(size), told] = keep
-        phase = np.zeros((size, 3))
-        phase[:, 0] = keep * (index - then) / self._spec.control_rate_hz
-        return plan, phase
+        kept = kept & (self._plan[then] >= 0)  # there may have been no plan at that tick
+        plan[np.arange(size), self._plan[then]] = kept
+        return _Told(plan, code, kept, index - then, thought)
 
-    def _source(self, chunk: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Sources of the flow (noise or bent candidate), and which rows are candidates."""
-        size, horizon, width = chunk.shape
+    def _source(
+        self, chunk: np.ndarray, index: np.ndarray, told: _Told
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Sources of the flow (noise or candidate), which rows are candidates, their ages [s]."""
+        size, horizon, _ = chunk.shape
         noise = self._rng.standard_normal(chunk.shape, np.float32)
         use = self._rng.random((size,)) < self._config.candidate_rate
+        if self._advice is None:
+            candidate = self._bent(chunk)
+            oldest_s = self._config.max_plan_age_ticks * self._period_s
+            age_s = self._rng.uniform(0, oldest_s, size)
+        else:
+            slices, reaches = self._advice.slices(told.thought, told.age_ticks, horizon, self._rng)
+            mean, std = (self.normalisation[f"action_{n}"].numpy() for n in ("mean", "std"))
+            candidate = (slices - mean) / std
+            age_s = np.asarray(told.age_ticks * self._period_s)
+            use &= reaches & told.kept
+        source = np.where(use[:, None, None], candidate + CANDIDATE_NOISE * noise, noise)
+        return source.astype(np.float32), use.astype(np.float32), age_s
+
+    def _bent(self, chunk: np.ndarray) -> np.ndarray:
+        """The expert's chunks shifted, scaled and drifted: candidates before there is a planner."""
+        size, horizon, width = chunk.shape
         shift = self._rng.integers(-2, 3, (size,))
         rows = np.clip(np.arange(horizon)[None] + shift[:, None], 0, horizon - 1)
         bent = chunk[np.arange(size)[:, None], rows]
         bent = bent * self._rng.normal(1.0, 0.2, (size, 1, 1)).astype(np.float32)
         drift = self._rng.normal(0, 0.3, (size, 2, width)).astype(np.float32)
         ramp = np.linspace(0, 1, horizon, dtype=np.float32)[None, :, None]
-        bent += drift[:, :1] * (1 - ramp) + drift[:, 1:] * ramp
-        source = np.where(use[:, None, None], bent + CANDIDATE_NOISE * noise, noise)
-        return source.astype(np.float32), use.astype(np.float32)
+        drifted: np.ndarray = bent + drift[:, :1] * (1 - ramp) + drift[:, 1:] * ramp
+        return drifted
 
     def _image(self, camera: int, index: np.ndarray) -> Tensor:
         frames = torch.from_numpy(self._frames[camera][self._frame_of[camera][index]])

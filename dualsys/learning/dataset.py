@@ -81,9 +81,15 @@ class Dataset:
 
     def instructions(self) -> list[str]:
         """The instruction of each row."""
+        return self._each_row([tasks[0] for tasks in self.episodes["tasks"].to_pylist()])
+
+    def scenarios(self) -> list[str]:
+        """The scenario of each row."""
+        return self._each_row(self.episodes["scenario"].to_pylist())
+
+    def _each_row(self, values: list[str]) -> list[str]:
         lengths = self.episodes["length"].to_pylist()
-        tasks = self.episodes["tasks"].to_pylist()
-        return [task[0] for task, length in zip(tasks, lengths, strict=True) for _ in range(length)]
+        return [value for value, n in zip(values, lengths, strict=True) for _ in range(n)]
 
     def frame_index(self, camera: str) -> np.ndarray:
         """Row of `frames(camera)` that was the newest image at each tick, int64 (N,)."""
@@ -175,6 +181,10 @@ class JoinedDataset:
     def instructions(self) -> list[str]:
         """As `Dataset.instructions`."""
         return [text for part in self.parts for text in part.instructions()]
+
+    def scenarios(self) -> list[str]:
+        """As `Dataset.scenarios`."""
+        return [name for part in self.parts for name in part.scenarios()]
 
     def frame_index(self, camera: str) -> np.ndarray:
         """As `Dataset.frame_index`, for `frames`."""

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from dualsys.errors import DualsysError
+from dualsys.learning.advice import Advice, advise
 from dualsys.learning.batches import BatchConfig, Batches
-from dualsys.learning.dataset import open_datasets
+from dualsys.learning.dataset import JoinedDataset, open_datasets
 from dualsys.learning.train_system1 import losses
 from dualsys.learning.trainer import Trainer, optimiser_of
 from dualsys.runtime.results import machine, versions
@@ -58,6 +59,7 @@ def fit_policy(config: dict[str, Any], progress: Callable[[int, dict[str, float]
         network_config.plan_vector_size,
         perceived,
         normalisation,
+        _advice(config, dataset),
     )
     optimiser = optimiser_of(config)
     weights = {
@@ -79,6 +81,7 @@ def fit_policy(config: dict[str, Any], progress: Callable[[int, dict[str, float]
             **msgspec.to_builtins(optimiser),
             "weights": weights,
             "batches": msgspec.to_builtins(batch_config),
+            "advised_by": config["planner"] or None,
             "started_from": _training_of(config["start"]),
             "machine": machine(),
         },
@@ -113,3 +116,16 @@ def _training_of(folder: str) -> dict[str, Any] | None:
         return None
     card = checkpoint.load_card(Path(folder))
     return {"data": card.data, "training": card.training}
+
+
+def _advice(config: dict[str, Any], dataset: JoinedDataset) -> Advice | None:
+    if not config["planner"]:
+        return None
+    return advise(
+        Path(config["planner"]),
+        config["prompts_from"] or config["start"],
+        dataset,
+        config["advice_every_ticks"],
+        config["advice_candidates"],
+        config["seed"],
+    )

@@ -14,11 +14,9 @@ from dualsys.errors import DualsysError
 from dualsys.learning.conversation import knots
 from dualsys.learning.dataset import JoinedDataset, open_datasets
 from dualsys.learning.returns import Returns, returns
-from dualsys.learning.samples import system1_samples
-from dualsys.learning.thoughts import Thoughts, think_at
+from dualsys.learning.thoughts import think_at
 from dualsys.learning.train_value import Critics, Transitions, value_losses
 from dualsys.learning.trainer import Trainer, optimiser_of
-from dualsys.learning.views import Views
 from dualsys.runtime.results import machine, versions
 from dualsys.spec import require_same
 from dualsys.system2 import checkpoint
@@ -52,7 +50,8 @@ class Replay:
         executed, _ = knots(dataset.executed, rows, end, sizes)
         chunk = (executed - norm["action_mean"]) / norm["action_std"]
         self._chunk = torch.from_numpy(chunk.astype(np.float32))
-        self._thoughts = _thoughts(planning, dataset, rows, norm, config)
+        prompts_from, count, seed = (config[k] for k in ("prompts_from", "candidates", "seed"))
+        self._thoughts = think_at(planning, dataset, rows, prompts_from, count, seed)
 
     def _set_returns(self, found: Returns, rows: np.ndarray) -> None:
         monte_carlo, bootstrap = found.monte_carlo[rows], found.bootstrap[rows]
@@ -82,25 +81,6 @@ class Replay:
             after_tokens=self._thoughts.tokens[after].float(),
             after_proposed=self._thoughts.candidates[after],
         )
-
-
-def _thoughts(
-    planning: Planning,
-    dataset: JoinedDataset,
-    rows: np.ndarray,
-    norm: dict[str, np.ndarray],
-    config: dict[str, Any],
-) -> Thoughts:
-    samples = None
-    if planning.card.prompts:
-        if not config["prompts_from"]:
-            raise DualsysError(
-                "the planner was trained with System 1's samples drawn into its images; "
-                "give prompts_from=FOLDER, the checkpoint whose samples are to be drawn"
-            )
-        samples = system1_samples(Path(config["prompts_from"]), dataset, rows)
-    views = Views(dataset, planning.language, rows, samples, norm)
-    return think_at(planning, views, config["candidates"], config["seed"])
 
 
 def fit_value(config: dict[str, Any], progress: Callable[[int, dict[str, float]], None]) -> Path:

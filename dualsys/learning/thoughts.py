@@ -5,12 +5,18 @@ The language model is run once over the rows; what is trained on top of it then 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import numpy as np
 import torch
 from torch import Tensor
 
+from dualsys.errors import DualsysError
+from dualsys.learning.dataset import JoinedDataset
+from dualsys.learning.samples import system1_samples
 from dualsys.learning.views import Views
+from dualsys.spec import require_same
 from dualsys.system2.checkpoint import Planning
 
 
@@ -29,18 +35,27 @@ class Thoughts(msgspec.Struct, frozen=True):
 @torch.inference_mode()
 def think_at(
     planning: Planning,
-    views: Views,
+    dataset: JoinedDataset,
+    rows: np.ndarray,
+    prompts_from: str,
     candidates: int,
     seed: int = 0,
     batch_size: int = 64,
 ) -> Thoughts:
-    """Think at every row of `views`, under the plans that the dataset holds."""
+    """Think at `rows` of a dataset, under the plans that it holds.
+
+    `prompts_from` is the System-1 checkpoint whose samples are drawn into the images. Raises
+    `DualsysError` when the planner expects them and none is given, `SpecMismatchError` when planner
+    and data are of two worlds.
+    """
+    require_same(planning.card.spec, dataset.spec, "the planner", "the data")
+    views = _views(planning, dataset, rows, prompts_from)
     model, heads = planning.language.model, planning.heads
-    sizes, count = heads.config, len(views)
+    sizes = heads.config
     generator = torch.Generator().manual_seed(seed)
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
-    for at in range(0, count, batch_size):
-        places = list(range(at, min(at + batch_size, count)))
+    for at in range(0, len(rows), batch_size):
+        places = list(range(at, min(at + batch_size, len(rows))))
         inputs = views.prompt(places, np.full(len(places), planning.card.prompts))
         state, plan = views.known(places)
         output = model(**inputs, output_hidden_states=True, use_cache=False, logits_to_keep=1)
@@ -53,10 +68,16 @@ def think_at(
     return Thoughts(tokens, ladder, code)
 
 
-def to_ticks(planning: Planning, candidates: Tensor) -> np.ndarray:
-    """Candidates (..., knots, A) as commands (..., ticks, A) in the world's units."""
-    normalisation = planning.normalisation
-    knots = candidates * normalisation["action_std"] + normalisation["action_mean"]
-    ticks = knots.repeat_interleave(planning.heads.config.stride_ticks, -2).numpy()
-    spec = planning.card.spec
-    return np.clip(ticks, spec.action_low, spec.action_high).astype(np.float32)
+def _views(
+    planning: Planning, dataset: JoinedDataset, rows: np.ndarray, prompts_from: str
+) -> Views:
+    samples = None
+    if planning.card.prompts:
+        if not prompts_from:
+            raise DualsysError(
+                "the planner was trained with System 1's samples drawn into its images; "
+                "give prompts_from=FOLDER, the checkpoint whose samples are to be drawn"
+            )
+        samples = system1_samples(Path(prompts_from), dataset, rows)
+    norm = {name: value.numpy() for name, value in planning.normalisation.items()}
+    return Views(dataset, planning.language, rows, samples, norm)

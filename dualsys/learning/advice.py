@@ -1,0 +1,71 @@
+"""What a trained planner would have told System 1 at recorded ticks: codes and candidate slices.
+
+System 1 learns on these pairs to go on from the planner's chunk with a newer observation (cascaded
+denoising as in Hume, arXiv 2505.21432: source = the candidate's current slice).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from dualsys.learning.dataset import JoinedDataset
+from dualsys.learning.thoughts import Thoughts, think_at
+from dualsys.system2 import checkpoint
+from dualsys.system2.checkpoint import Planning
+
+
+class Advice:
+    """Thoughts at some rows of a dataset, looked up by tick.
+
+    `rows` int64 (M,): where thoughts were made; `codes` float32 (M, Z).
+    """
+
+    def __init__(
+        self, planning: Planning, dataset: JoinedDataset, rows: np.ndarray, thoughts: Thoughts
+    ) -> None:
+        self.rows, self.codes = rows, thoughts.code.numpy()
+        norm = planning.normalisation
+        commands = thoughts.candidates * norm["action_std"] + norm["action_mean"]
+        low, high = planning.card.spec.action_low, planning.card.spec.action_high
+        self._knots = np.clip(commands.numpy(), low, high).astype(np.float32)
+        self._stride = planning.heads.config.stride_ticks
+        start, _ = dataset.episode_bounds()
+        newest = np.searchsorted(rows, np.arange(len(start)), "right") - 1
+        # A thought of the episode before is no advice.
+        self._newest = np.where(rows[newest] >= start, newest, -1)
+
+    def newest(self, rows: np.ndarray) -> np.ndarray:
+        """Index of the newest thought at or before each of `rows` (B,), -1 where there is none."""
+        return self._newest[rows]
+
+    def slices(
+        self, thought: np.ndarray, age_ticks: np.ndarray, horizon: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Candidates' commands (B, horizon, A) from `age_ticks` on, and whether they reach so far.
+
+        One candidate of each thought is drawn at random: System 1 must cope with any of them.
+        """
+        total = self._knots.shape[2] * self._stride
+        reaches = (thought >= 0) & (age_ticks + horizon <= total)
+        which = rng.integers(0, self._knots.shape[1], len(thought))
+        ticks = np.minimum(age_ticks[:, None] + np.arange(horizon), total - 1)
+        knots = ticks // self._stride
+        return self._knots[thought[:, None], which[:, None], knots], reaches
+
+
+def advise(
+    planner: Path,
+    prompts_from: str,
+    dataset: JoinedDataset,
+    every_ticks: int,
+    candidates: int,
+    seed: int,
+) -> Advice:
+    """Let the planner in the folder `planner` think at every `every_ticks`-th tick."""
+    planning = checkpoint.load(planner)
+    start, _ = dataset.episode_bounds()
+    rows = np.flatnonzero((np.arange(len(start)) - start) % every_ticks == 0)
+    thoughts = think_at(planning, dataset, rows, prompts_from, candidates, seed)
+    return Advice(planning, dataset, rows, thoughts)

@@ -1,0 +1,105 @@
+"""`dualsys thoughts`: prints what System 2 thought in an episode, or all about one thought."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from dualsys.errors import DualsysError
+from dualsys.runtime.fates import Story, tell
+from dualsys.runtime.log import read_log
+from dualsys.spec import WorldSpec
+
+
+def stories_of(run: Path, epoch: int) -> list[Story]:
+    """The guidances of one episode of a run's folder.
+
+    Raises `DualsysError` when there is no log, or no thought in that episode.
+    """
+    log = run / "log.mcap"
+    if not log.is_file():
+        raise DualsysError(f"{log} is missing; give run=DIR, the out= of a `dualsys eval`")
+    stories = tell(message for _, message in read_log(log) if message.stamp.epoch == epoch)
+    if not stories:
+        raise DualsysError(
+            f"episode {epoch} of {run} holds no guidance; it ran without System 2, or has another "
+            "number (results.json lists them as epoch)"
+        )
+    return stories
+
+
+def newest_at(stories: list[Story], tick: int) -> Story:
+    """The last guidance about an observation at or before `tick`. Raises `DualsysError`."""
+    before = [story for story in stories if story.guidance.stamp.tick <= tick]
+    if not before:
+        first = min(story.guidance.stamp.tick for story in stories)
+        raise DualsysError(
+            f"nothing was thought up to tick {tick}; the first is about tick {first}"
+        )
+    return before[-1]
+
+
+def list_thoughts(stories: list[Story], plans: tuple[str, ...], console: Console) -> None:
+    """One row per guidance."""
+    table = Table(title="what System 2 said")
+    for name in ("tick", "request", "why asked", "plan", "value", "final", "fate", "used for"):
+        table.add_column(name, no_wrap=True)
+    for story in stories:
+        said = story.guidance
+        table.add_row(
+            str(said.stamp.tick),
+            str(said.request_id),
+            story.request.reason if story.request else "-",
+            plans[said.plan],
+            f"{said.value:.2f}" if said.value == said.value else "-",
+            "yes" if said.final else "no",
+            story.fate,
+            f"{story.used_ticks} ticks",
+        )
+    console.print(table)
+
+
+def explain(story: Story, spec: WorldSpec, console: Console) -> None:
+    """Everything about one guidance: question and answer, candidates, choice and fate."""
+    said, asked, thought = story.guidance, story.request, story.thought
+    say = console.print
+    if asked is not None:
+        say(f"asked at tick {asked.stamp.tick} because of: {asked.reason} ", end="")
+        say(f"(uncertainty {asked.uncertainty:.2f} nat, budget {asked.budget})")
+        say(f"instruction: {asked.observation.instruction}", markup=False)
+        state = asked.observation.state
+        words = (f"{a.name} {v:.2f} {a.unit}" for a, v in zip(spec.state, state, strict=True))
+        say(f"state: {', '.join(words)}", markup=False, highlight=False)
+    if thought is not None:
+        for question, answer in thought.answers.items():
+            say(f"{question}: {answer}", markup=False)
+        if thought.votes:
+            say(f"votes: {thought.votes}", markup=False)
+        for number, value in enumerate(thought.values.tolist()):
+            mark = "  <- chosen" if number == thought.chosen else ""
+            first = ", ".join(f"{v:.2f}" for v in thought.candidates[number, 0])
+            say(f"candidate {number + 1}: value {value:.3f}, begins with ({first}){mark}")
+    say(f"said: {said.text}", markup=False)
+    say(f"plan {spec.plans[said.plan]}, code {said.z.round(2).tolist()}, ", end="", markup=False)
+    say(f"after {said.thinking_ns / 1e6:.0f} ms of thinking, final: {said.final}")
+    span = f", ticks {story.first_used} to {story.last_used}" if story.used_ticks else ""
+    say(f"fate: {story.fate} ({story.used_ticks} ticks{span})")
+
+
+def save_images(story: Story, folder: Path) -> list[Path]:
+    """Write what System 2 saw, visual prompts drawn in, as PNG files. Returns their paths."""
+    from PIL import Image
+
+    seen: dict[str, Any] = dict(story.thought.images) if story.thought else {}
+    if not seen and story.request is not None:
+        seen = dict(story.request.observation.images)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, image in seen.items():
+        path = folder / f"tick{story.guidance.stamp.tick:05d}-{name}.png"
+        Image.fromarray(image).resize((256, 256), Image.Resampling.NEAREST).save(path)
+        paths.append(path)
+    return paths
