@@ -37,7 +37,7 @@ class System1Config:
 
 @dataclass
 class System2Config:
-    """The planner; what follows the budget is the vision-language planner's."""
+    """The planner; what follows the budget belongs to those that look at pictures."""
 
     name: str = MISSING
     budget: str = "short"  # "none" (the plan at once), "short" or "full"
@@ -50,6 +50,11 @@ class System2Config:
     votes: int = 3
     majority: int = 2
     value_gap: float | None = None
+    url: str = ""  # remote: an OpenAI-compatible endpoint, up to /v1
+    model: str = ""  # remote: the name under which the model is served
+    deadline_s: float = 2.0  # remote: no guidance when there is no answer by then
+    max_tokens: int = 200  # remote: length of an answer
+    key_variable: str = ""  # remote: the environment variable that holds the key, if one is needed
 
 
 @dataclass
@@ -389,6 +394,17 @@ def parse_seeds(text: str) -> list[int]:
             "seeds=1,5,9, none negative"
         )
     return seeds
+
+
+def secret(variable: str) -> str:
+    """The value of an environment variable; it is never logged. Raises `DualsysError` if unset."""
+    if not variable:
+        return ""
+    if variable not in os.environ:
+        raise DualsysError(
+            f"system2.key_variable={variable}, but no such environment variable is set"
+        )
+    return os.environ[variable]
 
 
 def set_headless_defaults() -> None:

@@ -171,7 +171,7 @@ class Batches:
         if self._advice is None:
             candidate = self._bent(chunk)
             oldest_s = self._config.max_plan_age_ticks * self._period_s
-            age_s = self._rng.uniform(0, oldest_s, size)
+            age_s = np.asarray(self._rng.uniform(0, oldest_s, size))
         else:
             slices, reaches = self._advice.slices(told.thought, told.age_ticks, horizon, self._rng)
             mean, std = (self.normalisation[f"action_{n}"].numpy() for n in ("mean", "std"))

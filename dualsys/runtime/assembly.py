@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -25,6 +25,10 @@ from dualsys.system2.traffic import TrafficRule
 from dualsys.trigger.rules import NeverTrigger, PeriodicTrigger, RandomTrigger, Trigger
 from kernels.choose import Choice, choose
 from kernels.engine import Engine
+
+if TYPE_CHECKING:
+    from dualsys.system2.checkpoint import Planning
+    from dualsys.system2.vision import ThinkConfig
 
 Config = dict[str, Any]
 MACHINE_KEYS = ("workers", "out", "videos")  # they change no result
@@ -93,21 +97,44 @@ def make_planner(config: Config, spec: WorldSpec, plans: dict[str, str]) -> Plan
         return ScriptedPlanner(spec, InstructionRule(plans) if plans else TrafficRule(spec))
     if name == "vlm":
         return _vision_planner(config["system2"], spec)
-    raise UnknownNameError("system2", name, ["none", "scripted", "vlm"])
+    if name == "remote":
+        return _remote_planner(config["system2"], spec)
+    raise UnknownNameError("system2", name, ["none", "scripted", "vlm", "remote"])
 
 
 def _vision_planner(system2: Config, spec: WorldSpec) -> Planner:
+    from dualsys.system2.vision import VisionPlanner
+
+    return VisionPlanner(spec, _planning(system2, spec), _thinking(system2))
+
+
+def _remote_planner(system2: Config, spec: WorldSpec) -> Planner:
+    from dualsys.config import secret
+    from dualsys.system2.endpoint import ChatEndpoint, EndpointConfig
+    from dualsys.system2.remote import RemotePlanner
+
+    where = EndpointConfig(**{k: system2[k] for k in EndpointConfig.__struct_fields__})
+    endpoint = ChatEndpoint(where, secret(system2["key_variable"]))
+    local = _planning(system2, spec) if system2["checkpoint"] else None
+    return RemotePlanner(spec, endpoint, local, _thinking(system2))
+
+
+def _thinking(system2: Config) -> ThinkConfig:
+    from dualsys.system2.vision import ThinkConfig
+
+    return ThinkConfig(**{k: system2[k] for k in ThinkConfig.__struct_fields__})
+
+
+def _planning(system2: Config, spec: WorldSpec) -> Planning:
     import torch
 
     from dualsys.system2 import checkpoint
-    from dualsys.system2.vision import ThinkConfig, VisionPlanner
 
     torch.set_num_threads(system2["threads"])
     folder = Path(system2["checkpoint"])
     if system2["checkpoint"] == "auto":
         folder = Path(__file__).parent.parent / "weights" / f"{spec.domain}-planner"
-    thinking = ThinkConfig(**{k: system2[k] for k in ThinkConfig.__struct_fields__})
-    return VisionPlanner(spec, checkpoint.load(folder, spec), thinking)
+    return checkpoint.load(folder, spec)
 
 
 def make_latency(config: Config) -> LatencyModel:

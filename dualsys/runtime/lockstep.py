@@ -96,6 +96,9 @@ class Lockstep:
             done = terminated or truncated or record.solved or tick == self._max_ticks
         for reason, count in self._guidance.drops.items():
             self.drops[f"guidance_{reason}"] += count
+        if self._planner is not None:
+            for reason, count in self._planner.faults.items():
+                self.drops[f"planner_{reason}"] = count
         record.finish(self._policy.seam_jumps, self._calls, self._passes)
         return record
 
@@ -213,11 +216,12 @@ class Lockstep:
             return
         self._waiting = None
         answers = self._timed("system2", lambda: list(self._think(request)))
-        times = self._latency.answers_ns(len(answers))
+        # A thought that comes to nothing takes its time, too.
+        times = self._latency.answers_ns(max(1, len(answers)))
         self._thinking_about = request.request_id
         self._answer_times = [begin + time_ns for time_ns in times]
         self._busy_until = self._answer_times[-1]
-        for (answer, thought), part in zip(answers, times, strict=True):
+        for (answer, thought), part in zip(answers, times, strict=False):
             stamp = self._stamp("guidance", request.stamp.tick, begin + part)
             told = msgspec.structs.replace(answer, stamp=stamp, thinking_ns=part)
             self._push(begin + part, told, thought)

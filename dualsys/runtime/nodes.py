@@ -252,7 +252,7 @@ def system2(run: Run, folder: Path, counts: dict[str, Any]) -> None:
         Publisher(ipc(folder, "plan")) as plans,
         Publisher(ipc(folder, "health_system2")) as healths,
     ):
-        counts["drops"] = requests.link.drops
+        counts.update(drops=requests.link.drops, faults=planner.faults)
         sequence = 0
         pulse = Pulse("system2", run.session)
         request: PlanRequest | None = None

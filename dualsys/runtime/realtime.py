@@ -138,6 +138,7 @@ def _report(
             ("system1", "link_drops", "request"),
             ("system1", "observation_drops", "observation"),
             ("system2", "drops", "server"),
+            ("system2", "faults", "planner"),
         )
         for reason, count in counts[role].get(key, {}).items()
     }

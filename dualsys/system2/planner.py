@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -12,6 +13,7 @@ class Planner(Protocol):
     """Thinks about one request. Pure: no socket, thread or clock.
 
     `thought` is what is behind the newest guidance, for the log; None where there is nothing.
+    `faults` counts, by reason, the requests that came to no guidance.
 
     `think` yields a first valid guidance early and better ones after; the last has `final` set. The
     caller may stop iterating at any time; nothing of an unfinished thought may reach the next one.
@@ -19,6 +21,7 @@ class Planner(Protocol):
     """
 
     thought: Thought | None
+    faults: Counter[str]
 
     def think(self, request: PlanRequest, budget: str) -> Iterator[Guidance]:
         """Yield guidance for `request`; `budget` is "none", "short" or "full"."""

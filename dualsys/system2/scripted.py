@@ -7,6 +7,7 @@ the object list of the request (see `dualsys.system2.traffic`). It proposes no c
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
@@ -48,6 +49,7 @@ class ScriptedPlanner:
     def __init__(self, spec: WorldSpec, rule: Rule) -> None:
         self._spec, self._rule = spec, rule
         self.thought: Thought | None = None
+        self.faults: Counter[str] = Counter()
 
     def think(self, request: PlanRequest, budget: str) -> Iterator[Guidance]:
         """Yield the one and final guidance; the budget makes no difference to a rule."""

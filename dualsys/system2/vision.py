@@ -23,7 +23,7 @@ from dualsys.system2.checkpoint import Planning
 from dualsys.system2.grammar import AnswerGrammar
 from dualsys.system2.language import Prefix, describe
 from dualsys.system2.prompts import prompted
-from dualsys.system2.questions import Question, asked, chain
+from dualsys.system2.questions import Answers, Question, asked, chain
 
 CHOICES = ("value", "random", "first")
 
@@ -59,17 +59,18 @@ class VisionPlanner:
         tokenize = planning.language.tokenize
         self._grammars = {q.name: AnswerGrammar(q, tokenize) for q in chain(spec)}
         self.thought: Thought | None = None
+        self.faults: Counter[str] = Counter()
 
     def think(self, request: PlanRequest, budget: str) -> Iterator[Guidance]:
         """Yield guidance for `request`, the first after one pass, the last with `final` set."""
         questions = list(asked(self._spec, budget))
-        thinking = _Thinking(self._spec, self._planning, self._config, request)
+        thinking = Thinking(self._spec, self._planning, self._config, request)
         for stage, final in self._stages(thinking, questions, budget):
             self.thought = thinking.report()
             yield thinking.guidance(stage, final)
 
     def _stages(
-        self, thinking: _Thinking, questions: list[Question], budget: str
+        self, thinking: Thinking, questions: list[Question], budget: str
     ) -> Iterator[tuple[str, bool]]:
         """Each stage leaves `thinking` with a better answer; (its name, whether it is the last)."""
         thinking.answer(questions[-1:], self._grammars)
@@ -90,7 +91,7 @@ class VisionPlanner:
         yield "thought", True
 
 
-class _Thinking:
+class Thinking:
     """The state of one thought; made anew for every request."""
 
     def __init__(
@@ -128,7 +129,11 @@ class _Thinking:
 
     def answer(self, questions: list[Question], grammars: dict[str, AnswerGrammar]) -> None:
         """Answer the questions one after the other; the last one is the plan."""
-        self.answers = self._ask(questions, grammars, None)
+        self.settle(self._ask(questions, grammars, None))
+
+    def settle(self, answers: Answers) -> None:
+        """Take these answers for given, the plan among them."""
+        self.answers = dict(answers)
         self.plan = self._spec.plans.index(self.answers["plan"].removesuffix("."))
 
     def vote(self, questions: list[Question], grammars: dict[str, AnswerGrammar]) -> None:
@@ -143,7 +148,7 @@ class _Thinking:
             self.votes[sampled["plan"]] += 1
             if self.votes.most_common(1)[0][0] == sampled["plan"]:
                 self.answers = sampled
-        self.plan = self._spec.plans.index(self.answers["plan"].removesuffix("."))
+        self.settle(self.answers)
 
     def _ask(
         self,

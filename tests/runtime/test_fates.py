@@ -66,9 +66,8 @@ def test_the_one_in_force_at_a_collision_is_harmful() -> None:
 
 def test_a_thought_belongs_to_the_guidance_of_its_request() -> None:
     values = np.array([1.0], np.float32)
-    thought = Thought(
-        Stamp(1, 0, 1, 0, 0), 1, {}, {"plan": "go."}, np.zeros((1, 4, 2)), values, 0, {}
-    )
+    stamp, chunks = Stamp(1, 0, 1, 0, 0), np.zeros((1, 4, 2))
+    thought = Thought(stamp, 1, {}, {"plan": "go."}, chunks, values, 0, {})
     mine, other = tell([thought, guidance(1, 0, request=1), thought, guidance(2, 1, request=2)])
     assert mine.thought is thought
     assert other.thought is None
@@ -93,9 +92,9 @@ def test_a_thought_can_be_looked_up_by_tick(run_folder: Path, tmp_path: Path) ->
 
 
 def test_an_episode_without_a_thought_is_an_error(run_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(DualsysError, match="episode 7 of .* holds no guidance"):
+    with pytest.raises(DualsysError, match=r"episode 7 of .* holds no guidance"):
         stories_of(run_folder, 7)
-    with pytest.raises(DualsysError, match="is missing; give run=DIR"):
+    with pytest.raises(DualsysError, match=r"is missing; give run=DIR"):
         stories_of(tmp_path, 0)
     stories = stories_of(run_folder, 0)
     for story in stories:

@@ -1,0 +1,228 @@
+"""The remote planner against a small server of our own, over a real socket."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+from PIL import Image
+
+from dualsys.config import load
+from dualsys.errors import DualsysError
+from dualsys.runtime.evaluate import evaluate
+from dualsys.system2 import checkpoint as checkpoints
+from dualsys.system2.endpoint import ChatEndpoint, EndpointConfig
+from dualsys.system2.questions import asked
+from dualsys.system2.remote import RemotePlanner, read_answers, schema_of
+from dualsys.system2.vision import ThinkConfig
+from sim.driving.spec import SPEC
+from tests.system2.test_vision import request
+
+GOOD = {
+    "hazard": {"where": "ahead", "motion": "closing"},
+    "plan": {"plan": "yield"},
+}
+
+
+def completion(content: Any) -> bytes:
+    text = content if isinstance(content, str) else json.dumps(content)
+    return json.dumps({"choices": [{"message": {"content": text}}]}).encode()
+
+
+class Server(ThreadingHTTPServer):
+    """Answers as `script` says, one entry per request; the last one is repeated."""
+
+    daemon_threads = True
+
+    def __init__(self, script: list[Any]) -> None:
+        self.script, self.asked = script, []
+        super().__init__(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+    asked: list[dict[str, Any]]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        number = len(self.server.asked)
+        self.server.asked.append({"path": self.path, "headers": dict(self.headers), **body})
+        step = self.server.script[min(number, len(self.server.script) - 1)]
+        if step == "sleep":
+            time.sleep(1.0)
+            return
+        status, answer = step if isinstance(step, tuple) else (200, step)
+        self.send_response(status)
+        self.end_headers()
+        if answer == b"trickle":
+            for _ in range(40):
+                self.wfile.write(b" ")
+                self.wfile.flush()
+                time.sleep(0.05)
+            return
+        self.wfile.write(answer)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def serve() -> Iterator[Any]:
+    servers: list[Server] = []
+
+    def start(*script: Any) -> Server:
+        servers.append(Server(list(script)))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def planner(url: str, local: Any = None, deadline_s: float = 0.6, key: str = "") -> RemotePlanner:
+    endpoint = ChatEndpoint(EndpointConfig(url, "some-model", deadline_s), key)
+    return RemotePlanner(SPEC, endpoint, local, ThinkConfig())
+
+
+def test_the_answer_becomes_guidance_and_the_request_shows_what_was_seen(serve: Any) -> None:
+    server = serve(completion(GOOD))
+    thinker = planner(server.url, key="sesame")
+    wanted = request(3)
+    (said,) = thinker.think(wanted, "short")
+    assert SPEC.plans[said.plan] == "yield"
+    assert said.request_id == wanted.request_id
+    assert said.final
+    assert not thinker.faults
+    (asked_,) = server.asked
+    assert asked_["path"] == "/v1/chat/completions"
+    assert asked_["headers"]["Authorization"] == "Bearer sesame"
+    picture, text = asked_["messages"][0]["content"]
+    data = base64.b64decode(picture["image_url"]["url"].split(",")[1])
+    seen = np.asarray(Image.open(io.BytesIO(data)))
+    assert thinker.thought is not None
+    np.testing.assert_array_equal(seen, thinker.thought.images["topdown"])
+    assert (seen != wanted.observation.images["topdown"]).any(), "with visual prompts"
+    assert "drive on along the highway" in text["text"]
+    schema = asked_["response_format"]["json_schema"]["schema"]
+    assert schema == schema_of(asked(SPEC, "short"))
+    assert schema["properties"]["plan"]["properties"]["plan"]["enum"] == list(SPEC.plans)
+
+
+def test_local_heads_propose_under_the_remote_plan(serve: Any, planner_folder: Path) -> None:
+    local = checkpoints.load(planner_folder, SPEC)
+    thinker = planner(serve(completion(GOOD)).url, local)
+    (said,) = thinker.think(request(3), "short")
+    assert SPEC.plans[said.plan] == "yield"
+    assert said.candidate.shape == (16, 2)
+    assert said.z.shape == (8,)
+    assert thinker.thought is not None
+    assert len(thinker.thought.values) == 5
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        (["sleep"], "slow"),
+        ([b"trickle"], "slow"),
+        ([(404, b"{}")], "refused"),
+        ([(503, b"{}")], "refused"),
+        ([b"<html>"], "malformed"),
+        ([completion("I would turn left.")], "malformed"),
+        ([completion({**GOOD, "plan": {"plan": "fly"}})], "malformed"),
+        ([completion({"plan": {"plan": "yield"}})], "malformed"),
+        ([b'{"choices": []}'], "malformed"),
+        ([completion("x" * (2 << 20))], "malformed"),
+    ],
+)
+def test_what_is_no_answer_is_no_guidance_and_counted(
+    serve: Any, script: list[Any], reason: str
+) -> None:
+    thinker = planner(serve(*script).url)
+    assert list(thinker.think(request(1), "short")) == []
+    assert thinker.faults == {reason: 1}
+    assert thinker.thought is None
+
+
+def test_an_endpoint_that_is_down_is_counted(serve: Any) -> None:
+    server = serve()
+    url = server.url
+    server.shutdown()
+    server.server_close()
+    thinker = planner(url)
+    assert list(thinker.think(request(1), "short")) == []
+    assert thinker.faults == {"unreachable": 1}
+
+
+def test_a_passing_failure_is_asked_again_inside_the_deadline(serve: Any) -> None:
+    server = serve((503, b"{}"), (429, b"{}"), completion(GOOD))
+    thinker = planner(server.url, deadline_s=5.0)
+    assert len(list(thinker.think(request(1), "short"))) == 1
+    assert len(server.asked) == 3
+    assert not thinker.faults
+
+
+def test_no_attempt_begins_after_the_deadline() -> None:
+    clock = [0.0]
+
+    def sleep(seconds: float) -> None:
+        clock[0] += seconds
+
+    config = EndpointConfig("http://127.0.0.1:9/v1", "some-model", 0.2)
+    endpoint = ChatEndpoint(config, now=lambda: clock[0], sleep=sleep)
+    thinker = RemotePlanner(SPEC, endpoint, None, ThinkConfig())
+    assert list(thinker.think(request(1), "none")) == []
+    assert clock[0] < 0.2
+    assert endpoint.retries == 1
+
+
+def test_every_word_of_the_table_is_read_back() -> None:
+    for question in asked(SPEC, "full"):
+        for slot in question.slots:
+            for word in slot.words:
+                words = {s.name: s.words[0] for s in question.slots} | {slot.name: word}
+                answers = read_answers(json.dumps({question.name: words}), [question])
+                assert question.parse(answers[question.name])[slot.name] == word
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (EndpointConfig("localhost:8000", "m"), "must begin with http"),
+        (EndpointConfig("http://127.0.0.1:8000/v1", ""), "system2.model is empty"),
+        (EndpointConfig("http://127.0.0.1:8000/v1", "m", 0.0), "deadline_s must be above zero"),
+    ],
+)
+def test_a_wrong_setting_is_one_clear_error(config: EndpointConfig, words: str) -> None:
+    with pytest.raises(DualsysError, match=words):
+        ChatEndpoint(config)
+
+
+def test_a_run_goes_on_without_answers_and_counts_them(
+    serve: Any, untrained: Path, tmp_path: Path
+) -> None:
+    server = serve(completion(GOOD), b"nonsense")
+    words = ["scenario=driving/merge", "system2=remote", f"system2.url={server.url}"]
+    words += ["system2.model=m", f"system1.checkpoint={untrained}", f"out={tmp_path}"]
+    values = OmegaConf.to_container(load("eval", [*words, "runtime.episode_s=4"]))
+    results = evaluate(values, ["driving/merge"], [0], lambda result: None)  # type: ignore[arg-type]
+    calls = results["calls"]
+    assert calls > 2
+    assert results["drops"]["planner_malformed"] >= calls - 2
+    assert results["guidance"]["ticks_alone"] < results["guidance"]["ticks"]
