@@ -20,6 +20,7 @@ commands:
   collect   expert demonstrations, or the episodes of runs=[DIR,...], as a LeRobotDataset v3
   train     train system1 data=DIR out=DIR, train system2 data=DIR out=DIR,
             train value planner=DIR data=[DIR,...]
+  score     how well a planner answers and proposes: planner=DIR data=DIR out=FILE.json
   thoughts  what System 2 thought in run=DIR, or all about one thought (tick=T)
 
 `dualsys COMMAND --help` lists keys and choices. Example:

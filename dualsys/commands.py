@@ -241,6 +241,30 @@ def run_thoughts(config: Config) -> int:
     return 0
 
 
+def run_score(config: Config) -> int:
+    """`dualsys score`."""
+    from dualsys.learning.score_planner import score_planner
+
+    console = table_console()
+    with console.status("thinking about recorded ticks"):
+        report = score_planner(config)
+    table = Table(title=f"{config['planner']} on {report['ticks']} recorded ticks")
+    for name in ("question", "tokens right", "95% interval", "answers right", "blind guess"):
+        table.add_column(name, justify="left" if name == "question" else "right", no_wrap=True)
+    for name, row in report["questions"].items():
+        low, high = row["token_accuracy_ci95"]
+        right, blind = percent(row["answer_accuracy"]), percent(row["most_frequent"])
+        interval = f"{low:.1%} .. {high:.1%}"
+        table.add_row(name, percent(row["token_accuracy"]), interval, right, blind)
+    console.print(table)
+    depths = ", ".join(f"{error:.3f}" for error in report["candidate_rmse"])
+    console.print(f"candidates' error by depth, in standard deviations of the action: {depths}")
+    measured, nominal = report["bits_measured"], report["bits_nominal"]
+    console.print(f"code: {measured:.1f} bits per message measured, {nominal:.0f} at most")
+    console.print(f"written to {config['out']}", markup=False)
+    return 0
+
+
 def run_train_system1(config: Config) -> int:
     """`dualsys train system1`."""
     from dualsys.learning.fit_policy import fit_policy
@@ -307,6 +331,7 @@ RUN: dict[str, Callable[[Config], int]] = {
     "run": run_eval,
     "collect": run_collect,
     "thoughts": run_thoughts,
+    "score": run_score,
     "train system1": run_train_system1,
     "train system2": run_train_system2,
     "train value": run_train_value,

@@ -275,6 +275,21 @@ class TrainValueConfig:
 
 
 @dataclass
+class ScoreConfig:
+    """`dualsys score`."""
+
+    planner: str = MISSING  # folder of a trained planner
+    data: Any = MISSING  # a dataset it was not trained on, or a list of them
+    out: str = MISSING  # a JSON file
+    prompts_from: str = ""  # System-1 checkpoint whose samples are drawn into the images
+    ticks: int = MISSING  # how many recorded ticks are drawn
+    candidates: int = MISSING
+    batch_size: int = MISSING
+    seed: int = 0
+    threads: int = 2
+
+
+@dataclass
 class ThoughtsConfig:
     """`dualsys thoughts`."""
 
@@ -289,6 +304,7 @@ COMMANDS: dict[str, type[Any]] = {
     "run": EvalConfig,
     "collect": CollectConfig,
     "thoughts": ThoughtsConfig,
+    "score": ScoreConfig,
     "train system1": TrainSystem1Config,
     "train system2": TrainSystem2Config,
     "train value": TrainValueConfig,

@@ -45,7 +45,7 @@ class Conversations:
         self._spec, self._views, self._sizes, self._dataset = spec, views, sizes, dataset
         _, self._end = dataset.episode_bounds()
         self._chain = chain(spec)
-        self._answers = [self._truth(row) for row in views.rows]
+        self._answers = [truth(dataset, int(row)) for row in views.rows]
         self._odds = [
             np.cumsum(balanced_weights([answers[q.name] for answers in self._answers]))
             for q in self._chain
@@ -80,11 +80,6 @@ class Conversations:
             mask=torch.from_numpy(mask),
         )
 
-    def _truth(self, row: int) -> Answers:
-        spec, data = self._spec, self._dataset
-        scene = data.scene[row].reshape(spec.scene_rows, -1)
-        return true_answers(spec, data.state[row], scene, int(data.plan[row]))
-
     def _turn(self, answers: Answers, rng: np.random.Generator) -> tuple[list[int], list[bool]]:
         """Tokens of the answering turn, and which of them belong to answers."""
         budget = BUDGETS[int(rng.integers(len(BUDGETS)))]
@@ -103,6 +98,13 @@ class Conversations:
         action, mask = knots(self._dataset.action, rows, self._end, sizes)
         chunk = (action - norm["action_mean"]) / norm["action_std"]
         return chunk.astype(np.float32), mask
+
+
+def truth(dataset: JoinedDataset, row: int) -> Answers:
+    """The true answers at a recorded tick."""
+    spec = dataset.spec
+    scene = dataset.scene[row].reshape(spec.scene_rows, -1)
+    return true_answers(spec, dataset.state[row], scene, int(dataset.plan[row]))
 
 
 def knots(

@@ -32,7 +32,6 @@ class Thoughts(msgspec.Struct, frozen=True):
     code: Tensor
 
 
-@torch.inference_mode()
 def think_at(
     planning: Planning,
     dataset: JoinedDataset,
@@ -40,22 +39,26 @@ def think_at(
     prompts_from: str,
     candidates: int,
     seed: int = 0,
-    batch_size: int = 64,
 ) -> Thoughts:
     """Think at `rows` of a dataset, under the plans that it holds.
 
-    `prompts_from` is the System-1 checkpoint whose samples are drawn into the images. Raises
-    `DualsysError` when the planner expects them and none is given, `SpecMismatchError` when planner
-    and data are of two worlds.
+    Raises `SpecMismatchError` when planner and data are of two worlds.
     """
     require_same(planning.card.spec, dataset.spec, "the planner", "the data")
-    views = _views(planning, dataset, rows, prompts_from)
+    return think(planning, views_of(planning, dataset, rows, prompts_from), candidates, seed)
+
+
+@torch.inference_mode()
+def think(
+    planning: Planning, views: Views, candidates: int, seed: int = 0, batch_size: int = 64
+) -> Thoughts:
+    """Think about every view."""
     model, heads = planning.language.model, planning.heads
     sizes = heads.config
     generator = torch.Generator().manual_seed(seed)
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
-    for at in range(0, len(rows), batch_size):
-        places = list(range(at, min(at + batch_size, len(rows))))
+    for at in range(0, len(views), batch_size):
+        places = list(range(at, min(at + batch_size, len(views))))
         inputs = views.prompt(places, np.full(len(places), planning.card.prompts))
         state, plan = views.known(places)
         output = model(**inputs, output_hidden_states=True, use_cache=False, logits_to_keep=1)
@@ -68,9 +71,14 @@ def think_at(
     return Thoughts(tokens, ladder, code)
 
 
-def _views(
+def views_of(
     planning: Planning, dataset: JoinedDataset, rows: np.ndarray, prompts_from: str
 ) -> Views:
+    """What the planner sees at `rows`, as in a run: with prompts if it was trained with them.
+
+    `prompts_from` is the System-1 checkpoint whose samples are drawn into the images. Raises
+    `DualsysError` when the planner expects them and none is given.
+    """
     samples = None
     if planning.card.prompts:
         if not prompts_from:

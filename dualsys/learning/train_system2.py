@@ -48,18 +48,25 @@ def converse(language: nn.Module, batch: PlannerBatch) -> tuple[Tensor, Tensor, 
     Returns the prompt's last hidden states (B, L, D), its mask bool (B, L) and the logits
     (B, K, V) that predict the K tokens of the turn.
     """
-    inputs: dict[str, Any] = dict(batch.prompt)
+    return converse_with(language, batch.prompt, batch.said, batch.said_mask)
+
+
+def converse_with(
+    language: nn.Module, inputs: dict[str, Any], said: Tensor, said_mask: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As `converse`, for a processor's inputs and a turn's tokens (B, K) with their mask."""
+    inputs = dict(inputs)
     prompt = inputs.pop("input_ids")
     mask = inputs.pop("attention_mask")
-    length, said = prompt.shape[1], batch.said.shape[1]
-    whole = torch.cat([mask, batch.said_mask.to(mask.dtype)], 1)
+    length = prompt.shape[1]
+    whole = torch.cat([mask, said_mask.to(mask.dtype)], 1)
     output = language(
-        input_ids=torch.cat([prompt, batch.said], 1),
+        input_ids=torch.cat([prompt, said], 1),
         attention_mask=whole,
         position_ids=(whole.cumsum(-1) - 1).clamp(min=0),
         output_hidden_states=True,
         use_cache=False,
-        logits_to_keep=said + 1,
+        logits_to_keep=said.shape[1] + 1,
         **inputs,
     )
     return output.hidden_states[-1][:, :length], mask.bool(), output.logits[:, :-1]

@@ -133,7 +133,9 @@ def wilson(hits: int, count: int, z: float = 1.959963984540054) -> list[float]:
     centre = rate + z * z / (2 * count)
     spread = z * ((rate * (1 - rate) + z * z / (4 * count)) / count) ** 0.5
     scale = 1 + z * z / count
-    return [max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)]
+    low, high = (centre - spread) / scale, (centre + spread) / scale
+    # Rounding must not put the rate outside its own interval.
+    return [max(0.0, min(low, rate)), min(1.0, max(high, rate))]
 
 
 def percentiles_ms(values_ns: list[int]) -> dict[str, float]:

@@ -1,0 +1,143 @@
+"""`dualsys score`: how well a planner answers, proposes and compresses on recorded ticks.
+
+Answers are compared word by word under teacher forcing: token accuracy per question, beside the
+share of the most frequent answer, which a blind planner would reach.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor
+
+from dualsys.learning.conversation import knots, truth
+from dualsys.learning.dataset import JoinedDataset, open_datasets
+from dualsys.learning.thoughts import views_of
+from dualsys.learning.views import Views
+from dualsys.runtime.results import git_state, machine, versions, wilson
+from dualsys.spec import require_same
+from dualsys.system2 import checkpoint
+from dualsys.system2.checkpoint import Planning
+from dualsys.system2.heads import measured_bits
+from dualsys.system2.questions import chain
+
+SCHEMA = "dualsys-planner-score/1"
+
+
+def score_planner(config: dict[str, Any]) -> dict[str, Any]:
+    """Score the planner on drawn rows of the data; writes the report to `config["out"]` (JSON)."""
+    torch.set_num_threads(config["threads"])
+    git, out = git_state(), Path(config["out"])
+    planning = checkpoint.load(Path(config["planner"]))
+    dataset = open_datasets(config["data"])
+    require_same(planning.card.spec, dataset.spec, "the planner", "the data")
+    usable = np.flatnonzero(dataset.plan >= 0)  # where no plan was in force, none can be scored
+    rng = np.random.default_rng(config["seed"])
+    rows = np.sort(rng.choice(usable, min(config["ticks"], len(usable)), replace=False))
+    views = views_of(planning, dataset, rows, config["prompts_from"])
+    report = {
+        "schema": SCHEMA,
+        "ticks": len(rows),
+        "episodes": dataset.info["total_episodes"],
+        "questions": _questions(planning, dataset, views, config["batch_size"]),
+        **_heads(planning, dataset, views, config),
+        "config": config,
+        "versions": versions(),
+        "machine": machine(),
+        "git": git,
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
+    return report
+
+
+@torch.inference_mode()
+def _questions(
+    planning: Planning, dataset: JoinedDataset, views: Views, batch_size: int
+) -> dict[str, Any]:
+    """Per question: tokens right, answers right, and the share of the most frequent answer."""
+    tokens: Counter[str] = Counter()
+    right: Counter[str] = Counter()
+    whole: Counter[str] = Counter()
+    seen: dict[str, Counter[str]] = {q.name: Counter() for q in chain(dataset.spec)}
+    for places in _batches(len(views), batch_size):
+        answers = [truth(dataset, int(views.rows[place])) for place in places]
+        turns = [_turn(views, given) for given in answers]
+        logits, said = _forced(planning, views, places, [t for t, _ in turns])
+        hit = (logits.argmax(-1) == said).numpy()
+        for n, (_, spans) in enumerate(turns):
+            for name, (first, last) in spans.items():
+                tokens[name] += last - first
+                right[name] += int(hit[n, first:last].sum())
+                whole[name] += bool(hit[n, first:last].all())
+                seen[name][answers[n][name]] += 1
+    return {
+        name: {
+            "token_accuracy": right[name] / tokens[name],
+            "token_accuracy_ci95": wilson(right[name], tokens[name]),
+            "answer_accuracy": whole[name] / len(views),
+            "answer_accuracy_ci95": wilson(whole[name], len(views)),
+            "most_frequent": seen[name].most_common(1)[0][1] / len(views),
+            "answers_seen": len(seen[name]),
+        }
+        for name in seen
+    }
+
+
+def _turn(views: Views, answers: dict[str, str]) -> tuple[list[int], dict[str, tuple[int, int]]]:
+    """Tokens of the whole chain, and where each answer stands in them."""
+    tokens: list[int] = []
+    spans = {}
+    for question in chain(views.spec):
+        given, replied = views.exchange(question.phrasings[0], answers[question.name])
+        spans[question.name] = (
+            len(tokens) + len(given),
+            len(tokens) + len(given) + len(replied),
+        )
+        tokens += given + replied
+    return tokens, spans
+
+
+def _forced(
+    planning: Planning, views: Views, places: list[int], turns: list[list[int]]
+) -> tuple[Tensor, Tensor]:
+    """Logits (B, K, V) for the turns' tokens (B, K), each seeing the true ones before it."""
+    from dualsys.learning.train_system2 import converse_with
+
+    longest = max(len(turn) for turn in turns)
+    said = torch.tensor([[*t, *[0] * (longest - len(t))] for t in turns])
+    there = torch.tensor([[i < len(t) for i in range(longest)] for t in turns])
+    prompt = views.prompt(places, np.full(len(places), planning.card.prompts))
+    _, _, logits = converse_with(planning.language.model, prompt, said, there)
+    return logits, said
+
+
+@torch.inference_mode()
+def _heads(
+    planning: Planning, dataset: JoinedDataset, views: Views, config: dict[str, Any]
+) -> dict[str, Any]:
+    """Error of each depth's candidate against the expert, and the bits that a code carries."""
+    from dualsys.learning.thoughts import think
+
+    thoughts = think(planning, views, config["candidates"], config["seed"], config["batch_size"])
+    _, end = dataset.episode_bounds()
+    expert, mask = knots(dataset.action, views.rows, end, planning.heads.config)
+    norm = {name: value.numpy() for name, value in planning.normalisation.items()}
+    expert = (expert - norm["action_mean"]) / norm["action_std"]
+    away = np.square(thoughts.candidates.numpy() - expert[:, None]).mean(-1)
+    error = (away * mask[:, None]).sum((0, 2)) / mask.sum()
+    bottleneck = planning.heads.bottleneck
+    return {
+        "candidate_rmse": np.sqrt(error).tolist(),  # in standard deviations of the action
+        "bits_nominal": bottleneck.bits,
+        "bits_measured": measured_bits(bottleneck.indices(thoughts.code)),
+    }
+
+
+def _batches(count: int, size: int) -> list[list[int]]:
+    return [list(range(at, min(at + size, count))) for at in range(0, count, size)]

@@ -1,0 +1,150 @@
+"""What would have come of each candidate: rolled out from the very state it was proposed in.
+
+Worlds are functions of seed and commands, so a state is reached again by doing again what was done:
+no simulator has to support copying.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from dualsys.messages import Command, Guidance, Observation, PlanRequest, Stamp, Thought
+from dualsys.runtime.log import read_log
+from dualsys.system1.policy import Policy
+
+
+class Branch(msgspec.Struct, frozen=True):
+    """A thought's candidates at one tick of one episode, and how that state is reached."""
+
+    scenario: str
+    seed: int
+    tick: int
+    commands: np.ndarray  # float32 (tick, A): what was done before
+    candidates: np.ndarray  # float32 (N, T, A)
+    values: np.ndarray  # float32 (N,)
+    guidance: Guidance  # what was told; System 1 goes on under its plan
+
+
+def branches(run: Path) -> list[Branch]:
+    """Every valued thought of a run's folder (results.json and log.mcap), in the log's order."""
+    results = msgspec.json.decode((run / "results.json").read_bytes())
+    rows = {row["epoch"]: row for row in results["episodes"]}
+    done: dict[int, list[np.ndarray]] = {}
+    asked: dict[tuple[int, int], int] = {}
+    thought: Thought | None = None
+    found: list[tuple[int, int, Thought, Guidance]] = []
+    for _, message in read_log(run / "log.mcap"):
+        epoch = message.stamp.epoch
+        if isinstance(message, Command):
+            done.setdefault(epoch, []).append(message.command)
+        elif isinstance(message, PlanRequest):
+            asked[epoch, message.request_id] = message.observation.stamp.tick
+        elif isinstance(message, Thought):
+            thought = message
+        elif isinstance(message, Guidance) and thought is not None and len(thought.values) > 1:
+            if message.final and thought.request_id == message.request_id:
+                found.append((epoch, asked[epoch, message.request_id], thought, message))
+            thought = None
+    return [
+        Branch(
+            rows[epoch]["scenario"],
+            rows[epoch]["seed"],
+            tick,
+            np.array(done[epoch], np.float32)[:tick],
+            thought.candidates,
+            thought.values,
+            guidance,
+        )
+        for epoch, tick, thought, guidance in found
+        if len(done.get(epoch, [])) > tick
+    ]
+
+
+def realised_return(
+    world: Any, policy: Policy, branch: Branch, chunk: np.ndarray, gamma: float, ticks: int
+) -> float:
+    """Discounted return of `ticks` ticks from the branch's state: `chunk` (T, A), then System 1.
+
+    `gamma` is per tick. An episode that terminates earns nothing more; one that is truncated ends
+    the sum, too.
+    """
+    frame, info = world.reset(seed=branch.seed)
+    for command in branch.commands:
+        frame, _, terminated, truncated, info = world.step(command)
+        if terminated or truncated:
+            return 0.0
+    policy.reset(0)
+    total = 0.0
+    for step in range(ticks):
+        if step < len(chunk):
+            command = chunk[step]
+        else:
+            observation = _observation(world, frame, info, branch.tick + step)
+            command = policy.act(observation, branch.guidance, 0).action.commands[0]
+        frame, reward, terminated, truncated, info = world.step(command)
+        total += gamma**step * reward
+        if terminated or truncated:
+            break
+    return total
+
+
+def _observation(world: Any, frame: Any, info: dict[str, Any], tick: int) -> Observation:
+    return Observation(
+        stamp=Stamp(0, 0, tick + 1, tick, tick * world.world_spec.period_ns),
+        images=frame["images"],
+        image_ticks=info["image_ticks"],
+        state=frame["state"],
+        scene=frame["scene"],
+        instruction=world.instruction,
+    )
+
+
+class Ranking(msgspec.Struct, frozen=True):
+    """How well values order the realised returns; intervals are 95% bootstrap over states."""
+
+    states: int
+    spearman: float
+    spearman_ci95: tuple[float, float]
+    argmax_gain: float  # return of the argmax minus the mean return of the candidates
+    argmax_gain_ci95: tuple[float, float]
+    beats_random: float  # share of states in which argmax beats a random pick, ties count half
+    beats_random_ci95: tuple[float, float]
+
+
+def rank(values: np.ndarray, returns: np.ndarray, seed: int = 0) -> Ranking:
+    """Compare values and realised returns, both (states, N).
+
+    States in which all candidates return the same say nothing of the order and are left out of the
+    correlation, not of the rest.
+    """
+    from scipy.stats import spearmanr
+
+    best = returns[np.arange(len(returns)), values.argmax(1)]
+    gain = best - returns.mean(1)
+    others = (best[:, None] > returns).mean(1) + 0.5 * (best[:, None] == returns).mean(1)
+    telling = (np.ptp(returns, 1) > 1e-9) & (np.ptp(values, 1) > 0)
+    order = np.array(
+        [spearmanr(v, r).statistic for v, r in zip(values[telling], returns[telling], strict=True)]
+    )
+    rng = np.random.default_rng(seed)
+    return Ranking(
+        len(values),
+        float(order.mean()) if len(order) else 0.0,
+        _interval(order, rng),
+        float(gain.mean()),
+        _interval(gain, rng),
+        float(others.mean()),
+        _interval(others, rng),
+    )
+
+
+def _interval(values: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
+    if not len(values):
+        return 0.0, 0.0
+    draws = rng.choice(values, (2000, len(values))).mean(1)
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return float(low), float(high)

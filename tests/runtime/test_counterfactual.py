@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from dualsys.config import load
+from dualsys.messages import Command, Outcome
+from dualsys.runtime import assembly
+from dualsys.runtime.counterfactual import Branch, branches, rank, realised_return
+from dualsys.runtime.evaluate import evaluate
+from dualsys.runtime.log import read_log
+from sim import registry
+from sim.driving.spec import SPEC
+
+
+@pytest.fixture(scope="module")
+def thinking_run(
+    untrained: Path, planner_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    out = tmp_path_factory.mktemp("thinking")
+    words = ["scenario=driving/merge", f"system1.checkpoint={untrained}", f"out={out}"]
+    words += ["system2=vlm", f"system2.checkpoint={planner_folder}", "runtime.episode_s=4"]
+    config = OmegaConf.to_container(load("eval", words))
+    evaluate(config, ["driving/merge"], [3], lambda result: None)  # type: ignore[arg-type]
+    return out
+
+
+def test_a_branch_repeats_what_was_done_and_returns_what_came(thinking_run: Path) -> None:
+    found = branches(thinking_run)
+    assert len(found) >= 2
+    log = [m for _, m in read_log(thinking_run / "log.mcap")]
+    done = np.stack([m.command for m in log if isinstance(m, Command)])
+    reward = np.array([m.reward for m in log if isinstance(m, Outcome)])
+    branch = found[1]
+    np.testing.assert_array_equal(branch.commands, done[: branch.tick])
+    assert branch.candidates.shape[0] == len(branch.values) == 5
+    config = OmegaConf.to_container(
+        load("eval", ["scenario=driving/merge", f"system1.checkpoint={_checkpoint(thinking_run)}"])
+    )
+    world = registry.make("driving/merge")
+    engine = assembly.make_engine(config, SPEC).engine  # type: ignore[arg-type]
+    policy = assembly.make_policy(config, SPEC, engine)  # type: ignore[arg-type]
+    ahead = done[branch.tick : branch.tick + 10]
+    same = realised_return(world, policy, branch, ahead, 0.9, len(ahead))
+    wanted = sum(0.9**k * r for k, r in enumerate(reward[branch.tick : branch.tick + 10]))
+    assert same == pytest.approx(wanted, abs=1e-9), "doing the same again gives the same again"
+    brake = np.tile(np.array([-5.0, 0.0], np.float32), (16, 1))
+    assert realised_return(world, policy, branch, brake, 0.9, 30) < realised_return(
+        world, policy, branch, ahead, 0.9, 30
+    ), "System 1 goes on after the chunk; braking costs speed"
+    world.close()
+
+
+def _checkpoint(run: Path) -> str:
+    import json
+
+    name: str = json.loads((run / "results.json").read_text())["system1"]["checkpoint"]
+    return name
+
+
+def test_a_branch_that_is_over_returns_nothing(thinking_run: Path) -> None:
+    branch = branches(thinking_run)[0]
+    onward = np.tile(np.array([5.0, 0.0], np.float32), (400, 1))
+    over = Branch(
+        branch.scenario, 3, 400, onward, branch.candidates, branch.values, branch.guidance
+    )
+    world = registry.make("driving/merge")
+    assert realised_return(world, None, over, onward[:4], 0.9, 4) == 0.0  # type: ignore[arg-type]
+    world.close()
+
+
+def test_perfect_values_rank_perfectly_and_noise_does_not() -> None:
+    rng = np.random.default_rng(1)
+    returns = rng.normal(size=(300, 5))
+    perfect = rank(returns, returns)
+    assert perfect.spearman == pytest.approx(1.0)
+    assert perfect.beats_random == pytest.approx(0.9), "a random pick is the best one at times"
+    noise = rank(rng.normal(size=(300, 5)), returns)
+    assert noise.spearman_ci95[0] < 0 < noise.spearman_ci95[1]
+    assert noise.beats_random_ci95[0] < 0.5 < noise.beats_random_ci95[1]
+    assert noise.argmax_gain_ci95[0] < 0 < noise.argmax_gain_ci95[1]
+
+
+def test_states_without_a_difference_say_nothing() -> None:
+    even = rank(np.arange(10.0).reshape(2, 5), np.ones((2, 5)))
+    assert (even.spearman, even.beats_random, even.argmax_gain) == (0.0, 0.5, 0.0)
