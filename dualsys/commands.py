@@ -22,7 +22,7 @@ Fit = Callable[[Config, Callable[[int, dict[str, float]], None]], Path]
 
 def table_console() -> Console:
     """Standard output, wide enough for the tables where no terminal limits it (a file, a pipe)."""
-    return Console(width=None if sys.stdout.isatty() else 140)
+    return Console(width=None if sys.stdout.isatty() else 200)
 
 
 def _bar() -> Progress:
@@ -279,11 +279,25 @@ def run_train_system2(config: Config) -> int:
     return _train(config, fit_planner)
 
 
+def run_distill(config: Config) -> int:
+    """`dualsys distill`."""
+    from dualsys.learning.distill import distill
+
+    return _train(config, distill)
+
+
 def run_train_value(config: Config) -> int:
     """`dualsys train value`."""
     from dualsys.learning.fit_value import fit_value
 
     return _train(config, fit_value)
+
+
+def run_train_instruct(config: Config) -> int:
+    """`dualsys train instruct`."""
+    from dualsys.learning.fit_instruct import fit_instruct
+
+    return _train(config, fit_instruct)
 
 
 def _train(config: Config, fit: Fit) -> int:
@@ -334,5 +348,7 @@ RUN: dict[str, Callable[[Config], int]] = {
     "score": run_score,
     "train system1": run_train_system1,
     "train system2": run_train_system2,
+    "distill": run_distill,
     "train value": run_train_value,
+    "train instruct": run_train_instruct,
 }

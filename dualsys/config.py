@@ -299,6 +299,58 @@ class ThoughtsConfig:
     images: str = ""  # folder for what System 2 saw; "" writes none
 
 
+@dataclass
+class InstructWeights:
+    """Weights of the terms of the loss."""
+
+    answer: float = MISSING
+    flow: float = MISSING
+    code: float = MISSING
+    reward: float = MISSING
+    distance: float = MISSING
+
+
+@dataclass
+class DriveTerms:
+    """Weights of what makes a drive good."""
+
+    safety: float = MISSING
+    comfort: float = MISSING
+    efficiency: float = MISSING
+    economy: float = MISSING
+
+
+@dataclass
+class TrainInstructConfig:
+    """`dualsys train instruct`."""
+
+    planner: str = MISSING  # folder of the planner to begin with
+    scores: str = MISSING  # plans tried out: a file of launch/try_plans.py
+    data: Any = MISSING  # demonstrations for the supervised terms, a dataset or a list of them
+    out: str = MISSING
+    prompts_from: str = ""  # System-1 checkpoint whose samples are drawn into the images
+    terms: DriveTerms = field(default_factory=DriveTerms)
+    weights: InstructWeights = field(default_factory=InstructWeights)
+    states: int = MISSING  # tried states per step
+    every_ticks: int = MISSING
+    steps: int = MISSING
+    batch_size: int = MISSING  # supervised rows per step
+    learning_rate: float = MISSING
+    average_decay: float = MISSING
+    warmup_steps: int = MISSING
+    seed: int = 0
+    threads: int = 2
+    device: str = "auto"
+
+
+@dataclass
+class DistillConfig(TrainSystem1Config):
+    """`dualsys distill`: as `train system1`, from the successes of guided runs."""
+
+    runs: list[str] = MISSING
+    data: Any = field(default_factory=list)  # further demonstrations
+
+
 COMMANDS: dict[str, type[Any]] = {
     "eval": EvalConfig,
     "run": EvalConfig,
@@ -307,7 +359,9 @@ COMMANDS: dict[str, type[Any]] = {
     "score": ScoreConfig,
     "train system1": TrainSystem1Config,
     "train system2": TrainSystem2Config,
+    "distill": DistillConfig,
     "train value": TrainValueConfig,
+    "train instruct": TrainInstructConfig,
 }
 
 

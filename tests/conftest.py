@@ -77,3 +77,21 @@ def run_folder(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     config = OmegaConf.to_container(load("eval", words))
     evaluate(config, ["driving/merge"], [0, 1], lambda result: None)  # type: ignore[arg-type]
     return out
+
+
+@pytest.fixture(scope="session")
+def thinking_run(
+    untrained: Path, planner_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A run of one short drive with an untrained vision-language planner."""
+    from omegaconf import OmegaConf
+
+    from dualsys.config import load
+    from dualsys.runtime.evaluate import evaluate
+
+    out = tmp_path_factory.mktemp("thinking")
+    words = ["scenario=driving/merge", f"system1.checkpoint={untrained}", f"out={out}"]
+    words += ["system2=vlm", f"system2.checkpoint={planner_folder}", "runtime.episode_s=4"]
+    config = OmegaConf.to_container(load("eval", words))
+    evaluate(config, ["driving/merge"], [3], lambda result: None)  # type: ignore[arg-type]
+    return out

@@ -38,7 +38,7 @@ def results(checkpoint: str = "auto") -> dict[str, Any]:
         "latency": {"name": "fixed"},
         "summary": {**found, "by_scenario": {"driving/merge": found}},
         "ticks": {"total": 40, "missed": 0, "stalls": 0},
-        "timing": {"system1": {"p50_ms": 2.5, "p99_ms": 4.0}},
+        "timing": {"system1_pass": {"p50_ms": 2.5, "p99_ms": 4.0}},
     }
 
 
@@ -86,3 +86,41 @@ def test_weights_are_shipped_with_the_scores_of_their_own_runs(
 def test_every_shell_script_parses(script: Path) -> None:
     done = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_thinking_is_timed_under_every_budget(planner_folder: Path, tmp_path: Path) -> None:
+    words = ["--checkpoint", planner_folder, "--thoughts", "6", "--rounds", "3"]
+    done = run("launch/think_time.py", "driving/merge", *words, "--out", tmp_path / "time.json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "time.json").read_text())
+    found = report["scenarios"]["driving/merge"]
+    for budget in ("none", "short", "full"):
+        assert 0 < found[budget]["first"]["p50_ms"] <= found[budget]["whole"]["p50_ms"]
+    assert found["candidates"]["ratio"] > 0
+    assert found["memory_mib"] > 50
+    assert "ratio" in done.stdout
+
+
+def test_values_are_checked_against_what_came(thinking_run: Path, tmp_path: Path) -> None:
+    words = ["--states", "2", "--workers", "1", "--horizon-s", "1"]
+    done = run("launch/value_check.py", thinking_run, *words, "--out", tmp_path / "values.json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "values.json").read_text())
+    assert report["rankings"]["driving/merge"]["states"] == 2
+    for values, returns in report["pairs"]["driving/merge"]:
+        assert len(values) == len(returns) == 5
+        assert max(returns) > 0
+    assert "driving/merge" in done.stdout
+
+
+def test_a_run_without_values_cannot_be_checked(run_folder: Path) -> None:
+    done = run("launch/value_check.py", run_folder)
+    assert done.returncode == 2
+    assert "holds no valued thought" in done.stderr
+
+
+def test_plans_are_tried_in_datasets_only(tmp_path: Path) -> None:
+    done = run("launch/try_plans.py", tmp_path)
+    assert done.returncode == 2
+    assert "no dataset at" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -19,7 +19,7 @@ from dualsys.learning.trainer import Trainer, optimiser_of
 from dualsys.learning.views import Views
 from dualsys.runtime.results import machine, versions
 from dualsys.system2.build import ModelSizes, build
-from dualsys.system2.checkpoint import Card, save_heads
+from dualsys.system2.checkpoint import Card, save_planner
 from dualsys.system2.heads import Heads, HeadsConfig
 from dualsys.system2.language import LanguageModel, describe
 from dualsys.system2.questions import chain
@@ -67,7 +67,11 @@ def fit_planner(config: dict[str, Any], progress: Callable[[int, dict[str, float
         versions=versions(),
         scores={},
     )
-    _save(folder, module, language, views, card)
+    model: Any = module.language
+    if hasattr(model, "merge_and_unload"):
+        language.model = model.merge_and_unload()
+    tensors = {name: torch.from_numpy(value) for name, value in views.normalisation.items()}
+    save_planner(folder, language, module.heads, tensors, card)
     return folder
 
 
@@ -106,20 +110,3 @@ def _adapted(model: torch.nn.Module, lora_rank: int) -> torch.nn.Module:
     adapters = LoraConfig(r=lora_rank, lora_alpha=2 * lora_rank, target_modules=targets)
     adapted: torch.nn.Module = get_peft_model(model, adapters)
     return adapted
-
-
-def _save(
-    folder: Path,
-    module: PlannerModule,
-    language: LanguageModel,
-    views: Views,
-    card: Card,
-) -> None:
-    model: Any = module.language
-    if hasattr(model, "merge_and_unload"):
-        model = model.merge_and_unload()
-    # Half the bytes; it is read back as float32.
-    model.to(torch.bfloat16).save_pretrained(folder)
-    language.processor.save_pretrained(folder)
-    tensors = {name: torch.from_numpy(v) for name, v in views.normalisation.items()}
-    save_heads(folder, module.heads, tensors, card)

@@ -111,11 +111,16 @@ class _Recording:
         return used[1:]
 
 
-def collect_runs(runs: list[Path], root: Path, recorded: Callable[[Episode], None]) -> Any:
+def collect_runs(
+    runs: list[Path],
+    root: Path,
+    recorded: Callable[[Episode], None],
+    keep: Callable[[Episode], bool] = lambda episode: True,
+) -> Any:
     """Write the episodes of `runs` as a dataset to `root` and return info.json's content.
 
-    Interrupted, it leaves whole episodes; called again, it goes on. Raises `DualsysError` for an
-    episode (scenario and seed) that two runs hold.
+    Episodes that `keep` refuses are left out. Interrupted, it leaves whole episodes; called again,
+    it goes on. Raises `DualsysError` for an episode (scenario and seed) that two runs hold.
     """
     spec: WorldSpec | None = None
     origin: dict[tuple[str, int], Path] = {}
@@ -128,9 +133,10 @@ def collect_runs(runs: list[Path], root: Path, recorded: Callable[[Episode], Non
                     f"{name[0]} seed {name[1]} is in {origin[name]} and in {run}; "
                     "make a dataset of each, or run them with other seeds"
                 )
-            if not shard_folder(root, *name).is_dir():
-                write_shard(root, episode, spec)
-            recorded(episode)
+            if keep(episode):
+                if not shard_folder(root, *name).is_dir():
+                    write_shard(root, episode, spec)
+                recorded(episode)
     if spec is None:
-        raise DualsysError(f"no whole episode in {', '.join(map(str, runs))}")
+        raise DualsysError(f"no episode in {', '.join(map(str, runs))}")
     return finalise(root, spec)

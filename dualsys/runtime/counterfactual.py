@@ -83,7 +83,7 @@ def realised_return(
         if step < len(chunk):
             command = chunk[step]
         else:
-            observation = _observation(world, frame, info, branch.tick + step)
+            observation = observation_of(world, frame, info, branch.tick + step)
             command = policy.act(observation, branch.guidance, 0).action.commands[0]
         frame, reward, terminated, truncated, info = world.step(command)
         total += gamma**step * reward
@@ -92,7 +92,8 @@ def realised_return(
     return total
 
 
-def _observation(world: Any, frame: Any, info: dict[str, Any], tick: int) -> Observation:
+def observation_of(world: Any, frame: Any, info: dict[str, Any], tick: int) -> Observation:
+    """The observation of one tick, as System 1 gets it in a run."""
     return Observation(
         stamp=Stamp(0, 0, tick + 1, tick, tick * world.world_spec.period_ns),
         images=frame["images"],

@@ -148,7 +148,9 @@ class Lockstep:
         tick = observation.stamp.tick
         now = tick * self._period
         answer = self._timed("system1", self._policy.act, observation, self._guidance.newest, now)
-        self._passes += answer.provenance.replanned
+        if answer.provenance.replanned:
+            self._passes += 1
+            self.stage_ns["system1_pass"].append(self.stage_ns["system1"][-1])
         arrival = (tick + self._latency.system1_ticks) * self._period
         stamp = self._stamp("action", tick, arrival)
         action = msgspec.structs.replace(answer.action, stamp=stamp)

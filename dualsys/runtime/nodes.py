@@ -188,9 +188,10 @@ def system1(run: Run, folder: Path, counts: dict[str, Any]) -> None:
     policy.warm_up(30)
     inbox: Inbox[Guidance] = Inbox(run.session, 0)
     act_ns: list[int] = []
+    pass_ns: list[int] = []  # of them, those in which the network ran
     passes: Counter[int] = Counter()
     seams: dict[int, list[float]] = {}
-    counts.update(act_ns=act_ns, passes=passes, seams=seams, drops=inbox.drops)
+    counts.update(act_ns=act_ns, pass_ns=pass_ns, passes=passes, seams=seams, drops=inbox.drops)
     counts["engine"] = {"used": choice.engine.name, "refused": choice.refused}
     with (
         Subscriber(ipc(folder, "observation")) as observations,
@@ -235,7 +236,9 @@ def system1(run: Run, folder: Path, counts: dict[str, Any]) -> None:
             act_ns.append(end - start)
             pulse.measured("act", end - start)
             _report(healths, pulse.beat(end, requests.link.drops, epoch))
-            passes[epoch] += answer.provenance.replanned
+            if answer.provenance.replanned:
+                passes[epoch] += 1
+                pass_ns.append(end - start)
             seams[epoch] = list(policy.seam_jumps)
 
 

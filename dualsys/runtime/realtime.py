@@ -128,6 +128,7 @@ def _report(
     ages = [age for record in records.values() for age in record.observation_age_ns]
     stages = {
         "system1": counts["system1"].get("act_ns", []),
+        "system1_pass": counts["system1"].get("pass_ns", []),
         "system2": counts["system2"].get("think_ns", []),
     }
     drops = {

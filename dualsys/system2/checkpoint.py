@@ -58,6 +58,23 @@ def save_heads(folder: Path, heads: Heads, normalisation: dict[str, Tensor], car
     partial.replace(folder / CARD)
 
 
+def save_planner(
+    folder: Path,
+    language: LanguageModel,
+    heads: Heads,
+    normalisation: dict[str, Tensor],
+    card: Card,
+) -> None:
+    """Write the whole planner: language model and processor as transformers does, heads and card.
+
+    The model is stored in half the bytes (bfloat16) and read back as float32.
+    """
+    language.model.to(torch.bfloat16).save_pretrained(folder)
+    language.model.to(torch.float32)
+    language.processor.save_pretrained(folder)
+    save_heads(folder, heads, normalisation, card)
+
+
 def load(folder: Path, spec: WorldSpec | None = None, device: str = "cpu") -> Planning:
     """Load a planner; refuse one without heads, and one of another world than `spec`."""
     language = LanguageModel.load(folder, device)

@@ -55,7 +55,7 @@ class VisionPlanner:
 
     def __init__(self, spec: WorldSpec, planning: Planning, config: ThinkConfig) -> None:
         config.check()
-        self._spec, self._planning, self._config = spec, planning, config
+        self._spec, self.planning, self._config = spec, planning, config
         tokenize = planning.language.tokenize
         self._grammars = {q.name: AnswerGrammar(q, tokenize) for q in chain(spec)}
         self.thought: Thought | None = None
@@ -64,7 +64,7 @@ class VisionPlanner:
     def think(self, request: PlanRequest, budget: str) -> Iterator[Guidance]:
         """Yield guidance for `request`, the first after one pass, the last with `final` set."""
         questions = list(asked(self._spec, budget))
-        thinking = Thinking(self._spec, self._planning, self._config, request)
+        thinking = Thinking(self._spec, self.planning, self._config, request)
         for stage, final in self._stages(thinking, questions, budget):
             self.thought = thinking.report()
             yield thinking.guidance(stage, final)
@@ -97,7 +97,7 @@ class Thinking:
     def __init__(
         self, spec: WorldSpec, planning: Planning, config: ThinkConfig, request: PlanRequest
     ) -> None:
-        self._spec, self._planning, self._config = spec, planning, config
+        self._spec, self.planning, self._config = spec, planning, config
         self._request = request
         observation = request.observation
         draw = config.prompts and planning.card.prompts
@@ -156,7 +156,7 @@ class Thinking:
         grammars: dict[str, AnswerGrammar],
         generator: torch.Generator | None,
     ) -> dict[str, str]:
-        language = self._planning.language
+        language = self.planning.language
         language.rewind(self._prefix, *self._start)
         said = {}
         for question in questions:
@@ -169,12 +169,12 @@ class Thinking:
     def compress(self) -> None:
         """The plan vector for the present plan."""
         if self._config.send_code:
-            self.code = self._planning.heads.bottleneck(self._tokens())[0].cpu().numpy()
+            self.code = self.planning.heads.bottleneck(self._tokens())[0].cpu().numpy()
 
     @torch.inference_mode()
     def propose(self) -> None:
         """The ladder of candidates under the present plan, their values and the choice."""
-        heads, normalisation = self._planning.heads, self._planning.normalisation
+        heads, normalisation = self.planning.heads, self.planning.normalisation
         sizes, tokens = heads.config, self._tokens()
         noise = self._rng.standard_normal((1, sizes.knots, sizes.action_size), np.float32)
         source = torch.from_numpy(noise).to(tokens.device)
@@ -192,13 +192,13 @@ class Thinking:
         return int(self._rng.integers(len(self.values))) if self._config.choice == "random" else 0
 
     def _tokens(self) -> Tensor:
-        hidden, normalisation = self._hidden, self._planning.normalisation
+        hidden, normalisation = self._hidden, self.planning.normalisation
         raw = torch.from_numpy(self._request.observation.state.copy()).to(hidden.device)
         state = (raw - normalisation["state_mean"]) / normalisation["state_std"]
         plan = torch.zeros(1, len(self._spec.plans), device=hidden.device)
         plan[0, self.plan] = 1.0
         mask = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
-        tokens: Tensor = self._planning.heads.readout(hidden.float(), mask, state[None], plan)
+        tokens: Tensor = self.planning.heads.readout(hidden.float(), mask, state[None], plan)
         return tokens
 
     def guidance(self, stage: str, final: bool) -> Guidance:

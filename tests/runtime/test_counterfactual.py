@@ -10,22 +10,9 @@ from dualsys.config import load
 from dualsys.messages import Command, Outcome
 from dualsys.runtime import assembly
 from dualsys.runtime.counterfactual import Branch, branches, rank, realised_return
-from dualsys.runtime.evaluate import evaluate
 from dualsys.runtime.log import read_log
 from sim import registry
 from sim.driving.spec import SPEC
-
-
-@pytest.fixture(scope="module")
-def thinking_run(
-    untrained: Path, planner_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    out = tmp_path_factory.mktemp("thinking")
-    words = ["scenario=driving/merge", f"system1.checkpoint={untrained}", f"out={out}"]
-    words += ["system2=vlm", f"system2.checkpoint={planner_folder}", "runtime.episode_s=4"]
-    config = OmegaConf.to_container(load("eval", words))
-    evaluate(config, ["driving/merge"], [3], lambda result: None)  # type: ignore[arg-type]
-    return out
 
 
 def test_a_branch_repeats_what_was_done_and_returns_what_came(thinking_run: Path) -> None:

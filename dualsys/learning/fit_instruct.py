@@ -1,0 +1,150 @@
+"""`dualsys train instruct`: plans tried out in the simulator teach a planner to prefer better."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor
+
+from dualsys.errors import DualsysError
+from dualsys.learning.conversation import Conversations
+from dualsys.learning.dataset import open_datasets
+from dualsys.learning.thoughts import views_of
+from dualsys.learning.train_instruct import (
+    InstructBatch,
+    TriedPlans,
+    instruct_losses,
+    log_probabilities,
+)
+from dualsys.learning.train_system2 import PlannerModule
+from dualsys.learning.trainer import Trainer, optimiser_of
+from dualsys.learning.views import Views
+from dualsys.runtime.plan_scores import PlanScores, load_scores
+from dualsys.runtime.results import machine, versions
+from dualsys.system2 import checkpoint
+from dualsys.system2.checkpoint import Planning, save_planner
+from dualsys.system2.questions import chain
+from sim.driving.terms import Terms
+
+HELD_OUT = 0.25  # share of the tried states that is kept for the score before and after
+BATCH = 32
+
+
+class Tried:
+    """Tried states as batches: the later episodes are held out."""
+
+    def __init__(self, planning: Planning, views: Views, scores: np.ndarray) -> None:
+        self._planning, self._views = planning, views
+        self.scores = torch.from_numpy(scores.astype(np.float32))
+        self.taught = round(len(scores) * (1 - HELD_OUT))
+        self._said, self._mask, self._answer = _plan_turns(views)
+        self.before = self.probabilities(list(range(len(scores)))).detach()
+
+    def batch(self, places: list[int], before: Tensor | None = None) -> TriedPlans:
+        """The states at `places`."""
+        drawn = np.full(len(places), self._planning.card.prompts)
+        prompt = self._views.prompt(places, drawn)
+        known = torch.zeros_like(self.scores[places]) if before is None else before[places]
+        turns = (self._said, self._mask, self._answer)
+        return TriedPlans(prompt, *turns, self.scores[places], known)
+
+    def of_step(self, rng: np.random.Generator, size: int) -> TriedPlans:
+        """A batch of training states."""
+        return self.batch(rng.integers(0, self.taught, size).tolist(), self.before)
+
+    @torch.inference_mode()
+    def probabilities(self, places: list[int]) -> Tensor:
+        """Log-probabilities (M, P) of the plans as the model is now."""
+        model = self._planning.language.model
+        parts = [
+            log_probabilities(model, self.batch(places[at : at + BATCH]))
+            for at in range(0, len(places), BATCH)
+        ]
+        return torch.cat(parts).clone()
+
+    def verdict(self) -> dict[str, Any]:
+        """Mean score of the plan chosen on held-out states, before and now."""
+        places = list(range(self.taught, len(self.scores)))
+        scores = self.scores[places].numpy()
+        rows = np.arange(len(places))
+        old = scores[rows, self.before[places].argmax(1).numpy()]
+        new = scores[rows, self.probabilities(places).argmax(1).numpy()]
+        rng = np.random.default_rng(0)
+        draws = rng.choice(new - old, (2000, len(places))).mean(1)
+        return {
+            "held_out_states": len(places),
+            "score_before": float(old.mean()),
+            "score_after": float(new.mean()),
+            "difference": float((new - old).mean()),
+            "difference_ci95": np.percentile(draws, [2.5, 97.5]).tolist(),
+            "score_of_random_plan": float(scores.mean()),
+            "score_of_best_plan": float(scores.max(1).mean()),
+            "changed": float(np.mean(old != new)),
+        }
+
+
+def _plan_turns(views: Views) -> tuple[Tensor, Tensor, Tensor]:
+    """Question and answer for every plan: tokens (P, K), which are there, which are the answer."""
+    question = chain(views.spec)[-1]
+    turns = [views.exchange(question.phrasings[0], question.write((p,))) for p in views.spec.plans]
+    longest = max(len(given) + len(replied) for given, replied in turns)
+    said = torch.zeros(len(turns), longest, dtype=torch.long)
+    mask, answer = (torch.zeros(said.shape, dtype=torch.bool) for _ in range(2))
+    for n, (given, replied) in enumerate(turns):
+        end = len(given) + len(replied)
+        said[n, :end] = torch.tensor(given + replied)
+        mask[n, :end] = True
+        answer[n, len(given) : end] = True
+    return said, mask, answer
+
+
+def fit_instruct(config: dict[str, Any], progress: Callable[[int, dict[str, float]], None]) -> Path:
+    """Train (or go on training) from the planner in `config["planner"]` into `config["out"]`."""
+    torch.set_num_threads(config["threads"])
+    folder, weights = Path(config["out"]), dict(config["weights"])
+    planning = checkpoint.load(Path(config["planner"]))
+    scores = load_scores(Path(config["scores"]))
+    tried = _tried(planning, scores, config)
+    dataset = open_datasets(config["data"])
+    rows = np.arange(0, len(dataset.state), config["every_ticks"])
+    views = views_of(planning, dataset, rows, config["prompts_from"])
+    conversations = Conversations(dataset, views, planning.heads.config)
+    torch.manual_seed(config["seed"])
+    module = PlannerModule(planning.language.model, planning.heads)
+    module.heads.value.requires_grad_(False)
+    optimiser = optimiser_of(config)
+    state = folder / "training"
+    trainer = Trainer(module, lambda b: instruct_losses(module, b), weights, optimiser, state)
+    trainer.resume()
+    seed, size = optimiser.seed, optimiser.batch_size
+
+    def draw(step: int) -> InstructBatch:
+        rng = np.random.default_rng((seed, step, 1))
+        return InstructBatch(
+            tried.of_step(rng, config["states"]), conversations.of_step(seed, step, size)
+        )
+
+    trainer.run(draw, progress)
+    module.load_state_dict(trainer.averaged())
+    told = {**msgspec.to_builtins(optimiser), "weights": weights, "terms": config["terms"]}
+    told |= {**tried.verdict(), "tried": scores.about, "machine": machine(), "versions": versions()}
+    card = planning.card
+    card = msgspec.structs.replace(card, training={**card.training, "instruct": told})
+    save_planner(folder, planning.language, planning.heads, planning.normalisation, card)
+    return folder
+
+
+def _tried(planning: Planning, scores: PlanScores, config: dict[str, Any]) -> Tried:
+    if scores.plans != planning.card.spec.plans:
+        raise DualsysError(
+            f"the scores are of the plans {list(scores.plans)}, the planner knows "
+            f"{list(planning.card.spec.plans)}; score the plans of this world"
+        )
+    dataset = open_datasets(scores.data)
+    views = views_of(planning, dataset, np.array(scores.rows), config["prompts_from"])
+    return Tried(planning, views, scores.scores(Terms(**config["terms"])))

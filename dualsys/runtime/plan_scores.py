@@ -1,0 +1,194 @@
+"""Every plan tried out in the simulator: from one recorded state, System 1 follows each in turn.
+
+The scores are what reward-instruct training (FASIONAD++) learns from: answers are compared within
+the group of one state, so the state's own difficulty cancels out.
+"""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from dualsys.errors import DualsysError
+from dualsys.learning.dataset import Dataset
+from dualsys.messages import Guidance, Stamp
+from dualsys.runtime import assembly
+from dualsys.runtime.counterfactual import observation_of
+from dualsys.runtime.results import git_state, machine, versions
+from dualsys.system1.policy import Policy
+from sim.driving.terms import Terms, terms, time_to_collision_s
+
+SCHEMA = "dualsys-plan-scores/1"
+
+
+class Start(msgspec.Struct, frozen=True):
+    """A recorded state: the dataset's row, and how it is reached again."""
+
+    row: int
+    scenario: str
+    seed: int
+    commands: np.ndarray  # float32 (tick, A)
+
+
+class Job(msgspec.Struct, frozen=True):
+    """Some states of one scenario for one worker."""
+
+    config: dict[str, Any]
+    scenario: str
+    starts: tuple[Start, ...]
+    horizon_s: float
+
+
+class PlanScores(msgspec.Struct):
+    """What came of every plan at some rows of a dataset."""
+
+    schema: str
+    data: str
+    rows: list[int]  # (M,)
+    plans: tuple[str, ...]
+    terms: list[list[Terms]]  # (M, P)
+    about: dict[str, Any]
+
+    def scores(self, weights: Terms) -> np.ndarray:
+        """Scores (M, P) under the weights of the terms."""
+        return np.array([[t.score(weights) for t in row] for row in self.terms])
+
+
+def starts_of(dataset: Dataset, count: int, horizon_ticks: int, seed: int) -> list[Start]:
+    """`count` rows drawn from a dataset of runs, each with a horizon of driving left after it.
+
+    Raises `DualsysError` when the dataset holds no such row.
+    """
+    first, end = dataset.episode_bounds()
+    rows = np.arange(len(first))
+    fit = rows[rows + min(horizon_ticks, 15) < end]
+    if not len(fit):
+        raise DualsysError(f"no episode of {dataset.root} is long enough to try plans in")
+    drawn = np.sort(np.random.default_rng(seed).choice(fit, min(count, len(fit)), replace=False))
+    episodes = dataset.episodes
+    of = np.searchsorted(episodes["dataset_from_index"].to_numpy(), drawn, "right") - 1
+    scenarios, seeds = episodes["scenario"].to_pylist(), episodes["seed"].to_pylist()
+    return [
+        Start(int(row), scenarios[n], seeds[n], dataset.executed[first[row] : row])
+        for row, n in zip(drawn, of, strict=True)
+    ]
+
+
+def try_plan(world: Any, policy: Policy, start: Start, plan: int, ticks: int) -> Terms:
+    """Follow `plan` for `ticks` ticks from a recorded state and judge the drive."""
+    spec = world.world_spec
+    frame, info = world.reset(seed=start.seed)
+    for command in start.commands:
+        frame, _, _, _, info = world.step(command)
+    policy.reset(0)
+    begin, axis = len(start.commands), {a.name: i for i, a in enumerate(spec.state)}
+    speed, wanted, closest = [], [], []
+    harmed, told = False, _told(begin, plan, len(spec.action))
+    for step in range(ticks):
+        observation = observation_of(world, frame, info, begin + step)
+        command = policy.act(observation, told, 0).action.commands[0]
+        frame, _, terminated, truncated, info = world.step(command)
+        harmed |= info["collision"] or info["metrics"]["offroad"] > 0
+        speed.append(float(frame["state"][axis["speed"]]))
+        wanted.append(float(command[0]))
+        closest.append(time_to_collision_s(frame["scene"], spec.scene_fields, speed[-1]))
+        if terminated or truncated:
+            break
+    cruise = float(frame["state"][axis["cruise_speed"]])
+    rate = spec.control_rate_hz
+    return terms(np.array(speed), cruise, np.array(wanted), np.array(closest), harmed, rate)
+
+
+def _told(tick: int, plan: int, axes: int) -> Guidance:
+    return Guidance(
+        stamp=Stamp(0, 0, 1, tick, 0),
+        request_id=1,
+        plan=plan,
+        z=np.zeros(0, np.float32),
+        candidate=np.zeros((0, axes), np.float32),
+        value=math.nan,
+        final=True,
+        thinking_ns=0,
+        text="",
+    )
+
+
+def work(job: Job) -> list[list[Terms]]:
+    """Try every plan from every start (runs in a worker process)."""
+    import torch
+
+    from sim import registry
+
+    torch.set_num_threads(1)
+    world = registry.make(job.scenario)
+    try:
+        spec = world.world_spec
+        engine = assembly.make_engine(job.config, spec).engine
+        policy = assembly.make_policy(job.config, spec, engine)
+        ticks = round(job.horizon_s * spec.control_rate_hz)
+        plans = range(len(spec.plans))
+        return [[try_plan(world, policy, s, plan, ticks) for plan in plans] for s in job.starts]
+    finally:
+        world.close()
+
+
+def score_plans(
+    config: dict[str, Any],
+    data: Path,
+    count: int,
+    horizon_s: float,
+    workers: int,
+    seed: int,
+    progress: Callable[[int], None],
+) -> PlanScores:
+    """Try every plan at `count` rows of the dataset in `data`; `config` is that of `eval`."""
+    dataset, git = Dataset(data), git_state()
+    if dataset.spec.domain != "driving":
+        raise DualsysError(
+            f"plans are tried out in driving worlds, {data} is of the domain "
+            f"{dataset.spec.domain!r} (there the instruction alone decides the plan)"
+        )
+    ticks = round(horizon_s * dataset.spec.control_rate_hz)
+    starts = starts_of(dataset, count, ticks, seed)
+    jobs = []
+    for scenario in dict.fromkeys(start.scenario for start in starts):
+        mine = [start for start in starts if start.scenario == scenario]
+        jobs += [Job(config, scenario, tuple(mine[a : a + 4]), horizon_s)
+                 for a in range(0, len(mine), 4)]  # fmt: skip
+    context = multiprocessing.get_context("spawn")
+    found: dict[int, list[Terms]] = {}
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        for job, tried in zip(jobs, pool.map(work, jobs), strict=True):
+            found |= {s.row: t for s, t in zip(job.starts, tried, strict=True)}
+            progress(len(tried))
+    rows = sorted(found)
+    about = {"horizon_s": horizon_s, "seed": seed, "config": config, "git": git}
+    about |= {"versions": versions(), "machine": machine()}
+    plans = dataset.spec.plans
+    return PlanScores(SCHEMA, str(data), rows, plans, [found[row] for row in rows], about)
+
+
+def save_scores(scores: PlanScores, path: Path) -> None:
+    """Write scores as JSON; the file appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_bytes(msgspec.json.encode(scores))
+    partial.replace(path)
+
+
+def load_scores(path: Path) -> PlanScores:
+    """Read scores. Raises `DualsysError` when the file holds none."""
+    try:
+        scores = msgspec.json.decode(path.read_bytes(), type=PlanScores)
+    except (OSError, msgspec.DecodeError) as error:
+        raise DualsysError(f"{path} holds no plan scores: {error}") from error
+    if scores.schema != SCHEMA:
+        raise DualsysError(f"{path} has schema {scores.schema!r}, expected {SCHEMA!r}")
+    return scores

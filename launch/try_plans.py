@@ -1,0 +1,74 @@
+"""Try every plan out from recorded states: `python launch/try_plans.py DATASET --out FILE`.
+
+The dataset is one of runs (`dualsys collect runs=...`); System 1 follows each plan in turn for a
+few seconds and the drive is judged. The file feeds `dualsys train instruct scores=FILE`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from omegaconf import OmegaConf
+from rich.progress import Progress
+from rich.table import Table
+
+from dualsys.commands import table_console
+from dualsys.config import load, set_headless_defaults
+from dualsys.errors import DualsysError
+from dualsys.runtime.plan_scores import PlanScores, save_scores, score_plans
+from sim.driving.terms import Terms
+
+
+def show(scores: PlanScores) -> None:
+    """Print the mean of each term per plan."""
+    table = Table(title=f"every plan tried out from {len(scores.rows)} states")
+    for name in ("plan", *Terms.__struct_fields__):
+        table.add_column(name, justify="left" if name == "plan" else "right", no_wrap=True)
+    for number, plan in enumerate(scores.plans):
+        means = (
+            np.mean([getattr(row[number], name) for row in scores.terms])
+            for name in Terms.__struct_fields__
+        )
+        table.add_row(plan, *(f"{mean:.3f}" for mean in means))
+    table_console().print(table)
+
+
+def main() -> None:
+    """Try the plans and write the scores."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("runs/plan_scores.json"))
+    parser.add_argument("--states", type=int, default=400)
+    parser.add_argument("--horizon-s", type=float, default=4.0)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("overrides", nargs="*", help="as of dualsys eval: system1.checkpoint=...")
+    options = parser.parse_args()
+    set_headless_defaults()
+    try:
+        values = OmegaConf.to_container(
+            load("eval", ["scenario=driving/merge", *options.overrides])
+        )
+        assert isinstance(values, dict)
+        config = {str(key): value for key, value in values.items()}
+        with Progress() as bar:
+            task = bar.add_task("states", total=options.states)
+            scores = score_plans(
+                config,
+                options.data,
+                options.states,
+                options.horizon_s,
+                options.workers,
+                options.seed,
+                lambda count: bar.advance(task, count),
+            )
+    except DualsysError as error:
+        parser.exit(2, f"try_plans: {error}\n")
+    save_scores(scores, options.out)
+    show(scores)
+
+
+if __name__ == "__main__":
+    main()

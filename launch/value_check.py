@@ -1,0 +1,157 @@
+"""Do values order what really comes of the candidates? `python launch/value_check.py RUN ...`.
+
+Takes valued thoughts of runs (`dualsys eval system2=vlm ...`), reaches each state again, carries
+every candidate out from there, and compares values with realised returns: rank correlation, gain
+of the argmax, and how often it beats a random pick, each with its interval.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from rich.progress import Progress
+from rich.table import Table
+
+from dualsys.commands import percent, table_console
+from dualsys.config import set_headless_defaults
+from dualsys.errors import DualsysError
+from dualsys.runtime.counterfactual import Branch, Ranking, branches, rank, realised_return
+from dualsys.runtime.results import git_state, machine, versions
+
+
+class Job(msgspec.Struct, frozen=True):
+    """Some branches of one scenario for one worker."""
+
+    config: dict[str, Any]
+    scenario: str
+    branches: tuple[Branch, ...]
+    gamma_per_s: float
+    horizon_s: float
+
+
+def work(job: Job) -> list[list[float]]:
+    """Realised returns of every candidate of every branch (runs in a worker process)."""
+    import torch
+
+    from dualsys.runtime import assembly
+    from sim import registry
+
+    torch.set_num_threads(1)
+    world = registry.make(job.scenario)
+    try:
+        spec = world.world_spec
+        engine = assembly.make_engine(job.config, spec).engine
+        policy = assembly.make_policy(job.config, spec, engine)
+        gamma = job.gamma_per_s ** (1 / spec.control_rate_hz)
+        ticks = round(job.horizon_s * spec.control_rate_hz)
+        return [
+            [realised_return(world, policy, b, chunk, gamma, ticks) for chunk in b.candidates]
+            for b in job.branches
+        ]
+    finally:
+        world.close()
+
+
+def jobs_of(run: Path, count: int, gamma: float, horizon_s: float, seed: int) -> list[Job]:
+    """`count` branches of a run, drawn without replacement, a few to a job."""
+    found = branches(run)
+    if not found:
+        raise DualsysError(
+            f"{run} holds no valued thought; run `dualsys eval system2=vlm system2.candidates=5`"
+        )
+    config = json.loads((run / "results.json").read_text())["config"]
+    rng = np.random.default_rng(seed)
+    drawn = [found[i] for i in sorted(rng.permutation(len(found))[:count])]
+    jobs = []
+    for scenario in dict.fromkeys(branch.scenario for branch in drawn):
+        mine = [branch for branch in drawn if branch.scenario == scenario]
+        parts = [tuple(mine[at : at + 4]) for at in range(0, len(mine), 4)]
+        jobs += [Job(config, scenario, part, gamma, horizon_s) for part in parts]
+    return jobs
+
+
+def carried_out(jobs: list[Job], workers: int) -> list[list[list[float]]]:
+    """The returns of all jobs, in their order."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool, Progress() as bar:
+        task = bar.add_task("rolled out", total=len(jobs))
+        futures = [pool.submit(work, job) for job in jobs]
+        for future in futures:
+            future.add_done_callback(lambda _: bar.advance(task))
+        return [future.result() for future in futures]
+
+
+def show(rankings: dict[str, Ranking]) -> None:
+    """Print one row per scenario and one for all."""
+    table = Table(title="values against realised returns")
+    for name in ("scenario", "states", "rank correlation", "argmax gain", "beats a random pick"):
+        table.add_column(name, justify="left" if name == "scenario" else "right", no_wrap=True)
+    for name, row in rankings.items():
+        low, high = row.spearman_ci95
+        gain = row.argmax_gain_ci95
+        beats = row.beats_random_ci95
+        table.add_row(
+            name,
+            str(row.states),
+            f"{row.spearman:.2f} ({low:.2f} .. {high:.2f})",
+            f"{row.argmax_gain:.3f} ({gain[0]:.3f} .. {gain[1]:.3f})",
+            f"{percent(row.beats_random)} ({percent(beats[0])} .. {percent(beats[1])})",
+        )
+    table_console().print(table)
+
+
+def main() -> None:
+    """Carry the candidates out, print the table, write the report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--states", type=int, default=100, help="per run")
+    parser.add_argument("--gamma", type=float, default=0.8, help="discount per second")
+    parser.add_argument("--horizon-s", type=float, default=4.0)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("runs/values.json"))
+    options = parser.parse_args()
+    set_headless_defaults()
+    git = git_state()
+    try:
+        jobs = [
+            job
+            for run in options.runs
+            for job in jobs_of(run, options.states, options.gamma, options.horizon_s, options.seed)
+        ]
+    except DualsysError as error:
+        parser.exit(2, f"value_check: {error}\n")
+    found = carried_out(jobs, options.workers)
+    pairs: dict[str, list[tuple[list[float], list[float]]]] = {}
+    for job, returns in zip(jobs, found, strict=True):
+        for branch, realised in zip(job.branches, returns, strict=True):
+            pairs.setdefault(job.scenario, []).append((branch.values.tolist(), realised))
+    if len(pairs) > 1:
+        pairs["all"] = [pair for part in list(pairs.values()) for pair in part]
+    rankings = {
+        name: rank(np.array([v for v, _ in part]), np.array([r for _, r in part]))
+        for name, part in pairs.items()
+    }
+    show(rankings)
+    report = {
+        "rankings": msgspec.to_builtins(rankings),
+        "pairs": {name: part for name, part in pairs.items() if name != "all"},
+        "gamma_per_s": options.gamma,
+        "horizon_s": options.horizon_s,
+        "versions": versions(),
+        "machine": machine(),
+        "git": git,
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""Reward-instruct: plans tried out in the simulator change what the planner prefers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from dualsys.config import load
+from dualsys.errors import DualsysError
+from dualsys.learning.dataset import Dataset, open_datasets
+from dualsys.learning.fit_instruct import Tried, fit_instruct
+from dualsys.learning.from_log import collect_runs
+from dualsys.learning.train_instruct import advantages
+from dualsys.learning.views import Views
+from dualsys.runtime.plan_scores import (
+    PlanScores,
+    load_scores,
+    save_scores,
+    score_plans,
+    starts_of,
+)
+from dualsys.system2 import checkpoint as checkpoints
+from sim.driving.spec import SPEC
+from sim.driving.terms import Terms
+
+
+@pytest.fixture(scope="module")
+def driven(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("driven")
+    collect_runs([run_folder], root, lambda episode: None)
+    return root
+
+
+@pytest.fixture(scope="module")
+def tried_plans(driven: Path, untrained: Path) -> PlanScores:
+    words = ["scenario=driving/merge", f"system1.checkpoint={untrained}"]
+    config = OmegaConf.to_container(load("eval", words))
+    done: list[int] = []
+    scores = score_plans(config, driven, 3, 0.6, 1, 0, done.append)  # type: ignore[arg-type]
+    assert sum(done) == 3
+    return scores
+
+
+def test_every_plan_is_tried_from_every_state(tried_plans: PlanScores, driven: Path) -> None:
+    assert tried_plans.plans == SPEC.plans
+    assert [len(row) for row in tried_plans.terms] == [len(SPEC.plans)] * 3
+    scores = tried_plans.scores(Terms(1, 1, 1, 1))
+    assert ((scores >= 0) & (scores <= 1)).all()
+    starts = starts_of(Dataset(driven), 3, 9, 0)
+    assert [start.row for start in starts] == tried_plans.rows
+    first, _ = Dataset(driven).episode_bounds()
+    for start in starts:
+        assert len(start.commands) == start.row - first[start.row]
+
+
+def test_scores_are_read_back_as_written(tried_plans: PlanScores, tmp_path: Path) -> None:
+    save_scores(tried_plans, tmp_path / "scores.json")
+    found = load_scores(tmp_path / "scores.json")
+    assert found.rows == tried_plans.rows
+    assert found.terms == tried_plans.terms
+    (tmp_path / "broken.json").write_text("{}")
+    with pytest.raises(DualsysError, match="holds no plan scores"):
+        load_scores(tmp_path / "broken.json")
+
+
+def test_advantages_compare_within_a_state() -> None:
+    scores = torch.tensor([[0.2, 0.4, 0.6], [0.5, 0.5, 0.5]])
+    found = advantages(scores)
+    torch.testing.assert_close(found.sum(1), torch.zeros(2))
+    assert found[0].argmax() == 2
+    assert (found[1] == 0).all(), "equal plans teach nothing"
+
+
+def test_probabilities_are_those_of_the_grammar(planner_folder: Path, drives: Path) -> None:
+    """One plan's share against its answer's, decoded token by token from the same prompt."""
+    planning = checkpoints.load(planner_folder)
+    dataset = open_datasets(str(drives))
+    views = Views(dataset, planning.language, np.array([0, 5]), None)
+    tried = Tried(planning, views, np.zeros((2, len(SPEC.plans))))
+    share = tried.before.exp()
+    torch.testing.assert_close(share.sum(1), torch.ones(2))
+    assert share.std() > 0
+
+
+def configuration(
+    planner: Path, scores: Path, data: Path, system1: Path, out: Path, *words: str
+) -> dict[str, Any]:
+    fixed = [f"planner={planner}", f"scores={scores}", f"data={data}", f"out={out}"]
+    fixed += [f"prompts_from={system1}", "device=cpu", "threads=1", "batch_size=2", "states=2"]
+    values = OmegaConf.to_container(load("train instruct", [*fixed, *words]))
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def test_the_planner_learns_to_prefer_what_scored_best(
+    planner_folder: Path, drives: Path, untrained: Path, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    rows = sorted(rng.choice(len(Dataset(drives).state), 16, replace=False).tolist())
+    good, bad = Terms(1.0, 1.0, 1.0, 1.0), Terms(1.0, 0.0, 0.0, 0.0)
+    best = SPEC.plans.index("yield")
+    terms = [[good if p == best else bad for p in range(len(SPEC.plans))] for _ in rows]
+    scores = PlanScores("dualsys-plan-scores/1", str(drives), rows, SPEC.plans, terms, {})
+    save_scores(scores, tmp_path / "scores.json")
+    words = ["steps=40", "learning_rate=0.01", "weights.answer=0.0", "average_decay=0.5"]
+    config = configuration(
+        planner_folder, tmp_path / "scores.json", drives, untrained, tmp_path / "out", *words
+    )
+    folder = fit_instruct(config, lambda step, parts: None)
+    told = checkpoints.load(folder, SPEC).card.training["instruct"]
+    assert told["held_out_states"] == 4
+    assert told["score_after"] == pytest.approx(told["score_of_best_plan"])
+    assert told["difference"] == pytest.approx(told["score_after"] - told["score_before"])
+
+
+def test_scores_of_other_plans_are_refused(
+    planner_folder: Path, drives: Path, untrained: Path, tmp_path: Path
+) -> None:
+    scores = PlanScores("dualsys-plan-scores/1", str(drives), [0], ("go", "stop"), [[]], {})
+    save_scores(scores, tmp_path / "scores.json")
+    config = configuration(planner_folder, tmp_path / "scores.json", drives, untrained, tmp_path)
+    with pytest.raises(DualsysError, match=r"of the plans \['go', 'stop'\], the planner knows"):
+        fit_instruct(config, lambda step, parts: None)
