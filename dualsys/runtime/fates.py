@@ -25,7 +25,7 @@ FATES = ("used", "harmful", "superseded", "expired")
 class Story(msgspec.Struct):
     """One guidance from request to fate. Ticks are control ticks of the episode `epoch`.
 
-    fate: "used", some action took it; "harmful", the action in force at a harmful end took it;
+    fate: "used", some action took it; "harmful", the action in force when harm began took it;
     "superseded", a newer one came before any action took it; "expired", none came and it was still
     not taken (too old, or the episode was over). `used_ticks` counts the actions that took it.
     """
@@ -50,6 +50,7 @@ class Chronicle:
         self._thought: Thought | None = None
         self._taken: dict[tuple[int, int], Story] = {}  # (epoch, action sequence) -> story
         self._in_force: Story | None = None
+        self._harmed: set[int] = set()  # episodes in which harm has begun
 
     def take(self, message: Message) -> None:
         """Take the next message of the log."""
@@ -64,8 +65,13 @@ class Chronicle:
             self._act(message)
         elif isinstance(message, Command):
             self._in_force = self._taken.get((stamp.epoch, message.action_sequence))
-        elif isinstance(message, Outcome) and _harmful(message) and self._in_force is not None:
+        elif isinstance(message, Outcome) and _harmful(message):
+            self._blame(stamp.epoch)
+
+    def _blame(self, epoch: int) -> None:
+        if epoch not in self._harmed and self._in_force is not None:
             self._in_force.fate = "harmful"
+        self._harmed.add(epoch)
 
     def _hear(self, guidance: Guidance) -> None:
         epoch = guidance.stamp.epoch

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -117,6 +119,7 @@ class Slow:
     """A planner with three answers to every request."""
 
     thought = None
+    faults: ClassVar[Counter[str]] = Counter()
 
     def think(self, request: PlanRequest, budget: str) -> Iterator[Guidance]:
         for index in range(3):
