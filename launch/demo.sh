@@ -14,4 +14,4 @@ for scenario in driving/merge manipulation/door-open; do
         "out=$out/$name-realtime"
 done
 .venv/bin/python launch/results_table.py "$out"/*/results.json
-echo "logs, results and videos: $out"
+echo "logs, results and videos: $out ($SECONDS s)"
