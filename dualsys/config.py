@@ -46,6 +46,7 @@ class System2Config:
     candidates: int = 5
     choice: str = "value"
     send_code: bool = True
+    code_levels: int | None = None
     prompts: bool = True
     votes: int = 3
     majority: int = 2

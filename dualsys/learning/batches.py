@@ -19,6 +19,9 @@ from dualsys.learning.advice import Advice
 from dualsys.learning.dataset import JoinedDataset, statistics
 from dualsys.spec import WorldSpec
 from dualsys.system1.sampler import CANDIDATE_NOISE
+from dualsys.system2.coding import coarser
+
+COARSER_LEVELS = (2, 3)
 
 
 class BatchConfig(msgspec.Struct, frozen=True):
@@ -155,11 +158,18 @@ class Batches:
             thought = self._advice.newest(then)
             then = np.where(thought >= 0, self._advice.rows[thought], then)
             coded = kept & (thought >= 0) & (self._rng.random(size) >= self._config.plan_dropout)
-            code = self._advice.codes[thought] * coded[:, None]
+            code = self._coarsened(self._advice.codes[thought]) * coded[:, None]
         plan = np.zeros((size, len(self._spec.plans)), np.float32)
         kept = kept & (self._plan[then] >= 0)  # there may have been no plan at that tick
         plan[np.arange(size), self._plan[then]] = kept
         return _Told(plan, code, kept, index - then, thought)
+
+    def _coarsened(self, code: np.ndarray) -> np.ndarray:
+        """Some of the codes on coarser grids: one System 1 then serves every number of bits."""
+        grid = self._rng.integers(0, len(COARSER_LEVELS) + 1, len(code))
+        for number, levels in enumerate(COARSER_LEVELS):
+            code = np.where((grid == number)[:, None], coarser(code, levels), code)
+        return code
 
     def _source(
         self, chunk: np.ndarray, index: np.ndarray, told: _Told

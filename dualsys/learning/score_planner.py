@@ -23,7 +23,7 @@ from dualsys.runtime.results import git_state, machine, versions, wilson
 from dualsys.spec import require_same
 from dualsys.system2 import checkpoint
 from dualsys.system2.checkpoint import Planning
-from dualsys.system2.heads import measured_bits
+from dualsys.system2.coding import measured_bits
 from dualsys.system2.questions import chain
 
 SCHEMA = "dualsys-planner-score/1"
@@ -135,7 +135,7 @@ def _heads(
     return {
         "candidate_rmse": np.sqrt(error).tolist(),  # in standard deviations of the action
         "bits_nominal": bottleneck.bits,
-        "bits_measured": measured_bits(bottleneck.indices(thoughts.code)),
+        "bits_measured": measured_bits(thoughts.code.numpy()),
     }
 
 

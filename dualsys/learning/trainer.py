@@ -16,6 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from dualsys.learning.curve import draw_curve
+
 Progress = Callable[[int, dict[str, float]], None]
 Losses = Callable[[Any], dict[str, Tensor]]
 
@@ -161,6 +163,7 @@ class Trainer:
                 writer = csv.DictWriter(file, list(self._curve[0]))
                 writer.writeheader()
                 writer.writerows(self._curve)
+            draw_curve(self._curve, self._folder / "curve.png")
 
 
 def schedule(step: int, config: OptimiserConfig) -> float:

@@ -43,6 +43,7 @@ class JobResult(msgspec.Struct, frozen=True):
     shield: dict[str, int]
     period_ns: int
     engine: dict[str, Any]  # which one ran, and why those before it in the list did not
+    codes: dict[str, int]  # how often each plan vector was sent
 
 
 def run_job(job: Job) -> JobResult:
@@ -98,6 +99,7 @@ def _run_episodes(job: Job, world: Any) -> JobResult:
         shield.counts,
         spec.period_ns,
         {"used": choice.engine.name, "refused": choice.refused},
+        dict(lockstep.codes),
     )
 
 

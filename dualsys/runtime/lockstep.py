@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ from dualsys.runtime.latency import LatencyModel
 from dualsys.runtime.log import LogWriter
 from dualsys.system1.policy import Policy
 from dualsys.system1.shield import Shield
+from dualsys.system2.coding import name_of
 from dualsys.system2.planner import Planner
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Lockstep:
         self._period = world.world_spec.period_ns
         self.stage_ns: dict[str, list[int]] = defaultdict(list)
         self.drops: dict[str, int] = defaultdict(int)
+        self.codes: Counter[str] = Counter()  # how often each plan vector was sent
 
     def run(self, epoch: int, seed: int, log: LogWriter) -> EpisodeRecord:
         """Run the episode `epoch` with `seed`, writing every message to `log`."""
@@ -199,6 +201,8 @@ class Lockstep:
         if thought is not None:
             self._write("thought", msgspec.structs.replace(thought, stamp=guidance.stamp))
         self._write("guidance", guidance)
+        if len(guidance.z):
+            self.codes[name_of(guidance.z)] += 1
         self._guidance.offer(guidance, arrival)
 
     def _interrupt(self, arrival: int) -> None:

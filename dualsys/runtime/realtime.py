@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from dualsys.runtime.log import read_log
 from dualsys.runtime.nodes import Run
 from dualsys.runtime.results import git_state, machine, summarise
 from dualsys.spec import WorldSpec, require_same
+from dualsys.system2.coding import name_of
 
 STOP_PATIENCE_S = 5.0
 Started = Callable[[dict[str, subprocess.Popen[bytes]], Path], None]
@@ -122,7 +124,7 @@ def _report(
     out: Path,
     git: dict[str, Any],
 ) -> dict[str, Any]:
-    records, trace, guidance_ages, silence_s = _read(out / "log.mcap", run, counts)
+    records, trace, guidance_ages, silence_s, codes = _read(out / "log.mcap", run, counts)
     if not records:
         raise DualsysError(f"the run ended before its first tick was recorded in {out}/log.mcap")
     ages = [age for record in records.values() for age in record.observation_age_ns]
@@ -150,7 +152,16 @@ def _report(
     shield = counts["world"].get("shield", {})
     engine = counts["system1"].get("engine", {})
     result = JobResult(
-        run.scenario, rows, guidance_ages, ages, stages, drops, shield, run.spec.period_ns, engine
+        run.scenario,
+        rows,
+        guidance_ages,
+        ages,
+        stages,
+        drops,
+        shield,
+        run.spec.period_ns,
+        engine,
+        dict(codes),
     )
     results = summarise(config, [run.scenario], [result], git)
     results["guidance"]["silent_for_s"] = silence_s
@@ -167,11 +178,11 @@ def _report(
 
 def _read(
     log: Path, run: Run, counts: dict[str, dict[str, Any]]
-) -> tuple[dict[int, EpisodeRecord], list[list[int]], list[int], float | None]:
+) -> tuple[dict[int, EpisodeRecord], list[list[int]], list[int], float | None, Counter[str]]:
     """Episode records, answer times [ns] of each thought, guidance ages [ticks], final silence [s].
 
-    System 2's silence lasts from its last answer to the last command; None if it never spoke.
-    All of it comes from the log.
+    Last, how often each plan vector was sent. System 2's silence lasts from its last answer to the
+    last command; None if it never spoke. All of it comes from the log.
     """
     records: dict[int, EpisodeRecord] = {}
     commands: dict[tuple[int, int], Command] = {}
@@ -179,6 +190,7 @@ def _read(
     asked: dict[tuple[int, int], int] = {}
     latencies: dict[tuple[int, int], list[int]] = {}
     calls: dict[int, int] = {}
+    codes: Counter[str] = Counter()
     spoke_ns = last_ns = -1
     for _, message in read_log(log):
         stamp = message.stamp
@@ -194,6 +206,8 @@ def _read(
             request = (stamp.epoch, message.request_id)
             latencies.setdefault(request, []).append(stamp.time_ns - asked[request])
             spoke_ns = stamp.time_ns
+            if len(message.z):
+                codes[name_of(message.z)] += 1
         elif isinstance(message, Outcome) and (stamp.epoch, stamp.tick) in commands:
             if stamp.epoch not in records:
                 records[stamp.epoch] = EpisodeRecord(run.seeds[stamp.epoch], run.spec)
@@ -204,4 +218,4 @@ def _read(
         record.finish(seams.get(str(epoch), []), calls.get(epoch, 0), passes.get(str(epoch), 0))
     guidance_ages = [age for record in records.values() for age in record.plan_age_ticks]
     silence_s = (last_ns - spoke_ns) / 1e9 if spoke_ns >= 0 else None
-    return records, list(latencies.values()), guidance_ages, silence_s
+    return records, list(latencies.values()), guidance_ages, silence_s, codes

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dualsys.system2.coding import entropy_bits
+
 if TYPE_CHECKING:
     from dualsys.runtime.evaluate import JobResult
 
@@ -66,6 +68,7 @@ def summarise(
             "plan": percentiles_ms(plan_age_ns),
         },
         "guidance": guidance(plan_age_ns, sum(row["steps"] for row in rows)),
+        "codes": codes(_total(result.codes for result in results)),
         "rates": rates(results),
         "ticks": {"total": sum(row["steps"] for row in rows), "missed": 0, "stalls": 0},
         "calls": sum(row["calls"] for row in rows),
@@ -123,6 +126,15 @@ def guidance(ages_ns: list[int], ticks: int) -> dict[str, float]:
     """How far System 1 was on its own: oldest guidance in use, ticks with none in force."""
     oldest = max(ages_ns, default=0) / 1e9
     return {"oldest_s": oldest, "ticks_alone": ticks - len(ages_ns), "ticks": ticks}
+
+
+def codes(counts: dict[str, int]) -> dict[str, float]:
+    """Plan vectors sent, how many different ones, and the bits that each carried."""
+    return {
+        "messages": sum(counts.values()),
+        "different": len(counts),
+        "bits": entropy_bits(counts.values()),
+    }
 
 
 def wilson(hits: int, count: int, z: float = 1.959963984540054) -> list[float]:

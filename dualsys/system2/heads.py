@@ -202,13 +202,3 @@ class Heads(nn.Module):
         c = self.config
         plan, chunk = self.decode(code).split([c.plans, c.knots * c.action_size], -1)
         return plan, chunk.unflatten(-1, (c.knots, c.action_size))
-
-
-def measured_bits(indices: Tensor) -> float:
-    """Entropy [bit] of the codes (N, code_size) as they occur: what a message really carries.
-
-    The joint entropy, estimated from the frequencies; never more than log2(N).
-    """
-    _, counts = torch.unique(indices, dim=0, return_counts=True)
-    share = counts.double() / counts.sum()
-    return float(-(share * share.log2()).sum())

@@ -20,6 +20,7 @@ from dualsys.errors import DualsysError, UnknownNameError
 from dualsys.messages import Guidance, PlanRequest, Thought
 from dualsys.spec import WorldSpec
 from dualsys.system2.checkpoint import Planning
+from dualsys.system2.coding import coarser
 from dualsys.system2.grammar import AnswerGrammar
 from dualsys.system2.language import Prefix, describe
 from dualsys.system2.prompts import prompted
@@ -34,6 +35,7 @@ class ThinkConfig(msgspec.Struct, frozen=True):
     candidates: int = 5  # 0: the plan alone
     choice: str = "value"  # among the candidates: "value", "random" or "first"
     send_code: bool = True
+    code_levels: int | None = None  # send the code on a coarser grid of so many levels
     prompts: bool = True
     votes: int = 3  # plans sampled at most under the full budget
     majority: int = 2  # so many equal ones decide
@@ -43,6 +45,11 @@ class ThinkConfig(msgspec.Struct, frozen=True):
         """Raise `DualsysError` for a setting that is none."""
         if self.choice not in CHOICES:
             raise UnknownNameError("system2.choice", self.choice, CHOICES)
+        if self.code_levels is not None and self.code_levels < 2:
+            raise DualsysError(
+                f"system2.code_levels must be two or more, it is {self.code_levels}; to send no "
+                "code at all, set system2.send_code=false"
+            )
         if not (self.candidates >= 0 and 1 <= self.majority <= self.votes):
             raise DualsysError(
                 f"system2 needs candidates >= 0 and 1 <= majority <= votes, got candidates "
@@ -170,6 +177,8 @@ class Thinking:
         """The plan vector for the present plan."""
         if self._config.send_code:
             self.code = self.planning.heads.bottleneck(self._tokens())[0].cpu().numpy()
+            if self._config.code_levels is not None:
+                self.code = coarser(self.code, self._config.code_levels)
 
     @torch.inference_mode()
     def propose(self) -> None:

@@ -7,9 +7,10 @@ import pytest
 
 from dualsys.errors import DualsysError
 from dualsys.learning.advice import Advice, advise
-from dualsys.learning.batches import Batch, BatchConfig, Batches
+from dualsys.learning.batches import COARSER_LEVELS, Batch, BatchConfig, Batches
 from dualsys.learning.dataset import JoinedDataset, open_datasets
 from dualsys.system1.sampler import CANDIDATE_NOISE
+from dualsys.system2.coding import coarser
 from sim.driving.spec import SPEC
 
 EVERY, CHUNK, CODE = 4, 16, 8  # the tiny planner's chunk is 8 knots of 2 ticks
@@ -73,8 +74,10 @@ def test_codes_come_with_plans_only(dataset: JoinedDataset, advice: Advice) -> N
     coded, planned = batch.z.abs().sum(1) > 0, batch.plan.sum(1) > 0
     assert not (coded & ~planned).any()
     assert 0 < coded.float().mean() < planned.float().mean()
-    known = {tuple(code) for code in advice.codes.tolist()}
-    assert {tuple(code) for code in batch.z[coded].tolist()} <= known
+    known = set()
+    for code in (advice.codes, *(coarser(advice.codes, levels) for levels in COARSER_LEVELS)):
+        known |= {tuple(row) for row in code.round(5).tolist()}
+    assert {tuple(row) for row in batch.z[coded].numpy().round(5).tolist()} <= known
 
 
 def test_a_code_of_another_size_is_refused(dataset: JoinedDataset, advice: Advice) -> None:

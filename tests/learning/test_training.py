@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from PIL import Image
 
 from dualsys.config import load
 from dualsys.errors import DualsysError
 from dualsys.learning.batches import Batch, BatchConfig, Batches
+from dualsys.learning.curve import draw_curve, smooth
 from dualsys.learning.dataset import JoinedDataset, open_datasets
 from dualsys.learning.fit_policy import fit_policy
 from dualsys.learning.shards import finalise, write_shard
@@ -128,3 +130,14 @@ def test_training_goes_on_from_a_checkpoint(drives: Path, untrained: Path, tmp_p
     config.network.width = 64
     with pytest.raises(DualsysError, match="width: 32 there, 64 configured"):
         fit_policy(OmegaConf.to_container(config), lambda step, parts: None)  # type: ignore[arg-type]
+
+
+def test_the_curve_is_an_image_of_what_was_logged(tmp_path: Path) -> None:
+    rows = [{"step": float(step), "flow": 1.0 / step, "laplace": -step} for step in range(1, 60)]
+    draw_curve(rows, tmp_path / "curve.png")
+    with Image.open(tmp_path / "curve.png") as image:
+        assert image.size[0] > image.size[1] > 200
+        assert len(image.convert("L").getcolors()) > 20
+    np.testing.assert_allclose(
+        smooth(np.arange(50.0))[[0, 1, 49]], [0, 0.5, np.arange(30, 50).mean()]
+    )

@@ -24,10 +24,10 @@ def configuration(out: Path, system1: Path, system2: Path, *words: str) -> dict[
     return {str(key): value for key, value in values.items()}
 
 
-def check(log: list[Message]) -> None:
+def check(log: list[Message], least: int) -> None:
     told = [m for m in log if isinstance(m, Guidance)]
     thoughts = [m for m in log if isinstance(m, Thought)]
-    assert len(told) == len(thoughts) > 3
+    assert len(told) == len(thoughts) >= least
     assert {m.request_id for m in told} == {m.request_id for m in thoughts}
     assert any(len(m.candidate) for m in told)
     assert all(m.images["topdown"].shape == (64, 64, 3) for m in thoughts)
@@ -39,10 +39,13 @@ def test_in_lockstep_equal_runs_write_equal_bytes(
 ) -> None:
     for name in ("one", "two"):
         config = configuration(tmp_path / name, untrained, planner_folder)
-        evaluate(config, [SCENARIO], [0], lambda _: None)
+        results = evaluate(config, [SCENARIO], [0], lambda _: None)
+    codes = results["codes"]
+    assert codes["messages"] >= codes["different"] >= 1
+    assert 0 <= codes["bits"] <= 16, "eight values of four levels"
     one, two = (tmp_path / name / "log.mcap" for name in ("one", "two"))
     assert one.read_bytes() == two.read_bytes()
-    check([message for _, message in read_log(one)])
+    check([message for _, message in read_log(one)], least=4)
 
 
 @pytest.mark.slow
@@ -53,5 +56,6 @@ def test_on_the_wall_clock_thoughts_are_logged_and_used(
         tmp_path, untrained, planner_folder, "runtime=realtime", "trigger.period_s=0.4"
     )
     results = realtime({**config, "out": str(tmp_path)}, SCENARIO, [0])
-    check([message for _, message in read_log(tmp_path / "log.mcap")])
+    # How many there are is the machine's business on the wall clock.
+    check([message for _, message in read_log(tmp_path / "log.mcap")], least=1)
     assert results["timing"]["system2"]["p50_ms"] > 0
