@@ -27,6 +27,7 @@ class PolicyConfig(msgspec.Struct, frozen=True):
     max_guidance_age_ticks: int = 400  # older guidance has expired: System 1 alone
     phase_limit_s: float = 2.0  # training showed no older plan: the phase stamp stops here
     noise_scale: float = 1.0  # standard deviation of the flow's source
+    cascade: bool = True  # go on from System 2's candidate; False carries it out as it is
 
     @classmethod
     def in_seconds(
@@ -37,6 +38,7 @@ class PolicyConfig(msgspec.Struct, frozen=True):
         max_guidance_age_s: float,
         phase_limit_s: float,
         noise_scale: float,
+        cascade: bool = True,
     ) -> PolicyConfig:
         """The same timing for any control rate; raises `DualsysError` for a negative time."""
         for name, value in (
@@ -54,6 +56,7 @@ class PolicyConfig(msgspec.Struct, frozen=True):
             round(max_guidance_age_s * rate_hz),
             phase_limit_s,
             noise_scale,
+            cascade,
         )
 
 
@@ -150,13 +153,25 @@ class Policy:
 
     def _replan(self, observation: Observation, guidance: Guidance | None) -> None:
         tick = observation.stamp.tick
-        outputs = self._engine.run(self._inputs(observation, guidance))
-        chunk = np.clip(outputs["chunk"][0], self._low, self._high)
+        slice_ = self._slice(guidance, tick)
+        outputs = self._engine.run(self._inputs(observation, guidance, slice_))
+        carried = slice_ if slice_ is not None and not self._config.cascade else None
+        chunk = np.clip(outputs["chunk"][0] if carried is None else carried, self._low, self._high)
         self._uncertainty = laplace_entropy(outputs["scale"][0])
         self._chunk.splice(chunk, tick, tick)
         self._chunk_tick, self._used = tick, guidance
 
-    def _inputs(self, observation: Observation, guidance: Guidance | None) -> dict[str, np.ndarray]:
+    def _slice(self, guidance: Guidance | None, tick: int) -> np.ndarray | None:
+        """What is left of the candidate at `tick`, if it reaches over the horizon."""
+        if guidance is None:
+            return None
+        age = tick - guidance.stamp.tick
+        slice_ = guidance.candidate[age : age + self._horizon]
+        return slice_ if len(slice_) == self._horizon else None
+
+    def _inputs(
+        self, observation: Observation, guidance: Guidance | None, slice_: np.ndarray | None
+    ) -> dict[str, np.ndarray]:
         inputs = self._engine.inputs
         arrays = {n: np.zeros(s.shape, s.dtype) for n, s in inputs.items() if n[:6] != "image_"}
         for name, image in observation.images.items():
@@ -170,8 +185,7 @@ class Policy:
             arrays["z"][0, : len(guidance.z)] = guidance.z
             age_s = min(age / self._spec.control_rate_hz, self._config.phase_limit_s)
             arrays["phase"][0, 0] = age_s
-            slice_ = guidance.candidate[age : age + self._horizon]
-            if len(slice_) == self._horizon:
+            if slice_ is not None and self._config.cascade:
                 arrays["candidate"][0] = slice_
                 arrays["use_candidate"][:] = 1.0
                 arrays["phase"][0, 1:] = (age_s, 1.0)

@@ -129,3 +129,14 @@ def test_the_phase_stamp_stops_where_training_stopped() -> None:
     engine = PointEngine()
     policy(engine, max_guidance_age_ticks=1000).act(observation(900), guidance(0), 0)
     assert engine.calls[-1]["phase"][0, 0] == 2.0
+
+
+def test_without_the_cascade_the_candidate_is_carried_out_as_it_is() -> None:
+    engine = PointEngine(horizon=8)
+    plain = policy(engine, cascade=False)
+    tick = plain.act(observation(3), guidance(0, candidate_ticks=12), 0)
+    assert engine.calls[-1]["use_candidate"][0, 0] == 0
+    wanted = np.clip(np.arange(3, 11) + 0.25, SPEC.action_low[0], SPEC.action_high[0])
+    np.testing.assert_allclose(tick.action.commands[:8, 0], wanted)
+    late = plain.act(observation(8), guidance(0, candidate_ticks=12), 0)
+    assert not np.allclose(late.action.commands[:8, 0], wanted), "it ended: System 1 goes on"
