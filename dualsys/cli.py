@@ -44,8 +44,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _dispatch(words: list[str]) -> int:
-    from dualsys.config import COMMANDS, config_folder, load, set_headless_defaults
+    from dualsys.config import config_folder, load, set_headless_defaults
     from dualsys.errors import UnknownNameError
+    from dualsys.schemas import COMMANDS
 
     if not words or words[0] in ("-h", "--help", "help"):
         Console().print(USAGE, markup=False, highlight=False)

@@ -13,8 +13,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from dualsys.commands import table_console
 from dualsys.config import load, parse_seeds, set_headless_defaults
+from dualsys.console import table_console
 from dualsys.errors import DualsysError
 from dualsys.runtime.evaluate import evaluate
 from dualsys.runtime.results import git_state, machine, versions

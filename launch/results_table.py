@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.table import Table
 
-from dualsys.commands import percent, table_console
+from dualsys.console import percent, table_console
 from dualsys.errors import DualsysError
 from dualsys.runtime.results import SCHEMA
 

@@ -21,8 +21,8 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from dualsys.commands import table_console
 from dualsys.config import load
+from dualsys.console import table_console
 from dualsys.errors import DualsysError
 from dualsys.messages import Command
 from dualsys.runtime.log import read_log

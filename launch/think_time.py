@@ -19,8 +19,8 @@ from omegaconf import OmegaConf
 from rich.table import Table
 
 from dualsys.clock import MonotonicClock, StallDetector
-from dualsys.commands import table_console
 from dualsys.config import load, set_headless_defaults
+from dualsys.console import table_console
 from dualsys.errors import DualsysError
 from dualsys.messages import PlanRequest, Stamp
 from dualsys.runtime import assembly

@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 from rich.progress import Progress
 from rich.table import Table
 
-from dualsys.commands import table_console
 from dualsys.config import load, set_headless_defaults
+from dualsys.console import table_console
 from dualsys.errors import DualsysError
 from dualsys.runtime.plan_scores import PlanScores, save_scores, score_plans
 from sim.driving.terms import Terms

@@ -19,10 +19,17 @@ import numpy as np
 from rich.progress import Progress
 from rich.table import Table
 
-from dualsys.commands import percent, table_console
 from dualsys.config import set_headless_defaults
+from dualsys.console import percent, table_console
 from dualsys.errors import DualsysError
-from dualsys.runtime.counterfactual import Branch, Ranking, branches, rank, realised_return
+from dualsys.runtime.counterfactual import (
+    Branch,
+    Ranking,
+    branches,
+    driven_world,
+    rank,
+    realised_return,
+)
 from dualsys.runtime.results import git_state, machine, versions
 
 
@@ -38,25 +45,13 @@ class Job(msgspec.Struct, frozen=True):
 
 def work(job: Job) -> list[list[float]]:
     """Realised returns of every candidate of every branch (runs in a worker process)."""
-    import torch
-
-    from dualsys.runtime import assembly
-    from sim import registry
-
-    torch.set_num_threads(1)
-    world = registry.make(job.scenario)
-    try:
-        spec = world.world_spec
-        engine = assembly.make_engine(job.config, spec).engine
-        policy = assembly.make_policy(job.config, spec, engine)
-        gamma = job.gamma_per_s ** (1 / spec.control_rate_hz)
-        ticks = round(job.horizon_s * spec.control_rate_hz)
+    with driven_world(job.config, job.scenario) as (world, policy):
+        rate = world.world_spec.control_rate_hz
+        gamma, ticks = job.gamma_per_s ** (1 / rate), round(job.horizon_s * rate)
         return [
             [realised_return(world, policy, b, chunk, gamma, ticks) for chunk in b.candidates]
             for b in job.branches
         ]
-    finally:
-        world.close()
 
 
 def jobs_of(run: Path, count: int, gamma: float, horizon_s: float, seed: int) -> list[Job]:

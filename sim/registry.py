@@ -101,6 +101,22 @@ def suite(name: str) -> tuple[str, ...]:
     return SUITES[name]
 
 
+def chosen(scenario: str | None, suite_name: str | None) -> list[str]:
+    """The scenarios of a command: the one named, or those of the suite.
+
+    Raises `DualsysError` unless exactly one of the two is given.
+    """
+    if (scenario is None) == (suite_name is None):
+        raise DualsysError(
+            "give one of scenario=DOMAIN/NAME and suite=NAME, for example "
+            "scenario=driving/merge or suite=mt10"
+        )
+    if scenario is None:
+        return list(suite(str(suite_name)))
+    require(scenario)
+    return [scenario]
+
+
 def expert_for(world: Any) -> Expert:
     """The demonstrator of a world of this package. Raises `DualsysError` where there is none."""
     if world.world_spec.domain == "driving":

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dualsys.config import COMMANDS, expand_sweep, load
+from dualsys.config import expand_sweep, load
+from dualsys.schemas import COMMANDS
 from sim import registry
 
 ROOT = Path(__file__).parent.parent

@@ -6,6 +6,8 @@ no simulator has to support copying.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,23 @@ def branches(run: Path) -> list[Branch]:
         for epoch, tick, thought, guidance in found
         if len(done.get(epoch, [])) > tick
     ]
+
+
+@contextmanager
+def driven_world(config: dict[str, Any], scenario: str) -> Iterator[tuple[Any, Policy]]:
+    """A world with System 1 for it, as the `eval` configuration says; for worker processes."""
+    import torch
+
+    from dualsys.runtime import assembly
+    from sim import registry
+
+    torch.set_num_threads(1)
+    world = registry.make(scenario)
+    try:
+        engine = assembly.make_engine(config, world.world_spec).engine
+        yield world, assembly.make_policy(config, world.world_spec, engine)
+    finally:
+        world.close()
 
 
 def realised_return(

@@ -19,8 +19,7 @@ import numpy as np
 from dualsys.errors import DualsysError
 from dualsys.learning.dataset import Dataset
 from dualsys.messages import Guidance, Stamp
-from dualsys.runtime import assembly
-from dualsys.runtime.counterfactual import observation_of
+from dualsys.runtime.counterfactual import driven_world, observation_of
 from dualsys.runtime.results import git_state, machine, versions
 from dualsys.system1.policy import Policy
 from sim.driving.terms import Terms, terms, time_to_collision_s
@@ -122,21 +121,11 @@ def _told(tick: int, plan: int, axes: int) -> Guidance:
 
 def work(job: Job) -> list[list[Terms]]:
     """Try every plan from every start (runs in a worker process)."""
-    import torch
-
-    from sim import registry
-
-    torch.set_num_threads(1)
-    world = registry.make(job.scenario)
-    try:
+    with driven_world(job.config, job.scenario) as (world, policy):
         spec = world.world_spec
-        engine = assembly.make_engine(job.config, spec).engine
-        policy = assembly.make_policy(job.config, spec, engine)
         ticks = round(job.horizon_s * spec.control_rate_hz)
         plans = range(len(spec.plans))
         return [[try_plan(world, policy, s, plan, ticks) for plan in plans] for s in job.starts]
-    finally:
-        world.close()
 
 
 def score_plans(
