@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dualsys.errors import DualsysError
+from dualsys.conformity import check_observation
+from dualsys.errors import DualsysError, SpecMismatchError
 from dualsys.messages import Guidance, PlanRequest, Thought
 from dualsys.spec import WorldSpec
 from dualsys.system2.checkpoint import Planning
@@ -53,6 +54,11 @@ class RemotePlanner:
         self.thought = None
         questions = asked(self._spec, budget)
         observation = request.observation
+        try:
+            check_observation(observation, self._spec)
+        except SpecMismatchError:
+            self.faults["foreign_observation"] += 1  # System 1 refuses it with both sides named
+            return
         samples = request.samples if self._config.prompts else request.samples[:0]
         images = prompted(self._spec, observation, samples)
         text = instruct(questions, describe(self._spec, observation.state, observation.instruction))

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dualsys.errors import DualsysError, UnknownNameError
+from dualsys.conformity import check_observation
+from dualsys.errors import DualsysError, SpecMismatchError, UnknownNameError
 from dualsys.messages import Guidance, PlanRequest, Thought
 from dualsys.spec import WorldSpec
 from dualsys.system2.checkpoint import Planning
@@ -70,7 +71,13 @@ class VisionPlanner:
 
     def think(self, request: PlanRequest, budget: str) -> Iterator[Guidance]:
         """Yield guidance for `request`, the first after one pass, the last with `final` set."""
+        self.thought = None
         questions = list(asked(self._spec, budget))
+        try:
+            check_observation(request.observation, self._spec)
+        except SpecMismatchError:
+            self.faults["foreign_observation"] += 1  # System 1 refuses it with both sides named
+            return
         thinking = Thinking(self._spec, self.planning, self._config, request)
         for stage, final in self._stages(thinking, questions, budget):
             self.thought = thinking.report()

@@ -149,3 +149,14 @@ def test_heads_of_another_model_are_refused(planner_folder: Path, tmp_path: Path
     (other / checkpoints.CARD).write_bytes(msgspec.json.encode(card))
     with pytest.raises(DualsysError, match="read 32 features"):
         checkpoints.load(other)
+
+
+def test_an_image_of_another_size_is_no_guidance_and_counted(planning: Planning) -> None:
+    planner = VisionPlanner(SPEC, planning, ThinkConfig())
+    wanted = request(0)
+    small = {"topdown": np.zeros((32, 32, 3), np.uint8)}
+    foreign = msgspec.structs.replace(wanted.observation, images=small)
+    assert list(planner.think(msgspec.structs.replace(wanted, observation=foreign), "short")) == []
+    assert planner.faults == {"foreign_observation": 1}
+    assert planner.thought is None
+    assert list(planner.think(wanted, "none")), "the next request is answered"
