@@ -180,6 +180,7 @@ RUN: dict[str, Callable[[Config], int]] = {
     "train system1": learning.run_train_system1,
     "train system2": learning.run_train_system2,
     "distill": learning.run_distill,
+    "train heads": learning.run_train_heads,
     "train value": learning.run_train_value,
     "train instruct": learning.run_train_instruct,
 }

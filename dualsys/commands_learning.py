@@ -131,6 +131,13 @@ def run_distill(config: Config) -> int:
     return _train(config, distill)
 
 
+def run_train_heads(config: Config) -> int:
+    """`dualsys train heads`."""
+    from dualsys.learning.fit_heads import fit_heads
+
+    return _train(config, fit_heads)
+
+
 def run_train_value(config: Config) -> int:
     """`dualsys train value`."""
     from dualsys.learning.fit_value import fit_value

@@ -245,6 +245,32 @@ class TrainSystem2Config:
 
 
 @dataclass
+class HeadsWeights:
+    """Weights of the terms of the loss."""
+
+    flow: float = MISSING
+    code: float = MISSING
+
+
+@dataclass
+class TrainHeadsConfig:
+    """`dualsys train heads`."""
+
+    planner: str = MISSING  # folder of a trained planner; its heads are trained in place
+    data: Any = MISSING  # demonstrations: a dataset, or a list of them
+    prompts_from: str = ""  # System-1 checkpoint whose samples are drawn into the images
+    weights: HeadsWeights = field(default_factory=HeadsWeights)
+    every_ticks: int = MISSING
+    steps: int = MISSING
+    batch_size: int = MISSING
+    learning_rate: float = MISSING
+    average_decay: float = MISSING
+    seed: int = 0
+    threads: int = 2
+    device: str = "auto"
+
+
+@dataclass
 class TrainValueConfig:
     """`dualsys train value`."""
 
@@ -350,6 +376,7 @@ COMMANDS: dict[str, type[Any]] = {
     "train system1": TrainSystem1Config,
     "train system2": TrainSystem2Config,
     "distill": DistillConfig,
+    "train heads": TrainHeadsConfig,
     "train value": TrainValueConfig,
     "train instruct": TrainInstructConfig,
 }

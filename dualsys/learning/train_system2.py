@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -32,14 +33,26 @@ def planner_losses(module: PlannerModule, batch: PlannerBatch) -> dict[str, Tens
     """The three terms of the loss on one batch, each a scalar."""
     hidden, mask, logits = converse(module.language, batch)
     answers = functional.cross_entropy(logits[batch.answer].float(), batch.said[batch.answer])
-    heads = module.heads
+    read = ReadBatch(hidden, mask, batch.state, batch.plan, batch.chunk, batch.mask)
+    return {"answer": answers, **heads_losses(module.heads, read)}
+
+
+class ReadBatch(msgspec.Struct):
+    """What the heads learn from, once the model has read the prompt."""
+
+    hidden: Tensor  # (B, L, D) last hidden states of the prompt
+    there: Tensor  # bool (B, L)
+    state: Tensor  # (B, S) normalised
+    plan: Tensor  # (B, P) one-hot
+    chunk: Tensor  # (B, knots, A) normalised
+    mask: Tensor  # (B, knots): 1 inside the episode
+
+
+def heads_losses(heads: Heads, batch: ReadBatch) -> dict[str, Tensor]:
+    """The terms of the candidates and of the bottleneck, each a scalar."""
     keep = (torch.rand(len(batch.plan), 1, device=batch.plan.device) >= PLAN_DROPOUT).float()
-    tokens = heads.readout(hidden, mask, batch.state, batch.plan * keep)
-    return {
-        "answer": answers,
-        "flow": _flow(heads, tokens, batch),
-        "code": _code(heads, tokens, batch),
-    }
+    tokens = heads.readout(batch.hidden, batch.there, batch.state, batch.plan * keep)
+    return {"flow": _flow(heads, tokens, batch), "code": _code(heads, tokens, batch)}
 
 
 def converse(language: nn.Module, batch: PlannerBatch) -> tuple[Tensor, Tensor, Tensor]:
@@ -72,7 +85,7 @@ def converse_with(
     return output.hidden_states[-1][:, :length], mask.bool(), output.logits[:, :-1]
 
 
-def _flow(heads: Heads, tokens: Tensor, batch: PlannerBatch) -> Tensor:
+def _flow(heads: Heads, tokens: Tensor, batch: ReadBatch) -> Tensor:
     noise = torch.randn_like(batch.chunk)
     tau = torch.rand(len(noise), device=noise.device)
     mixed = (1 - tau)[:, None, None] * noise + tau[:, None, None] * batch.chunk
@@ -80,7 +93,7 @@ def _flow(heads: Heads, tokens: Tensor, batch: PlannerBatch) -> Tensor:
     return _masked((velocity - (batch.chunk - noise)).square().mean(-1), batch.mask)
 
 
-def _code(heads: Heads, tokens: Tensor, batch: PlannerBatch) -> Tensor:
+def _code(heads: Heads, tokens: Tensor, batch: ReadBatch) -> Tensor:
     plan, outline = heads.decoded(heads.bottleneck(tokens))
     told = functional.cross_entropy(plan.float(), batch.plan.argmax(-1))
     drawn = _masked((outline.float() - batch.chunk).square().mean(-1), batch.mask)

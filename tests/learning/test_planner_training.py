@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from omegaconf import OmegaConf
 from dualsys.config import load
 from dualsys.learning.conversation import Conversations
 from dualsys.learning.dataset import open_datasets
+from dualsys.learning.fit_heads import Readings, fit_heads
 from dualsys.learning.fit_planner import fit_planner
+from dualsys.learning.thoughts import views_of
 from dualsys.learning.train_system2 import PlannerModule, converse, planner_losses
 from dualsys.learning.trainer import OptimiserConfig, Trainer
 from dualsys.learning.views import Views
@@ -123,3 +126,36 @@ def test_a_larger_checkpoint_is_tuned_by_adapters(
     assert before.keys() == after.keys(), "the adapters are merged"
     changed = {n for n in before if not torch.allclose(before[n], after[n], atol=1e-2)}
     assert all("_proj" in name for name in changed), "only attention was adapted"
+
+
+def test_the_heads_go_on_learning_on_what_was_read(
+    drives: Path, untrained: Path, planner_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(planner_folder, tmp_path / "planner")
+    words = [f"planner={folder}", f"data={drives}", f"prompts_from={untrained}", "steps=40"]
+    words += ["batch_size=16", "learning_rate=0.01", "threads=1", "device=cpu"]
+    seen: list[dict[str, float]] = []
+    config = OmegaConf.to_container(load("train heads", words))
+    fit_heads(config, lambda step, parts: seen.append(parts))  # type: ignore[arg-type]
+    before, after = (checkpoints.load(f) for f in (planner_folder, folder))
+    for name, tensor in after.language.model.state_dict().items():
+        assert torch.equal(tensor, before.language.model.state_dict()[name]), name
+    assert torch.equal(after.heads.value.queries, before.heads.value.queries)
+    assert not torch.equal(after.heads.bottleneck.down.weight, before.heads.bottleneck.down.weight)
+    assert after.card.training["heads"]["steps"] == 40
+
+
+def test_readings_are_what_a_prompt_gives(
+    drives: Path, planner_folder: Path, untrained: Path
+) -> None:
+    planning = checkpoints.load(planner_folder)
+    dataset = open_datasets(str(drives))
+    views = views_of(planning, dataset, np.arange(0, 70), str(untrained))
+    readings = Readings(planning, dataset, views, 0)
+    inputs = views.prompt([68], np.array([False]))
+    with torch.inference_mode():
+        hidden = planning.language.model(**inputs, output_hidden_states=True).hidden_states[-1]
+    own, there = readings._hidden[68].float(), readings._there[68]
+    drawn = np.random.default_rng(0).random(70) < 0.5
+    same = torch.allclose(own[there], hidden[0], atol=2e-2)
+    assert same != bool(drawn[68]), "with visual prompts the reading is another one"

@@ -1,0 +1,110 @@
+"""`dualsys train heads`: candidates and bottleneck go on learning on what the model has read.
+
+Reading a prompt costs twenty times what the heads cost. It is done once per recorded tick here, so
+the heads see each tick many times over; the language model stays as it is, and with it the answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor
+
+from dualsys.learning.conversation import knots
+from dualsys.learning.dataset import JoinedDataset, open_datasets
+from dualsys.learning.thoughts import views_of
+from dualsys.learning.train_system2 import ReadBatch, heads_losses
+from dualsys.learning.trainer import Trainer, optimiser_of
+from dualsys.learning.views import Views
+from dualsys.runtime.results import machine, versions
+from dualsys.spec import require_same
+from dualsys.system2 import checkpoint
+from dualsys.system2.checkpoint import Planning
+
+BATCH = 64
+
+
+class Readings:
+    """Recorded ticks as the model has read them, in half precision, held in memory."""
+
+    def __init__(self, planning: Planning, dataset: JoinedDataset, views: Views, seed: int) -> None:
+        require_same(planning.card.spec, dataset.spec, "the planner", "the data")
+        # Half of the ticks with visual prompts, as in the training of the model.
+        drawn = np.random.default_rng(seed).random(len(views)) < 0.5
+        self._hidden, self._there = _read(planning, views, drawn & planning.card.prompts)
+        self._state, self._plan = views.known(list(range(len(views))))
+        _, end = dataset.episode_bounds()
+        action, mask = knots(dataset.action, views.rows, end, planning.heads.config)
+        norm = views.normalisation
+        chunk = (action - norm["action_mean"]) / norm["action_std"]
+        self._chunk, self._mask = torch.from_numpy(chunk.astype(np.float32)), torch.from_numpy(mask)
+
+    def __len__(self) -> int:
+        return len(self._state)
+
+    def of_step(self, seed: int, step: int, size: int) -> ReadBatch:
+        """The batch of training step `step`: a function of its arguments alone."""
+        at = torch.from_numpy(np.random.default_rng((seed, step)).integers(0, len(self), size))
+        return ReadBatch(
+            self._hidden[at].float(),
+            self._there[at],
+            self._state[at],
+            self._plan[at],
+            self._chunk[at],
+            self._mask[at],
+        )
+
+
+@torch.inference_mode()
+def _read(planning: Planning, views: Views, drawn: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Hidden states float16 (N, L, D) of all prompts, padded on the left, and their mask (N, L)."""
+    model = planning.language.model
+    hidden, there = [], []
+    for at in range(0, len(views), BATCH):
+        places = list(range(at, min(at + BATCH, len(views))))
+        inputs = views.prompt(places, drawn[places])
+        output = model(**inputs, output_hidden_states=True, use_cache=False, logits_to_keep=1)
+        hidden.append(output.hidden_states[-1].half().cpu())
+        there.append(inputs["attention_mask"].bool().cpu())
+    longest = max(part.shape[1] for part in there)
+    total, width = len(views), hidden[0].shape[-1]
+    whole = torch.zeros(total, longest, width, dtype=torch.float16)
+    mask = torch.zeros(total, longest, dtype=torch.bool)
+    at = 0
+    for part, known in zip(hidden, there, strict=True):
+        whole[at : at + len(part), longest - part.shape[1] :] = part
+        mask[at : at + len(part), longest - part.shape[1] :] = known
+        at += len(part)
+    return whole, mask
+
+
+def fit_heads(config: dict[str, Any], progress: Callable[[int, dict[str, float]], None]) -> Path:
+    """Train (or go on training) the heads of the planner in `config["planner"]`, in place."""
+    torch.set_num_threads(config["threads"])
+    folder = Path(config["planner"])
+    planning = checkpoint.load(folder)
+    dataset = open_datasets(config["data"])
+    rows = np.arange(0, len(dataset.state), config["every_ticks"])
+    views = views_of(planning, dataset, rows, config["prompts_from"])
+    readings = Readings(planning, dataset, views, config["seed"])
+    torch.manual_seed(config["seed"])
+    heads = planning.heads.train()
+    heads.value.requires_grad_(False)
+    optimiser, weights = optimiser_of(config), dict(config["weights"])
+    state = folder / "training_heads"
+    trainer = Trainer(heads, lambda batch: heads_losses(heads, batch), weights, optimiser, state)
+    trainer.resume()
+    size, seed = optimiser.batch_size, optimiser.seed
+    trainer.run(lambda step: readings.of_step(seed, step, size), progress)
+    heads.load_state_dict(trainer.averaged())
+    told = {**msgspec.to_builtins(optimiser), "weights": weights, "ticks": len(readings)}
+    told |= {"machine": machine(), "versions": versions()}
+    card = planning.card
+    card = msgspec.structs.replace(card, training={**card.training, "heads": told})
+    checkpoint.save_heads(folder, heads, planning.normalisation, card)
+    return folder
