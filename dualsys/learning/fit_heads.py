@@ -1,6 +1,6 @@
 """`dualsys train heads`: candidates and bottleneck go on learning on what the model has read.
 
-Reading a prompt costs twenty times what the heads cost. It is done once per recorded tick here, so
+Reading a prompt costs far more than the heads do. It is done once per recorded tick here, so
 the heads see each tick many times over; the language model stays as it is, and with it the answers.
 """
 
