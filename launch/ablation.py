@@ -32,22 +32,24 @@ class Variant(msgspec.Struct, frozen=True):
     against: str
 
 
-VLM = "system2=vlm"
+VLM = ("system2=vlm", "system2.candidates=5", "system2.send_code=true")
 VARIANTS = {
     "scripted planner": Variant(("system2=scripted",), "System 1 alone"),
     "System 1 alone": Variant(("system2=none",), ""),
-    "plan": Variant((VLM, "system2.candidates=0", "system2.send_code=false"), "System 1 alone"),
-    "plan, code of 8 bits": Variant((VLM, "system2.candidates=0", "system2.code_levels=2"), "plan"),
-    "plan, code of 16 bits": Variant((VLM, "system2.candidates=0"), "plan"),
-    "random of 5, carried out": Variant(
-        (VLM, "system2.choice=random", "system1.cascade=false"), "plan, code of 16 bits"
+    "plan": Variant((*VLM, "system2.candidates=0", "system2.send_code=false"), "System 1 alone"),
+    "plan, code of 8 bits": Variant(
+        (*VLM, "system2.candidates=0", "system2.code_levels=2"), "plan"
     ),
-    "best of 5, carried out": Variant((VLM, "system1.cascade=false"), "random of 5, carried out"),
-    "random of 5, cascade": Variant((VLM, "system2.choice=random"), "random of 5, carried out"),
-    "best of 5, cascade": Variant((VLM,), "random of 5, cascade"),
-    "best of 2, cascade": Variant((VLM, "system2.candidates=2"), "best of 1, cascade"),
-    "best of 1, cascade": Variant((VLM, "system2.candidates=1"), "plan, code of 16 bits"),
-    "full thought": Variant((VLM, "system2.budget=full"), "best of 5, cascade"),
+    "plan, code of 16 bits": Variant((*VLM, "system2.candidates=0"), "plan"),
+    "random of 5, carried out": Variant(
+        (*VLM, "system2.choice=random", "system1.cascade=false"), "plan, code of 16 bits"
+    ),
+    "best of 5, carried out": Variant((*VLM, "system1.cascade=false"), "random of 5, carried out"),
+    "random of 5, cascade": Variant((*VLM, "system2.choice=random"), "random of 5, carried out"),
+    "best of 5, cascade": Variant(VLM, "random of 5, cascade"),
+    "best of 2, cascade": Variant((*VLM, "system2.candidates=2"), "best of 1, cascade"),
+    "best of 1, cascade": Variant((*VLM, "system2.candidates=1"), "plan, code of 16 bits"),
+    "full thought": Variant((*VLM, "system2.budget=full"), "best of 5, cascade"),
 }
 
 

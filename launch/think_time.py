@@ -29,6 +29,8 @@ from dualsys.runtime.results import git_state, machine, percentiles_ms, versions
 from dualsys.system2.questions import BUDGETS
 from dualsys.system2.vision import VisionPlanner
 
+WHOLE = ("system2.candidates=5", "system2.send_code=true")  # everything that a thought can hold
+
 
 def requests_of(scenario: str, count: int, samples: int = 1) -> list[PlanRequest]:
     """Requests about `count` ticks of an episode that nobody steers."""
@@ -85,7 +87,7 @@ def measure(scenario: str, overrides: list[str], thoughts: int, rounds: int) -> 
     from sim import registry
 
     values = OmegaConf.to_container(
-        load("eval", [f"scenario={scenario}", "system2=vlm", *overrides])
+        load("eval", [f"scenario={scenario}", "system2=vlm", *WHOLE, *overrides])
     )
     assert isinstance(values, dict)
     planner = assembly.make_planner(

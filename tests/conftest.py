@@ -92,6 +92,7 @@ def thinking_run(
     out = tmp_path_factory.mktemp("thinking")
     words = ["scenario=driving/merge", f"system1.checkpoint={untrained}", f"out={out}"]
     words += ["system2=vlm", f"system2.checkpoint={planner_folder}", "runtime.episode_s=4"]
+    words += ["system2.candidates=5", "system2.send_code=true"]
     config = OmegaConf.to_container(load("eval", words))
     evaluate(config, ["driving/merge"], [3], lambda result: None)  # type: ignore[arg-type]
     return out
