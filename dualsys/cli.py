@@ -69,14 +69,10 @@ def _dispatch(words: list[str]) -> int:
     return _execute(command, load(command, overrides))
 
 
-def _execute(command: str, config: Any) -> int:
-    from omegaconf import OmegaConf
-
+def _execute(command: str, config: dict[str, Any]) -> int:
     from dualsys import commands
 
-    values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    assert isinstance(values, dict)
-    return commands.RUN[command]({str(key): value for key, value in values.items()})
+    return commands.RUN[command](config)
 
 
 def _sweep(command: str, overrides: list[str]) -> int:
@@ -88,7 +84,9 @@ def _sweep(command: str, overrides: list[str]) -> int:
         console.print(f"sweep {number}: {' '.join(job)}", style="bold", markup=False)
         try:
             config = load(command, job)
-            config.out = f"{config.out}/{number}"
+            if "out" not in config:
+                raise DualsysError(f"`dualsys {command}` has no out= for the runs of a sweep")
+            config["out"] = f"{config['out']}/{number}"
             failed += _execute(command, config) != 0
         except DualsysError as error:
             console.print(f"dualsys: {error}", style="red", markup=False, soft_wrap=True)

@@ -17,7 +17,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from dualsys.errors import DualsysError, UnknownNameError
 from dualsys.schemas import COMMANDS
@@ -43,14 +43,24 @@ def config_folder() -> Path:
     raise DualsysError(f"no conf/ folder beside {package}; reinstall dualsys")
 
 
-def load(command: str, overrides: list[str]) -> DictConfig:
-    """Compose the configuration of `command`. Raises `DualsysError` with the valid names."""
+def load(command: str, overrides: list[str]) -> dict[str, Any]:
+    """Compose the configuration of `command` as a plain dictionary.
+
+    Raises `DualsysError` with the valid names, or with the name of a value that has to be given.
+    """
     register()
     try:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
-            return compose(_file(command), overrides)
+            composed = compose(_file(command), overrides)
+        values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise DualsysError(
+            f"`dualsys {command}` needs {error.full_key}=...; --help lists keys and choices"
+        ) from error
     except (HydraException, ConfigCompositionException, OmegaConfBaseException) as error:
         raise explain(command, overrides, error) from error
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
 
 
 def explain(command: str, overrides: list[str], error: Exception) -> DualsysError:

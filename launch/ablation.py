@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from omegaconf import OmegaConf
 from rich.table import Table
 
 from dualsys.commands import run_eval
@@ -81,9 +80,7 @@ def paired(one: dict[str, Any], other: dict[str, Any], field: int) -> dict[str, 
 
 def run_variant(words: list[str], out: Path) -> dict[str, Any]:
     """Run one variant, unless a finished run of the same configuration is there."""
-    values = OmegaConf.to_container(load("eval", [*words, f"out={out}"]))
-    assert isinstance(values, dict)
-    config = {str(key): value for key, value in values.items()}
+    config = load("eval", [*words, f"out={out}"])
     file = out / "results.json"
     if file.is_file():
         there: dict[str, Any] = json.loads(file.read_text())

@@ -11,8 +11,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from dualsys.config import load, parse_seeds, set_headless_defaults
 from dualsys.console import table_console
 from dualsys.errors import DualsysError
@@ -25,9 +23,7 @@ WORKERS = (1, 2)
 def logged(scenario: str, seeds: str, workers: int, out: Path) -> dict[str, Any]:
     """One evaluation: size and hash of its log."""
     words = [f"scenario={scenario}", f"seeds={seeds}", f"workers={workers}", f"out={out}"]
-    values = OmegaConf.to_container(load("eval", words))
-    assert isinstance(values, dict)
-    config = {str(key): value for key, value in values.items()}
+    config = load("eval", words)
     # Few episodes to a job, so that two workers really share them.
     evaluate(config, [scenario], parse_seeds(seeds), lambda result: None, episodes_per_job=2)
     log = (out / "log.mcap").read_bytes()

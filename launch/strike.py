@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
@@ -105,9 +104,7 @@ def main() -> None:
         for name, blow in BLOWS.items():
             words = [f"scenario={options.scenario}", "runtime=realtime", "trigger.period_s=0.5"]
             words += [f"runtime.duration_s={options.duration_s}", f"out={options.out / name}"]
-            values = OmegaConf.to_container(load("eval", words))
-            assert isinstance(values, dict)
-            config = {str(key): value for key, value in values.items()}
+            config = load("eval", words)
             rows[name] = struck(config, options.scenario, blow)
     except DualsysError as error:
         parser.exit(2, f"strike: {error}\n")

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 from rich.table import Table
 
 from dualsys.clock import MonotonicClock, StallDetector
@@ -86,13 +85,8 @@ def measure(scenario: str, overrides: list[str], thoughts: int, rounds: int) -> 
     """Everything about the planner of one scenario."""
     from sim import registry
 
-    values = OmegaConf.to_container(
-        load("eval", [f"scenario={scenario}", "system2=vlm", *WHOLE, *overrides])
-    )
-    assert isinstance(values, dict)
-    planner = assembly.make_planner(
-        {str(key): value for key, value in values.items()}, registry.spec_of(scenario), {}
-    )
+    config = load("eval", [f"scenario={scenario}", "system2=vlm", *WHOLE, *overrides])
+    planner = assembly.make_planner(config, registry.spec_of(scenario), {})
     assert isinstance(planner, VisionPlanner)
     requests = requests_of(scenario, thoughts)
     thoughts_ns(planner, requests[:5], "full")  # warm-up

@@ -10,7 +10,6 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from omegaconf import OmegaConf
 from rich.progress import Progress
 from rich.table import Table
 
@@ -48,11 +47,7 @@ def main() -> None:
     options = parser.parse_args()
     set_headless_defaults()
     try:
-        values = OmegaConf.to_container(
-            load("eval", ["scenario=driving/merge", *options.overrides])
-        )
-        assert isinstance(values, dict)
-        config = {str(key): value for key, value in values.items()}
+        config = load("eval", ["scenario=driving/merge", *options.overrides])
         with Progress() as bar:
             task = bar.add_task("states", total=options.states)
             scores = score_plans(

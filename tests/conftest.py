@@ -67,15 +67,14 @@ def drives(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def run_folder(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two guided drives in lockstep, with results and log."""
-    from omegaconf import OmegaConf
 
     from dualsys.config import load
     from dualsys.runtime.evaluate import evaluate
 
     out = tmp_path_factory.mktemp("run")
     words = ["scenario=driving/merge", f"system1.checkpoint={untrained}", f"out={out}"]
-    config = OmegaConf.to_container(load("eval", words))
-    evaluate(config, ["driving/merge"], [0, 1], lambda result: None)  # type: ignore[arg-type]
+    config = load("eval", words)
+    evaluate(config, ["driving/merge"], [0, 1], lambda result: None)
     return out
 
 
@@ -84,7 +83,6 @@ def thinking_run(
     untrained: Path, planner_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A run of one short drive with an untrained vision-language planner."""
-    from omegaconf import OmegaConf
 
     from dualsys.config import load
     from dualsys.runtime.evaluate import evaluate
@@ -93,6 +91,6 @@ def thinking_run(
     words = ["scenario=driving/merge", f"system1.checkpoint={untrained}", f"out={out}"]
     words += ["system2=vlm", f"system2.checkpoint={planner_folder}", "runtime.episode_s=4"]
     words += ["system2.candidates=5", "system2.send_code=true"]
-    config = OmegaConf.to_container(load("eval", words))
-    evaluate(config, ["driving/merge"], [3], lambda result: None)  # type: ignore[arg-type]
+    config = load("eval", words)
+    evaluate(config, ["driving/merge"], [3], lambda result: None)
     return out

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from omegaconf import OmegaConf
 
 from dualsys.config import expand_sweep, load, parse_seeds
 from dualsys.errors import DualsysError, UnknownNameError
@@ -13,9 +12,9 @@ def test_the_fixed_command_line_composes() -> None:
         "latency.system1_ticks=1 seeds=0:50 workers=2 out=DIR"
     )
     config = load("eval", words.split())
-    assert config.scenario == "driving/merge"
-    assert config.latency.system1_ticks == 1
-    assert parse_seeds(config.seeds) == list(range(50))
+    assert config["scenario"] == "driving/merge"
+    assert config["latency"]["system1_ticks"] == 1
+    assert parse_seeds(config["seeds"]) == list(range(50))
 
 
 def test_a_misspelt_key_lists_the_valid_ones() -> None:
@@ -49,7 +48,11 @@ def test_the_recipes_differ_where_the_domains_do() -> None:
     words = ["data=DIR", "out=DIR"]
     manipulation = load("train system1", words)
     driving = load("train system1", [*words, "recipe=driving", "steps=10"])
-    assert (manipulation.network.token_grid, driving.network.token_grid) == (4, 8)
-    assert len(driving.perceive) == 12
-    assert driving.steps == 10
-    assert not OmegaConf.missing_keys(manipulation)
+    assert [c["network"]["token_grid"] for c in (manipulation, driving)] == [4, 8]
+    assert len(driving["perceive"]) == 12
+    assert driving["steps"] == 10
+
+
+def test_a_value_that_has_to_be_given_is_asked_for() -> None:
+    with pytest.raises(DualsysError, match=r"`dualsys train value` needs planner=\.\.\."):
+        load("train value", [])

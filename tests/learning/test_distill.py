@@ -3,9 +3,9 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
 
 from dualsys.config import load
 from dualsys.errors import DualsysError
@@ -14,11 +14,11 @@ from dualsys.learning.distill import distill
 from dualsys.system1 import checkpoint
 
 
-def configuration(runs: list[Path], start: Path, out: Path) -> object:
+def configuration(runs: list[Path], start: Path, out: Path) -> dict[str, Any]:
     words = [f"runs=[{','.join(map(str, runs))}]", f"start={start}", f"out={out}"]
     words += ["recipe=driving", "network.width=32", "network.layers=1", "network.token_grid=4"]
     words += ["perceive=[[0,1],[0,2],[0,4]]", "steps=1", "batch_size=2", "threads=1"]
-    return OmegaConf.to_container(load("distill", words))
+    return load("distill", words)
 
 
 def test_guided_successes_alone_are_taught(
@@ -29,7 +29,7 @@ def test_guided_successes_alone_are_taught(
     for row in results["episodes"]:
         row["success"] = row["epoch"] == 1
     (run / "results.json").write_text(json.dumps(results))
-    folder = distill(configuration([run], untrained, tmp_path / "out"), lambda s, p: None)  # type: ignore[arg-type]
+    folder = distill(configuration([run], untrained, tmp_path / "out"), lambda s, p: None)
     accepted = Dataset(tmp_path / "out/accepted")
     assert accepted.episodes["seed"].to_pylist() == [1]
     assert (accepted.plan >= 0).any()
@@ -47,6 +47,6 @@ def test_without_a_guided_success_there_is_nothing_to_teach(
         row["success"] = False
     (run / "results.json").write_text(json.dumps(results))
     with pytest.raises(DualsysError, match="no successful episode"):
-        distill(configuration([run], untrained, tmp_path / "out"), lambda s, p: None)  # type: ignore[arg-type]
+        distill(configuration([run], untrained, tmp_path / "out"), lambda s, p: None)
     with pytest.raises(DualsysError, match="distill needs runs="):
-        distill(configuration([], untrained, tmp_path / "out"), lambda s, p: None)  # type: ignore[arg-type]
+        distill(configuration([], untrained, tmp_path / "out"), lambda s, p: None)

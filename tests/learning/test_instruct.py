@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from dualsys.config import load
 from dualsys.errors import DualsysError
@@ -39,9 +38,9 @@ def driven(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def tried_plans(driven: Path, untrained: Path) -> PlanScores:
     words = ["scenario=driving/merge", f"system1.checkpoint={untrained}"]
-    config = OmegaConf.to_container(load("eval", words))
+    config = load("eval", words)
     done: list[int] = []
-    scores = score_plans(config, driven, 3, 0.6, 1, 0, done.append)  # type: ignore[arg-type]
+    scores = score_plans(config, driven, 3, 0.6, 1, 0, done.append)
     assert sum(done) == 3
     return scores
 
@@ -92,9 +91,7 @@ def configuration(
 ) -> dict[str, Any]:
     fixed = [f"planner={planner}", f"scores={scores}", f"data={data}", f"out={out}"]
     fixed += [f"prompts_from={system1}", "device=cpu", "threads=1", "batch_size=2", "states=2"]
-    values = OmegaConf.to_container(load("train instruct", [*fixed, *words]))
-    assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}
+    return load("train instruct", [*fixed, *words])
 
 
 def test_the_planner_learns_to_prefer_what_scored_best(

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from dualsys.config import load
 from dualsys.learning.conversation import Conversations
@@ -101,11 +100,7 @@ def configuration(drives: Path, out: Path, *words: str) -> dict[str, Any]:
         "device=cpu",
         "threads=1",
     ]
-    values = OmegaConf.to_container(
-        load("train system2", [f"data={drives}", f"out={out}", *fixed, *words])
-    )
-    assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}
+    return load("train system2", [f"data={drives}", f"out={out}", *fixed, *words])
 
 
 def test_the_trained_folder_opens_as_a_planner(drives: Path, tmp_path: Path) -> None:
@@ -135,8 +130,8 @@ def test_the_heads_go_on_learning_on_what_was_read(
     words = [f"planner={folder}", f"data={drives}", f"prompts_from={untrained}", "steps=40"]
     words += ["batch_size=16", "learning_rate=0.01", "threads=1", "device=cpu"]
     seen: list[dict[str, float]] = []
-    config = OmegaConf.to_container(load("train heads", words))
-    fit_heads(config, lambda step, parts: seen.append(parts))  # type: ignore[arg-type]
+    config = load("train heads", words)
+    fit_heads(config, lambda step, parts: seen.append(parts))
     before, after = (checkpoints.load(f) for f in (planner_folder, folder))
     for name, tensor in after.language.model.state_dict().items():
         assert torch.equal(tensor, before.language.model.state_dict()[name]), name

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from dualsys.config import load
 from dualsys.learning import score_planner as scoring
@@ -23,7 +22,7 @@ def test_a_planner_is_scored_on_every_question(
 ) -> None:
     words = [f"planner={planner_folder}", f"data={drives}", f"prompts_from={untrained}"]
     words += [f"out={tmp_path}/score.json", "ticks=12", "candidates=2", "threads=1"]
-    scoring.score_planner(OmegaConf.to_container(load("score", words)))  # type: ignore[arg-type]
+    scoring.score_planner(load("score", words))
     report = json.loads((tmp_path / "score.json").read_text())
     assert list(report["questions"]) == [question.name for question in chain(SPEC)]
     for row in report["questions"].values():

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 from PIL import Image
 
 from dualsys.config import load
@@ -35,7 +34,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> JoinedDataset:
 
 
 def batches(dataset: JoinedDataset, **changes: float) -> Batches:
-    config = BatchConfig(**changes)  # type: ignore[arg-type]
+    config = BatchConfig(**changes)
     return Batches(dataset, SPEC, config, 8, 4, [(0, 1), (0, 2)])
 
 
@@ -120,7 +119,7 @@ def test_training_goes_on_from_a_checkpoint(drives: Path, untrained: Path, tmp_p
         "threads=1",
     ]
     config = load("train system1", [*words, *few, *(f"network.{size}" for size in sizes)])
-    fit_policy(OmegaConf.to_container(config), lambda step, parts: None)  # type: ignore[arg-type]
+    fit_policy(config, lambda step, parts: None)
     before, after = (checkpoint.load(folder)[0] for folder in (untrained, tmp_path))
     for name, tensor in before.state_dict().items():
         torch.testing.assert_close(after.state_dict()[name], tensor)
@@ -129,7 +128,7 @@ def test_training_goes_on_from_a_checkpoint(drives: Path, untrained: Path, tmp_p
     assert checkpoint.load_card(tmp_path).training["started_from"] is not None
     config.network.width = 64
     with pytest.raises(DualsysError, match="width: 32 there, 64 configured"):
-        fit_policy(OmegaConf.to_container(config), lambda step, parts: None)  # type: ignore[arg-type]
+        fit_policy(config, lambda step, parts: None)
 
 
 def test_the_curve_is_an_image_of_what_was_logged(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from dualsys.config import load
 from dualsys.errors import DualsysError
@@ -95,8 +94,8 @@ def test_training_changes_the_value_head_alone(
     folder = shutil.copytree(planner_folder, tmp_path / "planner")
     words = [f"planner={folder}", f"data=[{drives}]", f"prompts_from={untrained}", "steps=3"]
     fixed = ["batch_size=8", "every_ticks=4", "device=cpu", "threads=1"]
-    config = OmegaConf.to_container(load("train value", words + fixed))
-    fit_value(config, lambda step, parts: None)  # type: ignore[arg-type]
+    config = load("train value", words + fixed)
+    fit_value(config, lambda step, parts: None)
     before = checkpoints.load(planner_folder).heads.state_dict()
     trained = checkpoints.load(folder)
     for name, tensor in trained.heads.state_dict().items():
@@ -109,11 +108,9 @@ def test_training_changes_the_value_head_alone(
 def test_values_need_to_know_how_episodes_ended(
     drives: Path, untrained: Path, planner_folder: Path
 ) -> None:
-    config = OmegaConf.to_container(
-        load("train value", [f"planner={planner_folder}", f"data=[{drives}]", "every_ticks=7"])
-    )
+    config = load("train value", [f"planner={planner_folder}", f"data=[{drives}]", "every_ticks=7"])
     with pytest.raises(DualsysError, match="every_ticks=7 does not divide"):
-        fit_value(config, lambda step, parts: None)  # type: ignore[arg-type]
-    config["every_ticks"] = 4  # type: ignore[index,call-overload]
+        fit_value(config, lambda step, parts: None)
+    config["every_ticks"] = 4
     with pytest.raises(DualsysError, match="give prompts_from=FOLDER"):
-        fit_value(config, lambda step, parts: None)  # type: ignore[arg-type]
+        fit_value(config, lambda step, parts: None)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import OmegaConf
 
 from dualsys.config import load
 from dualsys.messages import Observation
@@ -20,9 +19,7 @@ SCENARIO = "driving/merge"
 def configuration(out: Path, checkpoint: Path, *words: str) -> dict[str, Any]:
     # Without noise in the flow's source the two differ by timing alone.
     fixed = ["system1.noise_scale=0", "trigger.period_s=0.5", f"system1.checkpoint={checkpoint}"]
-    values = OmegaConf.to_container(load("eval", [*fixed, f"out={out}", *words]))
-    assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}
+    return load("eval", [*fixed, f"out={out}", *words])
 
 
 def states(log: Path) -> np.ndarray:

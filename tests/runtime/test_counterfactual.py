@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
 from dualsys.config import load
 from dualsys.messages import Command, Outcome
@@ -24,12 +23,12 @@ def test_a_branch_repeats_what_was_done_and_returns_what_came(thinking_run: Path
     branch = found[1]
     np.testing.assert_array_equal(branch.commands, done[: branch.tick])
     assert branch.candidates.shape[0] == len(branch.values) == 5
-    config = OmegaConf.to_container(
-        load("eval", ["scenario=driving/merge", f"system1.checkpoint={_checkpoint(thinking_run)}"])
+    config = load(
+        "eval", ["scenario=driving/merge", f"system1.checkpoint={_checkpoint(thinking_run)}"]
     )
     world = registry.make("driving/merge")
-    engine = assembly.make_engine(config, SPEC).engine  # type: ignore[arg-type]
-    policy = assembly.make_policy(config, SPEC, engine)  # type: ignore[arg-type]
+    engine = assembly.make_engine(config, SPEC).engine
+    policy = assembly.make_policy(config, SPEC, engine)
     ahead = done[branch.tick : branch.tick + 10]
     same = realised_return(world, policy, branch, ahead, 0.9, len(ahead))
     wanted = sum(0.9**k * r for k, r in enumerate(reward[branch.tick : branch.tick + 10]))
@@ -55,7 +54,7 @@ def test_a_branch_that_is_over_returns_nothing(thinking_run: Path) -> None:
         branch.scenario, 3, 400, onward, branch.candidates, branch.values, branch.guidance
     )
     world = registry.make("driving/merge")
-    assert realised_return(world, None, over, onward[:4], 0.9, 4) == 0.0  # type: ignore[arg-type]
+    assert realised_return(world, None, over, onward[:4], 0.9, 4) == 0.0
     world.close()
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import av
 import pytest
-from omegaconf import OmegaConf
 
 from dualsys.config import load
 from dualsys.errors import SpecMismatchError
@@ -104,11 +103,9 @@ def test_what_was_finished_before_a_failure_is_kept(untrained: Path, tmp_path: P
     config = load(
         "eval", ["suite=driving", f"system1.checkpoint={untrained}", f"out={tmp_path}", "seeds=0:1"]
     )
-    values = OmegaConf.to_container(config)
-    assert isinstance(values, dict)
     scenarios = ["driving/merge", "manipulation/push"]
     with pytest.raises(SpecMismatchError):
-        runner.evaluate({str(k): v for k, v in values.items()}, scenarios, [0], lambda _: None)
+        runner.evaluate(config, scenarios, [0], lambda _: None)
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["complete"] is False
     assert [row["scenario"] for row in results["episodes"]] == ["driving/merge"]

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
 from rich.console import Console
 
 from dualsys.bus import Subscriber, ipc
@@ -30,9 +29,7 @@ Processes = dict[str, subprocess.Popen[bytes]]
 def configuration(out: Path, checkpoint: Path, **changes: str) -> dict[str, Any]:
     words = [f"system1.checkpoint={checkpoint}", f"out={out}", "runtime=realtime", "trigger=always"]
     words += ["runtime.duration_s=5", *(f"{k}={v}" for k, v in changes.items())]
-    config = OmegaConf.to_container(load("eval", ["scenario=driving/highway", *words]))
-    assert isinstance(config, dict)
-    return {str(key): value for key, value in config.items()}
+    return load("eval", ["scenario=driving/highway", *words])
 
 
 def run(

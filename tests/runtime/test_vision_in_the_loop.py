@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
 
 from dualsys.config import load
 from dualsys.messages import Action, Guidance, Message, Thought
@@ -20,9 +19,7 @@ SCENARIO = "driving/merge"
 def configuration(out: Path, system1: Path, system2: Path, *words: str) -> dict[str, Any]:
     fixed = [f"system1.checkpoint={system1}", "system2=vlm", f"system2.checkpoint={system2}"]
     fixed += ["system2.candidates=5", "system2.send_code=true"]
-    values = OmegaConf.to_container(load("eval", [*fixed, f"out={out}", *words]))
-    assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}
+    return load("eval", [*fixed, f"out={out}", *words])
 
 
 def check(log: list[Message], least: int) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 from PIL import Image
 
 from dualsys.config import load
@@ -220,8 +219,8 @@ def test_a_run_goes_on_without_answers_and_counts_them(
     server = serve(completion(GOOD), b"nonsense")
     words = ["scenario=driving/merge", "system2=remote", f"system2.url={server.url}"]
     words += ["system2.model=m", f"system1.checkpoint={untrained}", f"out={tmp_path}"]
-    values = OmegaConf.to_container(load("eval", [*words, "runtime.episode_s=4"]))
-    results = evaluate(values, ["driving/merge"], [0], lambda result: None)  # type: ignore[arg-type]
+    values = load("eval", [*words, "runtime.episode_s=4"])
+    results = evaluate(values, ["driving/merge"], [0], lambda result: None)
     calls = results["calls"]
     assert calls > 2
     assert results["drops"]["planner_malformed"] >= calls - 2
