@@ -44,7 +44,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _dispatch(words: list[str]) -> int:
-    from dualsys.config import config_folder, load, set_headless_defaults
+    from dualsys.config import config_folder, load
+    from dualsys.environment import set_headless_defaults
     from dualsys.errors import UnknownNameError
     from dualsys.schemas import COMMANDS
 

@@ -1,14 +1,13 @@
 """Configuration: Hydra composition of conf/, and errors that list the valid keys.
 
-This module is the only one that looks at the environment or for the configuration folder; the types
-stand in `dualsys.schemas`.
+This module is the only one that looks for the configuration folder; the types stand in
+`dualsys.schemas`.
 """
 
 from __future__ import annotations
 
 import difflib
 import itertools
-import os
 from pathlib import Path
 from typing import Any
 
@@ -132,26 +131,3 @@ def parse_seeds(text: str) -> list[int]:
             "seeds=1,5,9, none negative"
         )
     return seeds
-
-
-def secret(variable: str) -> str:
-    """The value of an environment variable; it is never logged. Raises `DualsysError` if unset."""
-    if not variable:
-        return ""
-    if variable not in os.environ:
-        raise DualsysError(
-            f"system2.key_variable={variable}, but no such environment variable is set"
-        )
-    return os.environ[variable]
-
-
-def set_headless_defaults() -> None:
-    """Choose off-screen rendering where no display is set; what the user set stays."""
-    if not os.environ.get("DISPLAY"):
-        os.environ.setdefault("MUJOCO_GL", "egl")
-        if os.environ["MUJOCO_GL"] == "egl":
-            os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
-        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-        # The software rasteriser's own threads cost a small frame more than they save, and take
-        # the cores from the other processes; the pixels are the same.
-        os.environ.setdefault("LP_NUM_THREADS", "0")

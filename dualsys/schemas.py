@@ -1,5 +1,7 @@
 """The typed shape of every command's configuration; the values live in conf/ (YAML).
 
+Those of training and scoring stand in `dualsys.learning.schemas`.
+
 A misspelt key or a value of another type is refused by these types.
 """
 
@@ -9,6 +11,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import MISSING
+
+from dualsys.learning.schemas import (
+    DistillConfig,
+    ScoreConfig,
+    TrainHeadsConfig,
+    TrainInstructConfig,
+    TrainSystem1Config,
+    TrainSystem2Config,
+    TrainValueConfig,
+)
 
 
 @dataclass
@@ -140,172 +152,6 @@ class CollectConfig:
 
 
 @dataclass
-class NetworkSizes:
-    """Sizes of System 1's network that are not given by the world."""
-
-    horizon: int = MISSING
-    width: int = MISSING
-    layers: int = MISSING
-    heads: int = MISSING
-    plan_vector_size: int = MISSING
-    keypoints: int = MISSING
-    token_grid: int = MISSING
-    flow_steps: int = MISSING
-
-
-@dataclass
-class TrainSystem1Config:
-    """`dualsys train system1`."""
-
-    data: Any = MISSING  # a dataset, or a list of them
-    out: str = MISSING
-    start: str = ""  # checkpoint to begin with; "" begins with random weights
-    planner: str = ""  # System-2 checkpoint whose candidates and codes are learned from
-    prompts_from: str = ""  # System-1 checkpoint whose samples that planner sees; "": start
-    advice_every_ticks: int = 8
-    advice_candidates: int = 5
-    network: NetworkSizes = field(default_factory=NetworkSizes)
-    perceive: list[list[int]] = MISSING  # (row, column) of the scene values to regress
-    steps: int = MISSING
-    batch_size: int = MISSING
-    learning_rate: float = MISSING
-    laplace_weight: float = MISSING
-    perceive_weight: float = MISSING
-    plan_dropout: float = MISSING
-    candidate_rate: float = MISSING
-    max_plan_age_s: float = MISSING
-    shift_px: int = MISSING
-    seed: int = 0
-    threads: int = 2
-    device: str = "auto"  # "auto": a GPU when there is one
-
-
-@dataclass
-class PlannerHeads:
-    """Sizes of System 2's heads that are not given by the world or the language model."""
-
-    knots: int = 32
-    width: int = 128
-    layers: int = 3
-    heads: int = 4
-    read_tokens: int = 16
-    flow_steps: int = 10
-    depth_step: float = 0.1
-    code_size: int = 8
-    code_levels: int = 4
-
-
-@dataclass
-class PlannerModel:
-    """Sizes of the vision-language model that is built when no base= is given."""
-
-    image_px: int = 64
-    patch_px: int = 8
-    shuffle: int = 2
-    vision_width: int = 192
-    vision_layers: int = 4
-    vision_heads: int = 4
-    text_width: int = 256
-    text_layers: int = 6
-    text_heads: int = 4
-    key_value_heads: int = 2
-    vocabulary: int = 1024
-    positions: int = 1024
-
-
-@dataclass
-class PlannerWeights:
-    """Weights of the terms of the loss."""
-
-    answer: float = MISSING
-    flow: float = MISSING
-    code: float = MISSING
-
-
-@dataclass
-class TrainSystem2Config:
-    """`dualsys train system2`."""
-
-    data: Any = MISSING  # a dataset, or a list of them
-    out: str = MISSING
-    prompts_from: str = ""  # System-1 checkpoint whose samples are drawn into the images
-    base: str = ""  # local folder of a checkpoint to fine-tune; "" builds a small one
-    lora_rank: int = 0  # 0 trains every weight
-    model: PlannerModel = field(default_factory=PlannerModel)
-    heads: PlannerHeads = field(default_factory=PlannerHeads)
-    weights: PlannerWeights = field(default_factory=PlannerWeights)
-    every_ticks: int = MISSING  # rows of the dataset that are used
-    steps: int = MISSING
-    batch_size: int = MISSING
-    learning_rate: float = MISSING
-    average_decay: float = MISSING
-    seed: int = 0
-    threads: int = 2
-    device: str = "auto"
-
-
-@dataclass
-class HeadsWeights:
-    """Weights of the terms of the loss."""
-
-    flow: float = MISSING
-    code: float = MISSING
-
-
-@dataclass
-class TrainHeadsConfig:
-    """`dualsys train heads`."""
-
-    planner: str = MISSING  # folder of a trained planner; its heads are trained in place
-    data: Any = MISSING  # demonstrations: a dataset, or a list of them
-    prompts_from: str = ""  # System-1 checkpoint whose samples are drawn into the images
-    weights: HeadsWeights = field(default_factory=HeadsWeights)
-    every_ticks: int = MISSING
-    steps: int = MISSING
-    batch_size: int = MISSING
-    learning_rate: float = MISSING
-    average_decay: float = MISSING
-    seed: int = 0
-    threads: int = 2
-    device: str = "auto"
-
-
-@dataclass
-class TrainValueConfig:
-    """`dualsys train value`."""
-
-    planner: str = MISSING  # folder of a trained planner; its value head is trained in place
-    data: Any = MISSING  # a dataset with successes and failures, or a list of them
-    prompts_from: str = ""  # System-1 checkpoint whose samples are drawn into the images
-    candidates: int = MISSING
-    gamma: float = MISSING  # discount per second
-    alpha: float = MISSING  # weight of the conservative term
-    every_ticks: int = MISSING
-    steps: int = MISSING
-    batch_size: int = MISSING
-    learning_rate: float = MISSING
-    average_decay: float = MISSING
-    seed: int = 0
-    threads: int = 2
-    device: str = "auto"
-
-
-@dataclass
-class ScoreConfig:
-    """`dualsys score`."""
-
-    planner: str = MISSING  # folder of a trained planner
-    data: Any = MISSING  # a dataset it was not trained on, or a list of them
-    out: str = MISSING  # a JSON file
-    prompts_from: str = ""  # System-1 checkpoint whose samples are drawn into the images
-    ticks: int = MISSING  # how many recorded ticks are drawn
-    candidates: int = MISSING
-    batch_size: int = MISSING
-    seed: int = 0
-    threads: int = 2
-
-
-@dataclass
 class ThoughtsConfig:
     """`dualsys thoughts`."""
 
@@ -313,58 +159,6 @@ class ThoughtsConfig:
     epoch: int = 0  # episode of the run, as results.json numbers them
     tick: int = -1  # tell all about the newest thought at this tick; -1 lists all thoughts
     images: str = ""  # folder for what System 2 saw; "" writes none
-
-
-@dataclass
-class InstructWeights:
-    """Weights of the terms of the loss."""
-
-    answer: float = MISSING
-    flow: float = MISSING
-    code: float = MISSING
-    reward: float = MISSING
-    distance: float = MISSING
-
-
-@dataclass
-class DriveTerms:
-    """Weights of what makes a drive good."""
-
-    safety: float = MISSING
-    comfort: float = MISSING
-    efficiency: float = MISSING
-    economy: float = MISSING
-
-
-@dataclass
-class TrainInstructConfig:
-    """`dualsys train instruct`."""
-
-    planner: str = MISSING  # folder of the planner to begin with
-    scores: str = MISSING  # plans tried out: a file of launch/try_plans.py
-    data: Any = MISSING  # demonstrations for the supervised terms, a dataset or a list of them
-    out: str = MISSING
-    prompts_from: str = ""  # System-1 checkpoint whose samples are drawn into the images
-    terms: DriveTerms = field(default_factory=DriveTerms)
-    weights: InstructWeights = field(default_factory=InstructWeights)
-    states: int = MISSING  # tried states per step
-    every_ticks: int = MISSING
-    steps: int = MISSING
-    batch_size: int = MISSING  # supervised rows per step
-    learning_rate: float = MISSING
-    average_decay: float = MISSING
-    warmup_steps: int = MISSING
-    seed: int = 0
-    threads: int = 2
-    device: str = "auto"
-
-
-@dataclass
-class DistillConfig(TrainSystem1Config):
-    """`dualsys distill`: as `train system1`, from the successes of guided runs."""
-
-    runs: list[str] = MISSING
-    data: Any = field(default_factory=list)  # further demonstrations
 
 
 COMMANDS: dict[str, type[Any]] = {

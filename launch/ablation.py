@@ -17,8 +17,9 @@ import numpy as np
 from rich.table import Table
 
 from dualsys.commands import run_eval
-from dualsys.config import load, set_headless_defaults
+from dualsys.config import load
 from dualsys.console import percent, table_console
+from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
 from dualsys.runtime.assembly import session_of
 from dualsys.runtime.results import git_state, machine, versions

@@ -18,8 +18,9 @@ import torch
 from rich.table import Table
 
 from dualsys.clock import MonotonicClock, StallDetector
-from dualsys.config import load, set_headless_defaults
+from dualsys.config import load
 from dualsys.console import table_console
+from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
 from dualsys.messages import PlanRequest, Stamp
 from dualsys.runtime import assembly

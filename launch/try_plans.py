@@ -13,8 +13,9 @@ import numpy as np
 from rich.progress import Progress
 from rich.table import Table
 
-from dualsys.config import load, set_headless_defaults
+from dualsys.config import load
 from dualsys.console import table_console
+from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
 from dualsys.runtime.plan_scores import PlanScores, save_scores, score_plans
 from sim.driving.terms import Terms

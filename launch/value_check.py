@@ -19,8 +19,8 @@ import numpy as np
 from rich.progress import Progress
 from rich.table import Table
 
-from dualsys.config import set_headless_defaults
 from dualsys.console import percent, table_console
+from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
 from dualsys.runtime.counterfactual import (
     Branch,

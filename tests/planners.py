@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dualsys.system2.build import ModelSizes, build
+from dualsys.system2.build import build
 from dualsys.system2.checkpoint import Card, save_heads
-from dualsys.system2.heads import Heads, HeadsConfig
+from dualsys.system2.heads import Heads
 from dualsys.system2.language import describe
 from dualsys.system2.questions import chain
+from dualsys.system2.sizes import HeadsConfig, ModelSizes
 from sim.driving.spec import SPEC
 
 TINY = ModelSizes(vision_width=16, vision_layers=1, vision_heads=2, text_width=16, text_layers=1,

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from dualsys.learning.dataset import JoinedDataset
 from dualsys.learning.views import Views
-from dualsys.system2.heads import HeadsConfig
 from dualsys.system2.questions import (
     BUDGETS,
     Answers,
@@ -22,6 +21,7 @@ from dualsys.system2.questions import (
     chain,
     true_answers,
 )
+from dualsys.system2.sizes import HeadsConfig
 
 
 class PlannerBatch(msgspec.Struct):

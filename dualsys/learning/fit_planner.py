@@ -18,11 +18,12 @@ from dualsys.learning.train_system2 import PlannerModule, planner_losses
 from dualsys.learning.trainer import Trainer, optimiser_of
 from dualsys.learning.views import Views
 from dualsys.runtime.results import machine, versions
-from dualsys.system2.build import ModelSizes, build
+from dualsys.system2.build import build
 from dualsys.system2.checkpoint import Card, save_planner
-from dualsys.system2.heads import Heads, HeadsConfig
+from dualsys.system2.heads import Heads
 from dualsys.system2.language import LanguageModel, describe
 from dualsys.system2.questions import chain
+from dualsys.system2.sizes import HeadsConfig, ModelSizes
 
 KNOT_RATE_HZ = 20.0
 

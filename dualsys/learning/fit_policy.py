@@ -25,17 +25,9 @@ from dualsys.system1.network import NetworkConfig, System1Network
 def fit_policy(config: dict[str, Any], progress: Callable[[int, dict[str, float]], None]) -> Path:
     """Train (or go on training) and write the checkpoint to `config["out"]`. Returns the folder."""
     torch.set_num_threads(config["threads"])
-    folder = Path(config["out"])
-    dataset = open_datasets(config["data"])
-    spec = dataset.spec
-    perceived = [(row, column) for row, column in config["perceive"]]
-    for row, column in perceived:
-        if not (0 <= row < spec.scene_rows and 0 <= column < len(spec.scene_fields)):
-            raise DualsysError(
-                f"perceive names scene value ({row}, {column}), the scene has {spec.scene_rows} "
-                f"rows of {list(spec.scene_fields)}"
-            )
-    network_config = NetworkConfig(
+    folder, dataset = Path(config["out"]), open_datasets(config["data"])
+    spec, perceived = dataset.spec, _perceived(config, dataset.spec)
+    sizes = NetworkConfig(
         cameras=tuple((c.name, c.height, c.width, c.channels) for c in spec.cameras),
         state_size=len(spec.state),
         action_size=len(spec.action),
@@ -43,44 +35,63 @@ def fit_policy(config: dict[str, Any], progress: Callable[[int, dict[str, float]
         perceived_size=len(perceived),
         **config["network"],
     )
-    batch_config = BatchConfig(
-        config["plan_dropout"],
-        config["candidate_rate"],
-        round(config["max_plan_age_s"] * spec.control_rate_hz),
-        config["shift_px"],
-    )
     torch.manual_seed(config["seed"])
-    network, normalisation = _start(config["start"], network_config, spec)
+    network, normalisation = _start(config["start"], sizes, spec)
     batches = Batches(
         dataset,
         spec,
-        batch_config,
-        network_config.horizon,
-        network_config.plan_vector_size,
+        _batch_config(config, spec),
+        sizes.horizon,
+        sizes.plan_vector_size,
         perceived,
         normalisation,
         _advice(config, dataset),
     )
     optimiser = optimiser_of(config)
-    weights = {
-        "flow": 1.0,
-        "laplace": config["laplace_weight"],
-        "perceive": config["perceive_weight"],
-    }
-    trainer = Trainer(network, lambda batch: losses(network, batch), weights, optimiser, folder)
+    trainer = Trainer(network, lambda b: losses(network, b), _weights(config), optimiser, folder)
     trainer.resume()
     size, seed = optimiser.batch_size, optimiser.seed
     trainer.run(lambda step: batches.of_step(seed, step, size), progress)
-    averaged = System1Network(network_config)
+    averaged = System1Network(sizes)
     averaged.load_state_dict(trainer.averaged())
-    card = checkpoint.Card(
-        network=network_config,
-        spec=spec,
+    checkpoint.save(folder, averaged.eval(), batches.normalisation, _card(config, sizes, dataset))
+    return folder
+
+
+def _perceived(config: dict[str, Any], spec: WorldSpec) -> list[tuple[int, int]]:
+    """Places in the scene that the network learns to perceive."""
+    for row, column in config["perceive"]:
+        if not (0 <= row < spec.scene_rows and 0 <= column < len(spec.scene_fields)):
+            raise DualsysError(
+                f"perceive names scene value ({row}, {column}), the scene has {spec.scene_rows} "
+                f"rows of {list(spec.scene_fields)}"
+            )
+    return [(row, column) for row, column in config["perceive"]]
+
+
+def _batch_config(config: dict[str, Any], spec: WorldSpec) -> BatchConfig:
+    return BatchConfig(
+        config["plan_dropout"],
+        config["candidate_rate"],
+        round(config["max_plan_age_s"] * spec.control_rate_hz),
+        config["shift_px"],
+    )
+
+
+def _weights(config: dict[str, Any]) -> dict[str, float]:
+    names = ("laplace", "perceive")
+    return {"flow": 1.0, **{name: config[f"{name}_weight"] for name in names}}
+
+
+def _card(config: dict[str, Any], sizes: NetworkConfig, dataset: JoinedDataset) -> checkpoint.Card:
+    return checkpoint.Card(
+        network=sizes,
+        spec=dataset.spec,
         data={"episodes": dataset.info["total_episodes"], "ticks": dataset.info["total_frames"]},
         training={
-            **msgspec.to_builtins(optimiser),
-            "weights": weights,
-            "batches": msgspec.to_builtins(batch_config),
+            **msgspec.to_builtins(optimiser_of(config)),
+            "weights": _weights(config),
+            "batches": msgspec.to_builtins(_batch_config(config, dataset.spec)),
             "advised_by": config["planner"] or None,
             "started_from": _training_of(config["start"]),
             "machine": machine(),
@@ -88,8 +99,6 @@ def fit_policy(config: dict[str, Any], progress: Callable[[int, dict[str, float]
         versions=versions(),
         scores={},
     )
-    checkpoint.save(folder, averaged.eval(), batches.normalisation, card)
-    return folder
 
 
 def _start(

@@ -109,7 +109,7 @@ def _vision_planner(system2: Config, spec: WorldSpec) -> Planner:
 
 
 def _remote_planner(system2: Config, spec: WorldSpec) -> Planner:
-    from dualsys.config import secret
+    from dualsys.environment import secret
     from dualsys.system2.endpoint import ChatEndpoint, EndpointConfig
     from dualsys.system2.remote import RemotePlanner
 

@@ -26,7 +26,7 @@ from dualsys.runtime.episode import EpisodeRecord
 from dualsys.runtime.evaluate import JobResult
 from dualsys.runtime.latency import Trace
 from dualsys.runtime.log import read_log
-from dualsys.runtime.nodes import Run
+from dualsys.runtime.nodes.common import Run
 from dualsys.runtime.results import git_state, machine, summarise
 from dualsys.spec import WorldSpec, require_same
 from dualsys.system2.coding import name_of

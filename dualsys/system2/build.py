@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import msgspec
+from dualsys.system2.sizes import ModelSizes
 
 IMAGE_TOKENS = ("<fake_token_around_image>", "<image>", "<global-img>")
 END_OF_TURN = "<end_of_utterance>"
@@ -22,28 +22,6 @@ CHAT_TEMPLATE = (
     "{% endfor %}" + END_OF_TURN + "\n{% endfor %}"
     "{% if add_generation_prompt %}assistant:{% endif %}"
 )
-
-
-class ModelSizes(msgspec.Struct, frozen=True):
-    """Sizes of the vision tower and of the language model."""
-
-    image_px: int = 64
-    patch_px: int = 8
-    shuffle: int = 2  # pixel shuffle: shuffle**2 patches become one token
-    vision_width: int = 192
-    vision_layers: int = 4
-    vision_heads: int = 4
-    text_width: int = 256
-    text_layers: int = 6
-    text_heads: int = 4
-    key_value_heads: int = 2
-    vocabulary: int = 1024
-    positions: int = 1024
-
-    @property
-    def tokens_per_image(self) -> int:
-        """Language-model tokens that one image becomes."""
-        return (self.image_px // self.patch_px // self.shuffle) ** 2
 
 
 def build(folder: Path, sizes: ModelSizes, sentences: Iterable[str], seed: int = 0) -> None:

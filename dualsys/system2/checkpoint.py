@@ -16,8 +16,9 @@ from torch import Tensor
 
 from dualsys.errors import DualsysError
 from dualsys.spec import WorldSpec, require_same
-from dualsys.system2.heads import Heads, HeadsConfig
+from dualsys.system2.heads import Heads
 from dualsys.system2.language import LanguageModel
+from dualsys.system2.sizes import HeadsConfig
 
 HEADS, CARD = "heads.safetensors", "planner.json"
 NORMALISATION = ("state_mean", "state_std", "action_mean", "action_std")

@@ -9,30 +9,11 @@ from __future__ import annotations
 
 import math
 
-import msgspec
 import torch
 from torch import Tensor, nn
 
 from dualsys.flow import Block, integrate, keys_values, time_embedding
-
-
-class HeadsConfig(msgspec.Struct, frozen=True):
-    """Sizes of the heads. A chunk has `knots` commands, `stride_ticks` control ticks apart."""
-
-    text_width: int
-    state_size: int
-    action_size: int
-    plans: int
-    stride_ticks: int
-    knots: int = 32
-    width: int = 128
-    layers: int = 3
-    heads: int = 4
-    read_tokens: int = 16
-    flow_steps: int = 10
-    depth_step: float = 0.1  # xi: candidate n stops at tau = 1 - (n - 1) xi
-    code_size: int = 8
-    code_levels: int = 4
+from dualsys.system2.sizes import HeadsConfig
 
 
 class Readout(nn.Module):

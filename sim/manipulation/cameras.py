@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from dualsys.config import set_headless_defaults
+from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
 from dualsys.spec import CameraSpec
 

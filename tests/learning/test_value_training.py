@@ -16,7 +16,8 @@ from dualsys.learning.train_value import Critics, Transitions, value_losses
 from dualsys.messages import Action, Command, Outcome
 from dualsys.runtime.log import read_log
 from dualsys.system2 import checkpoint as checkpoints
-from dualsys.system2.heads import HeadsConfig, ValueHead
+from dualsys.system2.heads import ValueHead
+from dualsys.system2.sizes import HeadsConfig
 
 SIZES = HeadsConfig(text_width=8, state_size=2, action_size=2, plans=3, stride_ticks=1, knots=8,
                     width=16, heads=2)  # fmt: skip

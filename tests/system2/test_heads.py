@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dualsys.system2.heads import Bottleneck, Heads, HeadsConfig
+from dualsys.system2.heads import Bottleneck, Heads
+from dualsys.system2.sizes import HeadsConfig
 
 CONFIG = HeadsConfig(text_width=24, state_size=3, action_size=2, plans=4, stride_ticks=1, knots=8,
                      width=16, layers=1, heads=2, read_tokens=4)  # fmt: skip

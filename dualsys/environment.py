@@ -1,0 +1,30 @@
+"""The one module that reads, and completes, the environment variables."""
+
+from __future__ import annotations
+
+import os
+
+from dualsys.errors import DualsysError
+
+
+def secret(variable: str) -> str:
+    """The value of an environment variable; it is never logged. Raises `DualsysError` if unset."""
+    if not variable:
+        return ""
+    if variable not in os.environ:
+        raise DualsysError(
+            f"system2.key_variable={variable}, but no such environment variable is set"
+        )
+    return os.environ[variable]
+
+
+def set_headless_defaults() -> None:
+    """Choose off-screen rendering where no display is set; what the user set stays."""
+    if not os.environ.get("DISPLAY"):
+        os.environ.setdefault("MUJOCO_GL", "egl")
+        if os.environ["MUJOCO_GL"] == "egl":
+            os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+        # The software rasteriser's own threads cost a small frame more than they save, and take
+        # the cores from the other processes; the pixels are the same.
+        os.environ.setdefault("LP_NUM_THREADS", "0")

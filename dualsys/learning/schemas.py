@@ -1,0 +1,195 @@
+"""The typed shape of the learning commands' configuration; the values live in conf/ (YAML)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from dualsys.system2.sizes import HeadSizes, ModelSizes
+
+
+@dataclass
+class NetworkSizes:
+    """Sizes of System 1's network that are not given by the world."""
+
+    horizon: int = MISSING
+    width: int = MISSING
+    layers: int = MISSING
+    heads: int = MISSING
+    plan_vector_size: int = MISSING
+    keypoints: int = MISSING
+    token_grid: int = MISSING
+    flow_steps: int = MISSING
+
+
+@dataclass
+class TrainSystem1Config:
+    """`dualsys train system1`."""
+
+    data: Any = MISSING  # a dataset, or a list of them
+    out: str = MISSING
+    start: str = ""  # checkpoint to begin with; "" begins with random weights
+    planner: str = ""  # System-2 checkpoint whose candidates and codes are learned from
+    prompts_from: str = ""  # System-1 checkpoint whose samples that planner sees; "": start
+    advice_every_ticks: int = 8
+    advice_candidates: int = 5
+    network: NetworkSizes = field(default_factory=NetworkSizes)
+    perceive: list[list[int]] = MISSING  # (row, column) of the scene values to regress
+    steps: int = MISSING
+    batch_size: int = MISSING
+    learning_rate: float = MISSING
+    laplace_weight: float = MISSING
+    perceive_weight: float = MISSING
+    plan_dropout: float = MISSING
+    candidate_rate: float = MISSING
+    max_plan_age_s: float = MISSING
+    shift_px: int = MISSING
+    seed: int = 0
+    threads: int = 2
+    device: str = "auto"  # "auto": a GPU when there is one
+
+
+@dataclass
+class PlannerWeights:
+    """Weights of the terms of the loss."""
+
+    answer: float = MISSING
+    flow: float = MISSING
+    code: float = MISSING
+
+
+@dataclass
+class TrainSystem2Config:
+    """`dualsys train system2`."""
+
+    data: Any = MISSING  # a dataset, or a list of them
+    out: str = MISSING
+    prompts_from: str = ""  # System-1 checkpoint whose samples are drawn into the images
+    base: str = ""  # local folder of a checkpoint to fine-tune; "" builds a small one
+    lora_rank: int = 0  # 0 trains every weight
+    model: ModelSizes = field(default_factory=ModelSizes)
+    heads: HeadSizes = field(default_factory=HeadSizes)
+    weights: PlannerWeights = field(default_factory=PlannerWeights)
+    every_ticks: int = MISSING  # rows of the dataset that are used
+    steps: int = MISSING
+    batch_size: int = MISSING
+    learning_rate: float = MISSING
+    average_decay: float = MISSING
+    seed: int = 0
+    threads: int = 2
+    device: str = "auto"
+
+
+@dataclass
+class HeadsWeights:
+    """Weights of the terms of the loss."""
+
+    flow: float = MISSING
+    code: float = MISSING
+
+
+@dataclass
+class TrainHeadsConfig:
+    """`dualsys train heads`."""
+
+    planner: str = MISSING  # folder of a trained planner; its heads are trained in place
+    data: Any = MISSING  # demonstrations: a dataset, or a list of them
+    prompts_from: str = ""  # System-1 checkpoint whose samples are drawn into the images
+    weights: HeadsWeights = field(default_factory=HeadsWeights)
+    every_ticks: int = MISSING
+    steps: int = MISSING
+    batch_size: int = MISSING
+    learning_rate: float = MISSING
+    average_decay: float = MISSING
+    seed: int = 0
+    threads: int = 2
+    device: str = "auto"
+
+
+@dataclass
+class TrainValueConfig:
+    """`dualsys train value`."""
+
+    planner: str = MISSING  # folder of a trained planner; its value head is trained in place
+    data: Any = MISSING  # a dataset with successes and failures, or a list of them
+    prompts_from: str = ""  # System-1 checkpoint whose samples are drawn into the images
+    candidates: int = MISSING
+    gamma: float = MISSING  # discount per second
+    alpha: float = MISSING  # weight of the conservative term
+    every_ticks: int = MISSING
+    steps: int = MISSING
+    batch_size: int = MISSING
+    learning_rate: float = MISSING
+    average_decay: float = MISSING
+    seed: int = 0
+    threads: int = 2
+    device: str = "auto"
+
+
+@dataclass
+class ScoreConfig:
+    """`dualsys score`."""
+
+    planner: str = MISSING  # folder of a trained planner
+    data: Any = MISSING  # a dataset it was not trained on, or a list of them
+    out: str = MISSING  # a JSON file
+    prompts_from: str = ""  # System-1 checkpoint whose samples are drawn into the images
+    ticks: int = MISSING  # how many recorded ticks are drawn
+    candidates: int = MISSING
+    batch_size: int = MISSING
+    seed: int = 0
+    threads: int = 2
+
+
+@dataclass
+class InstructWeights:
+    """Weights of the terms of the loss."""
+
+    answer: float = MISSING
+    flow: float = MISSING
+    code: float = MISSING
+    reward: float = MISSING
+    distance: float = MISSING
+
+
+@dataclass
+class DriveTerms:
+    """Weights of what makes a drive good."""
+
+    safety: float = MISSING
+    comfort: float = MISSING
+    efficiency: float = MISSING
+    economy: float = MISSING
+
+
+@dataclass
+class TrainInstructConfig:
+    """`dualsys train instruct`."""
+
+    planner: str = MISSING  # folder of the planner to begin with
+    scores: str = MISSING  # plans tried out: a file of launch/try_plans.py
+    data: Any = MISSING  # demonstrations for the supervised terms, a dataset or a list of them
+    out: str = MISSING
+    prompts_from: str = ""  # System-1 checkpoint whose samples are drawn into the images
+    terms: DriveTerms = field(default_factory=DriveTerms)
+    weights: InstructWeights = field(default_factory=InstructWeights)
+    states: int = MISSING  # tried states per step
+    every_ticks: int = MISSING
+    steps: int = MISSING
+    batch_size: int = MISSING  # supervised rows per step
+    learning_rate: float = MISSING
+    average_decay: float = MISSING
+    warmup_steps: int = MISSING
+    seed: int = 0
+    threads: int = 2
+    device: str = "auto"
+
+
+@dataclass
+class DistillConfig(TrainSystem1Config):
+    """`dualsys distill`: as `train system1`, from the successes of guided runs."""
+
+    runs: list[str] = MISSING
+    data: Any = field(default_factory=list)  # further demonstrations

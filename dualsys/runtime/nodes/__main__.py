@@ -1,0 +1,41 @@
+"""Runs one node until it is done or told to stop."""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dualsys.environment import set_headless_defaults
+from dualsys.errors import DualsysError
+from dualsys.runtime.nodes import recorder, system1, system2, world
+from dualsys.runtime.nodes.common import STOP, Run
+
+NODES = {"world": world, "system1": system1, "system2": system2, "recorder": recorder}
+
+
+def main(role: str, folder: Path) -> None:
+    """Run the node of a role."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    signal.signal(signal.SIGTERM, lambda number, frame: STOP.set())
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: no orphans
+    set_headless_defaults()
+    run = msgspec.json.decode((folder / "run.json").read_bytes(), type=Run)
+    counts: dict[str, Any] = {}
+    try:
+        NODES[role].run(run, folder, counts)
+    except DualsysError as error:
+        sys.stderr.write(f"dualsys {role}: {error}\n")
+        sys.exit(2)
+    finally:
+        partial = folder / f"{role}.json.partial"
+        partial.write_bytes(msgspec.json.encode(counts))
+        partial.replace(folder / f"{role}.json")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

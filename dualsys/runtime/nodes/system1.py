@@ -1,0 +1,116 @@
+"""System 1's process: answers every observation; asks System 2 and never waits for it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dualsys.bus import Publisher, RequestClient, Subscriber, ipc
+from dualsys.clock import MonotonicClock
+from dualsys.inbox import Inbox
+from dualsys.messages import Guidance, Hello, Observation, Stamp
+from dualsys.runtime import assembly
+from dualsys.runtime.health import Pulse
+from dualsys.runtime.nodes.common import STOP, Run, report
+from dualsys.system1.policy import Policy
+
+
+def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
+    """Answer until told to stop."""
+    choice = assembly.make_engine(run.config, run.spec)
+    counts["engine"] = {"used": choice.engine.name, "refused": choice.refused}
+    policy = assembly.make_policy(run.config, run.spec, choice.engine)
+    policy.warm_up(30)
+    with (
+        Subscriber(ipc(folder, "observation")) as observations,
+        Publisher(ipc(folder, "action")) as actions,
+        RequestClient(ipc(folder, "requests")) as requests,
+        Publisher(ipc(folder, "health_system1")) as healths,
+    ):
+        node = System1Node(run, policy, actions, requests, healths, counts)
+        counts["observation_drops"] = observations.drops
+        while not STOP.is_set():
+            if not observations.poll(5 if node.engaged else 20):
+                node.idle()
+                continue
+            observation = observations.newest()
+            if isinstance(observation, Observation):
+                node.answer(observation)
+
+
+class System1Node:
+    """The policy with its inbox, its links and what it counts."""
+
+    def __init__(
+        self,
+        run: Run,
+        policy: Policy,
+        actions: Publisher,
+        requests: RequestClient,
+        healths: Publisher,
+        counts: dict[str, Any],
+    ) -> None:
+        self._run, self._policy, self._clock = run, policy, MonotonicClock()
+        self._actions, self._requests, self._healths = actions, requests, healths
+        self._inbox: Inbox[Guidance] = Inbox(run.session, 0)
+        self._pulse = Pulse("system1", run.session)
+        self._asks = run.config["system2"]["name"] != "none"
+        self._sequence, self._epoch, self._tick = 0, -1, -1
+        self._act_ns: list[int] = []
+        self._pass_ns: list[int] = []  # of them, those in which the network ran
+        self._passes: Counter[int] = Counter()
+        self._seams: dict[int, list[float]] = {}
+        counts.update(act_ns=self._act_ns, pass_ns=self._pass_ns, passes=self._passes)
+        counts.update(seams=self._seams, drops=self._inbox.drops, link_drops=requests.link.drops)
+
+    @property
+    def engaged(self) -> bool:
+        """True once an observation has come."""
+        return self._epoch >= 0
+
+    def idle(self) -> None:
+        """No observation has come: take guidance in; say hello as long as nobody is known."""
+        self._take_guidance(self._clock.now_ns())
+        if not self.engaged:
+            stamp = Stamp(self._run.session, 0, 0, 0, self._clock.now_ns())
+            self._actions.send(Hello(stamp, "system1", self._run.spec))
+
+    def answer(self, observation: Observation) -> None:
+        """Act on an observation, unless it is another session's or not newer than the last."""
+        start, seen = self._clock.now_ns(), observation.stamp
+        if seen.session != self._run.session:
+            return
+        if seen.epoch != self._epoch:
+            self._epoch = seen.epoch
+            self._policy.reset(seen.epoch)
+            self._inbox.reset(seen.epoch)
+        elif seen.tick <= self._tick:
+            return
+        self._tick = seen.tick
+        self._take_guidance(start)
+        answer = self._policy.act(observation, self._inbox.newest, start)
+        end = self._clock.now_ns()
+        self._sequence += 1
+        stamp = Stamp(self._run.session, self._epoch, self._sequence, self._tick, end)
+        self._actions.send(
+            msgspec.structs.replace(answer.action, stamp=stamp, compute_ns=end - start)
+        )
+        if answer.request is not None and self._asks:
+            self._requests.ask(answer.request, self._clock.now_ns())
+        self._count(end - start, answer.provenance.replanned)
+        report(self._healths, self._pulse.beat(end, self._requests.link.drops, self._epoch))
+
+    def _take_guidance(self, now_ns: int) -> None:
+        for guidance in self._requests.update(now_ns):
+            self._inbox.offer(guidance, now_ns)
+
+    def _count(self, duration_ns: int, replanned: bool) -> None:
+        self._act_ns.append(duration_ns)
+        self._pulse.measured("act", duration_ns)
+        if replanned:
+            self._passes[self._epoch] += 1
+            self._pass_ns.append(duration_ns)
+        self._seams[self._epoch] = list(self._policy.seam_jumps)

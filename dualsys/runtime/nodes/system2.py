@@ -1,0 +1,79 @@
+"""System 2's process: thinks about the newest request; answers are sent until acknowledged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dualsys.bus import Publisher, RequestServer, ipc
+from dualsys.clock import MonotonicClock
+from dualsys.messages import PlanRequest
+from dualsys.runtime import assembly
+from dualsys.runtime.health import Pulse
+from dualsys.runtime.nodes.common import STOP, Run, report
+from dualsys.system2.planner import Planner
+
+
+def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
+    """Think about whatever is asked until told to stop."""
+    clock = MonotonicClock()
+    planner = assembly.make_planner(run.config, run.spec, run.plans)
+    if planner is None:
+        counts["think_ns"] = []
+        return
+    with (
+        RequestServer(ipc(folder, "requests")) as requests,
+        Publisher(ipc(folder, "plan")) as plans,
+        Publisher(ipc(folder, "health_system2")) as healths,
+    ):
+        node = System2Node(planner, run.config["system2"]["budget"], requests, plans, counts)
+        pulse = Pulse("system2", run.session)
+        request: PlanRequest | None = None
+        while not STOP.is_set():
+            if request is None:
+                requests.poll(5)
+                request = requests.update(clock.now_ns())
+            report(healths, pulse.beat(clock.now_ns(), requests.link.drops))
+            if request is not None:
+                start = clock.now_ns()
+                request = node.think(request)
+                pulse.measured("think", clock.now_ns() - start)
+
+
+class System2Node:
+    """The planner with its links and what it counts."""
+
+    def __init__(
+        self,
+        planner: Planner,
+        budget: str,
+        requests: RequestServer,
+        plans: Publisher,
+        counts: dict[str, Any],
+    ) -> None:
+        self._planner, self._budget, self._clock = planner, budget, MonotonicClock()
+        self._requests, self._plans, self._counts = requests, plans, counts
+        self._sequence = 0
+        counts.update(drops=requests.link.drops, faults=planner.faults, think_ns=[], interrupted=0)
+
+    def think(self, request: PlanRequest) -> PlanRequest | None:
+        """Send every guidance of a thought; a newer request ends it and is returned."""
+        self._plans.send(request)
+        start, newer = self._clock.now_ns(), None
+        for guidance in self._planner.think(request, self._budget):
+            self._sequence += 1
+            now = self._clock.now_ns()
+            stamp = msgspec.structs.replace(guidance.stamp, sequence=self._sequence, time_ns=now)
+            sent = msgspec.structs.replace(guidance, stamp=stamp, thinking_ns=now - start)
+            self._requests.answer(sent, now)
+            self._plans.send(sent)
+            if self._planner.thought is not None:
+                self._plans.send(msgspec.structs.replace(self._planner.thought, stamp=stamp))
+            newer = self._requests.update(self._clock.now_ns())
+            if newer is not None:  # what it asks about is fresher than what is thought about
+                self._counts["interrupted"] += not guidance.final
+                break
+        self._counts["think_ns"].append(self._clock.now_ns() - start)
+        return newer

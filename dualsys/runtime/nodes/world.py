@@ -1,0 +1,115 @@
+"""The world's process: plant and shield; ticks on absolute deadlines and waits for nobody."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dualsys.bus import Publisher, Subscriber, ipc
+from dualsys.clock import MonotonicClock, StallDetector
+from dualsys.errors import DualsysError
+from dualsys.inbox import Inbox
+from dualsys.messages import Action, Hello, Observation, Outcome, Stamp
+from dualsys.runtime import assembly
+from dualsys.runtime.health import Pulse
+from dualsys.runtime.nodes.common import STOP, Run, report
+from dualsys.runtime.ticks import Ticks
+from dualsys.spec import WorldSpec, require_same
+
+HELLO_PATIENCE_NS = 60_000_000_000
+
+
+def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
+    """Wait for System 1, then run every seed once or until the time is over."""
+    from sim import registry
+
+    clock, plant = MonotonicClock(), registry.make(run.scenario)
+    stalls = StallDetector(clock)
+    with WorldNode(run, folder, plant) as node:
+        plant.reset(seed=run.seeds[0])  # the first reset and frame are the slowest
+        _await_hello(node.actions, run.spec, clock)
+        stalls.start()
+        ticks = Ticks(clock, run.spec.period_ns)
+        begin = clock.now_ns()
+        try:
+            for epoch, seed in enumerate(run.seeds):
+                left_ns = run.duration_s * 1e9 - (clock.now_ns() - begin)
+                if STOP.is_set() or (run.duration_s and left_ns <= 0):
+                    break
+                node.episode(epoch, seed, ticks)
+        finally:
+            counts.update(ticks.report(stalls.stop()))
+            counts.update(shield=node.shield.counts, drops=node.inbox.drops)
+            plant.close()
+
+
+class WorldNode:
+    """The plant with its shield and sockets."""
+
+    def __init__(self, run: Run, folder: Path, plant: Any) -> None:
+        self.shield = assembly.make_shield(run.config, run.spec)
+        self.inbox: Inbox[Action] = Inbox(run.session, 0)
+        self._run, self._plant = run, plant
+        self._pulse = Pulse("world", run.session)
+        self._observations = Publisher(ipc(folder, "observation"))
+        self._outcomes = Publisher(ipc(folder, "outcome"))
+        self.actions = Subscriber(ipc(folder, "action"))
+        self._healths = Publisher(ipc(folder, "health_world"))
+
+    def __enter__(self) -> WorldNode:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for socket in (self._observations, self._outcomes, self.actions, self._healths):
+            socket.close()
+
+    def episode(self, epoch: int, seed: int, ticks: Ticks) -> None:
+        """One episode, to its end or until the run's time is over."""
+        run, plant = self._run, self._plant
+        self.inbox.reset(epoch)
+        self.shield.reset()
+        frame, info = plant.reset(seed=seed)
+        done, tick = False, 0
+        ticks.restart()
+        while not done and not STOP.is_set():
+            now = ticks.wait()
+            stamp = Stamp(run.session, epoch, tick + 1, tick, now)
+            self._observe(stamp, frame, info)
+            command = self._command(stamp)
+            ticks.judge(tick, self.inbox.newest)
+            frame, reward, terminated, truncated, info = plant.step(command)
+            metrics = {**info["metrics"], "collision": float(info["collision"])}
+            success = bool(info["success"])
+            self._outcomes.send(Outcome(stamp, reward, terminated, truncated, success, metrics))
+            solved = success and run.spec.domain == "manipulation"
+            done = terminated or truncated or solved or ticks.over(run.duration_s)
+            tick += 1
+            report(self._healths, self._pulse.beat(now, self.shield.counts, epoch))
+
+    def _observe(self, stamp: Stamp, frame: dict[str, Any], info: dict[str, Any]) -> None:
+        images, ages = frame["images"], info["image_ticks"]
+        said = self._plant.instruction
+        self._observations.send(
+            Observation(stamp, images, ages, frame["state"], frame["scene"], said)
+        )
+
+    def _command(self, stamp: Stamp) -> Any:
+        """What the shield makes of the newest action."""
+        newest = self.actions.newest()
+        if isinstance(newest, Action) and self.inbox.offer(newest, stamp.time_ns):
+            self.shield.offer(newest)
+        command = self.shield.command(stamp)
+        self._outcomes.send(command)
+        return command.command
+
+
+def _await_hello(actions: Subscriber, spec: WorldSpec, clock: MonotonicClock) -> None:
+    begin = clock.now_ns()
+    while not STOP.is_set() and clock.now_ns() - begin < HELLO_PATIENCE_NS:
+        actions.poll(100)
+        for message in actions.every():
+            if isinstance(message, Hello):
+                require_same(spec, message.spec, "the world", message.role)
+                return
+    if not STOP.is_set():
+        raise DualsysError("System 1 did not report within 60 s; see its messages above")

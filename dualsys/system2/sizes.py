@@ -1,0 +1,57 @@
+"""Sizes of System 2: of the language model that is built here, and of the heads on it.
+
+Plain dataclasses, so that the configuration's types and the modules share them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass
+class ModelSizes:
+    """Sizes of the vision tower and of the language model that is built when no base= is given."""
+
+    image_px: int = 64
+    patch_px: int = 8
+    shuffle: int = 2  # pixel shuffle: shuffle**2 patches become one token
+    vision_width: int = 192
+    vision_layers: int = 4
+    vision_heads: int = 4
+    text_width: int = 256
+    text_layers: int = 6
+    text_heads: int = 4
+    key_value_heads: int = 2
+    vocabulary: int = 1024
+    positions: int = 1024
+
+    @property
+    def tokens_per_image(self) -> int:
+        """Language-model tokens that one image becomes."""
+        return (self.image_px // self.patch_px // self.shuffle) ** 2
+
+
+@dataclass
+class HeadSizes:
+    """Sizes of the heads that are not given by the world or the language model."""
+
+    knots: int = 32
+    width: int = 128
+    layers: int = 3
+    heads: int = 4
+    read_tokens: int = 16
+    flow_steps: int = 10
+    depth_step: float = 0.1  # xi: candidate n stops at tau = 1 - (n - 1) xi
+    code_size: int = 8
+    code_levels: int = 4
+
+
+@dataclass(kw_only=True)
+class HeadsConfig(HeadSizes):
+    """All sizes of the heads. A chunk has `knots` commands, `stride_ticks` control ticks apart."""
+
+    text_width: int
+    state_size: int
+    action_size: int
+    plans: int
+    stride_ticks: int
