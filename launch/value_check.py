@@ -24,6 +24,7 @@ from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
 from dualsys.runtime.counterfactual import (
     Branch,
+    Junction,
     Ranking,
     branches,
     driven_world,
@@ -48,10 +49,11 @@ def work(job: Job) -> list[list[float]]:
     with driven_world(job.config, job.scenario) as (world, policy):
         rate = world.world_spec.control_rate_hz
         gamma, ticks = job.gamma_per_s ** (1 / rate), round(job.horizon_s * rate)
-        return [
-            [realised_return(world, policy, b, chunk, gamma, ticks) for chunk in b.candidates]
-            for b in job.branches
-        ]
+        found = []
+        for b in job.branches:
+            way, ways = Junction(world, b.seed, b.commands), b.candidates
+            found.append([realised_return(world, policy, way, b, c, gamma, ticks) for c in ways])
+        return found
 
 
 def jobs_of(run: Path, count: int, gamma: float, horizon_s: float, seed: int) -> list[Job]:

@@ -8,14 +8,15 @@ import numpy as np
 
 from dualsys.errors import SpecMismatchError
 from dualsys.spec import WorldSpec
-from sim.world import Frame
+from sim.world import Frame, SavableWorld
 
 
 def check_world(world: Any, seed: int = 0, ticks: int = 20) -> None:
     """Raise `SpecMismatchError` at the first clause of the contract that `world` breaks.
 
     Checked: the spaces and every frame fit the specification; nothing is NaN; cameras keep their
-    period; equal seeds and commands give equal rollouts, also after another episode.
+    period; equal seeds and commands give equal rollouts, also after another episode, and after
+    going back in a world that can.
     """
     spec: WorldSpec = world.world_spec
     _check_spec(spec)
@@ -28,13 +29,23 @@ def check_world(world: Any, seed: int = 0, ticks: int = 20) -> None:
             f"two rollouts with seed {seed} last {len(first)} and {len(second)} ticks; "
             "seed everything random in reset"
         )
+    remedy = "seed everything random in reset and forget the last episode"
+    _check_same(first, second, f"two rollouts with seed {seed}", remedy)
+    if isinstance(world, SavableWorld):
+        again = _rollout(world, spec, seed, ticks, turn_back=True)
+        _check_same(first, again, "what was done and what came after restore()", "save all of it")
+
+
+def _check_same(
+    first: list[dict[str, np.ndarray]],
+    second: list[dict[str, np.ndarray]],
+    both: str,
+    remedy: str,
+) -> None:
     for tick, (one, two) in enumerate(zip(first, second, strict=True)):
         for name in one:
             if not np.array_equal(one[name], two[name]):
-                raise SpecMismatchError(
-                    f"two rollouts with seed {seed} differ in {name!r} at tick {tick}; seed "
-                    "everything random in reset and forget the last episode"
-                )
+                raise SpecMismatchError(f"{both} differ in {name!r} at tick {tick}; {remedy}")
 
 
 def _check_spec(spec: WorldSpec) -> None:
@@ -61,7 +72,10 @@ def _check_spaces(world: Any, spec: WorldSpec) -> None:
         )
 
 
-def _rollout(world: Any, spec: WorldSpec, seed: int, ticks: int) -> list[dict[str, np.ndarray]]:
+def _rollout(
+    world: Any, spec: WorldSpec, seed: int, ticks: int, turn_back: bool = False
+) -> list[dict[str, np.ndarray]]:
+    """Frames of some ticks; with `turn_back`, each tick is first tried with another command."""
     rng = np.random.default_rng(seed)
     middle = (spec.action_low + spec.action_high) / 2
     reach = (spec.action_high - spec.action_low) / 2
@@ -70,6 +84,11 @@ def _rollout(world: Any, spec: WorldSpec, seed: int, ticks: int) -> list[dict[st
     _check_frame(world, spec, frame, info, 0)
     for tick in range(1, ticks + 1):
         command = middle + reach * rng.uniform(-0.5, 0.5, len(middle))
+        if turn_back:
+            saved = world.save()
+            for _ in range(4):
+                world.step((middle - reach * 0.4).astype(np.float32))
+            world.restore(saved)
         frame, reward, terminated, truncated, info = world.step(command.astype(np.float32))
         _check_frame(world, spec, frame, info, tick)
         if not np.isfinite(reward):

@@ -51,6 +51,19 @@ class World(Protocol):
         ...
 
 
+@runtime_checkable
+class SavableWorld(World, Protocol):
+    """A world that can go back: what-if questions then need no new start. Optional."""
+
+    def save(self) -> Any:
+        """Return the present state, independent of what is done next."""
+        ...
+
+    def restore(self, saved: Any) -> None:
+        """Be again as when `saved` was made, in the same episode; as often as wanted."""
+        ...
+
+
 def frame_space(spec: WorldSpec) -> gymnasium.spaces.Dict:
     """The observation space that a world with this specification declares."""
     box = gymnasium.spaces.Box

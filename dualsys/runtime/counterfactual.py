@@ -1,7 +1,7 @@
 """What would have come of each candidate: rolled out from the very state it was proposed in.
 
-Worlds are functions of seed and commands, so a state is reached again by doing again what was done:
-no simulator has to support copying.
+Worlds are functions of seed and commands, so a state is reached by doing again what was done. A
+world that can save its state is led there once, any other for every rollout.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from dualsys.messages import Command, Guidance, Observation, PlanRequest, Stamp, Thought
 from dualsys.runtime.log import read_log
 from dualsys.system1.policy import Policy
+from sim.world import SavableWorld
 
 
 class Branch(msgspec.Struct, frozen=True):
@@ -83,19 +84,47 @@ def driven_world(config: dict[str, Any], scenario: str) -> Iterator[tuple[Any, P
         world.close()
 
 
+class Junction:
+    """A state of an episode from which several ways are tried. Valid until the world's reset."""
+
+    def __init__(self, world: Any, seed: int, commands: np.ndarray) -> None:
+        self._world, self._seed, self._commands = world, seed, commands
+        self._saved: tuple[Any, Any, dict[str, Any]] | None = None
+
+    def reach(self) -> tuple[Any, dict[str, Any]] | None:
+        """Put the world there: frame and info, or None where the episode is over before."""
+        if self._saved is not None:
+            saved, frame, info = self._saved
+            self._world.restore(saved)
+            return frame, info
+        frame, info = self._world.reset(seed=self._seed)
+        for command in self._commands:
+            frame, _, terminated, truncated, info = self._world.step(command)
+            if terminated or truncated:
+                return None
+        if isinstance(self._world, SavableWorld):
+            self._saved = self._world.save(), frame, info
+        return frame, info
+
+
 def realised_return(
-    world: Any, policy: Policy, branch: Branch, chunk: np.ndarray, gamma: float, ticks: int
+    world: Any,
+    policy: Policy,
+    junction: Junction,
+    branch: Branch,
+    chunk: np.ndarray,
+    gamma: float,
+    ticks: int,
 ) -> float:
     """Discounted return of `ticks` ticks from the branch's state: `chunk` (T, A), then System 1.
 
     `gamma` is per tick. An episode that terminates earns nothing more; one that is truncated ends
     the sum, too.
     """
-    frame, info = world.reset(seed=branch.seed)
-    for command in branch.commands:
-        frame, _, terminated, truncated, info = world.step(command)
-        if terminated or truncated:
-            return 0.0
+    reached = junction.reach()
+    if reached is None:
+        return 0.0
+    frame, info = reached
     policy.reset(0)
     total = 0.0
     for step in range(ticks):

@@ -19,7 +19,7 @@ import numpy as np
 from dualsys.errors import DualsysError
 from dualsys.learning.dataset import Dataset
 from dualsys.messages import Guidance, Stamp
-from dualsys.runtime.counterfactual import driven_world, observation_of
+from dualsys.runtime.counterfactual import Junction, driven_world, observation_of
 from dualsys.runtime.results import git_state, machine, versions
 from dualsys.system1.policy import Policy
 from sim.driving.terms import Terms, terms, time_to_collision_s
@@ -80,14 +80,16 @@ def starts_of(dataset: Dataset, count: int, horizon_ticks: int, seed: int) -> li
     ]
 
 
-def try_plan(world: Any, policy: Policy, start: Start, plan: int, ticks: int) -> Terms:
-    """Follow `plan` for `ticks` ticks from a recorded state and judge the drive."""
-    spec = world.world_spec
-    frame, info = world.reset(seed=start.seed)
-    for command in start.commands:
-        frame, _, _, _, info = world.step(command)
+def try_plan(
+    world: Any, policy: Policy, junction: Junction, begin: int, plan: int, ticks: int
+) -> Terms:
+    """Follow `plan` for `ticks` ticks from a recorded state, at tick `begin`, and judge it."""
+    spec, reached = world.world_spec, junction.reach()
+    if reached is None:
+        raise DualsysError(f"a recorded drive ends before tick {begin} when it is driven again")
+    frame, info = reached
     policy.reset(0)
-    begin, axis = len(start.commands), {a.name: i for i, a in enumerate(spec.state)}
+    axis = {a.name: i for i, a in enumerate(spec.state)}
     speed, wanted, closest = [], [], []
     harmed, told = False, _told(begin, plan, len(spec.action))
     for step in range(ticks):
@@ -124,8 +126,12 @@ def work(job: Job) -> list[list[Terms]]:
     with driven_world(job.config, job.scenario) as (world, policy):
         spec = world.world_spec
         ticks = round(job.horizon_s * spec.control_rate_hz)
-        plans = range(len(spec.plans))
-        return [[try_plan(world, policy, s, plan, ticks) for plan in plans] for s in job.starts]
+        found = []
+        for start in job.starts:
+            junction, begin = Junction(world, start.seed, start.commands), len(start.commands)
+            plans = range(len(spec.plans))
+            found.append([try_plan(world, policy, junction, begin, p, ticks) for p in plans])
+        return found
 
 
 def score_plans(

@@ -6,6 +6,7 @@ state, the object list and what counts as success.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import gymnasium
@@ -67,6 +68,18 @@ class HighwayWorld(gymnasium.Env[Frame, np.ndarray]):
         self._offroad |= not self.upstream.vehicle.on_road
         info = self._info(ended=terminated or truncated)
         return self._frame(), float(reward), bool(terminated), bool(truncated), info
+
+    def save(self) -> Any:
+        """Return the present state; the road network, which never changes, is shared."""
+        return self._copy((self.upstream, self._tick, self._offroad))
+
+    def restore(self, saved: Any) -> None:
+        """Be again as when `saved` was made, in the same episode."""
+        self.upstream, self._tick, self._offroad = self._copy(saved)
+
+    def _copy(self, state: Any) -> Any:
+        network = self.upstream.road.network
+        return copy.deepcopy(state, {id(network): network})
 
     def close(self) -> None:
         """Close upstream's environment."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import gymnasium
@@ -43,6 +44,10 @@ SPEC = WorldSpec(
     fallback=(0.0, 0.0, 0.0, None),  # hold: stand still, keep the last grip
     motion="displacement",
 )
+
+
+# Upstream's attributes that no step changes, or that can not be copied.
+_NOT_STATE = ("model", "data", "mujoco_renderer", "observation_space", "action_space", "goal_space")
 
 
 class MetaWorld(gymnasium.Env[Frame, np.ndarray]):
@@ -92,6 +97,21 @@ class MetaWorld(gymnasium.Env[Frame, np.ndarray]):
         success = bool(info["success"])
         return self._frame(), float(reward), terminated, truncated, self._info(success)
 
+    def save(self) -> Any:
+        """Return the present state: the simulator's data and upstream's own notes."""
+        data = self.upstream.data
+        notes = {k: v for k, v in vars(self.upstream).items() if k not in _NOT_STATE}
+        mine = (self.expert_observation, self._tick, self._images, self._image_tick)
+        return copy.copy(data), copy.deepcopy((notes, mine)), _views(notes, data)
+
+    def restore(self, saved: Any) -> None:
+        """Be again as when `saved` was made, in the same episode."""
+        data, rest, views = saved
+        data, (notes, mine) = copy.copy(data), copy.deepcopy(rest)
+        notes |= {name: data.xpos.reshape(-1)[part] for name, part in views.items()}
+        vars(self.upstream).update(notes, data=data)
+        self.expert_observation, self._tick, self._images, self._image_tick = mine
+
     def close(self) -> None:
         """Free the renderer."""
         self._rig.close()
@@ -115,3 +135,13 @@ class MetaWorld(gymnasium.Env[Frame, np.ndarray]):
     def _info(self, success: bool) -> dict[str, Any]:
         ticks = {camera.name: self._image_tick for camera in SPEC.cameras}
         return {"success": success, "collision": False, "image_ticks": ticks, "metrics": {}}
+
+
+def _views(notes: dict[str, Any], data: Any) -> dict[str, slice]:
+    """Notes that are no copies: what upstream keeps of a body's position moves with the body."""
+    begin, found = data.xpos.__array_interface__["data"][0], {}
+    for name, value in notes.items():
+        if isinstance(value, np.ndarray) and np.shares_memory(value, data.xpos):
+            first = (value.__array_interface__["data"][0] - begin) // value.itemsize
+            found[name] = slice(first, first + value.size)
+    return found

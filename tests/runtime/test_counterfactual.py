@@ -8,7 +8,7 @@ import pytest
 from dualsys.config import load
 from dualsys.messages import Command, Outcome
 from dualsys.runtime import assembly
-from dualsys.runtime.counterfactual import Branch, branches, rank, realised_return
+from dualsys.runtime.counterfactual import Branch, Junction, branches, rank, realised_return
 from dualsys.runtime.log import read_log
 from sim import registry
 from sim.driving.spec import SPEC
@@ -30,13 +30,15 @@ def test_a_branch_repeats_what_was_done_and_returns_what_came(thinking_run: Path
     engine = assembly.make_engine(config, SPEC).engine
     policy = assembly.make_policy(config, SPEC, engine)
     ahead = done[branch.tick : branch.tick + 10]
-    same = realised_return(world, policy, branch, ahead, 0.9, len(ahead))
+    way = Junction(world, branch.seed, branch.commands)
+    same = realised_return(world, policy, way, branch, ahead, 0.9, len(ahead))
     wanted = sum(0.9**k * r for k, r in enumerate(reward[branch.tick : branch.tick + 10]))
     assert same == pytest.approx(wanted, abs=1e-9), "doing the same again gives the same again"
     brake = np.tile(np.array([-5.0, 0.0], np.float32), (16, 1))
-    assert realised_return(world, policy, branch, brake, 0.9, 30) < realised_return(
-        world, policy, branch, ahead, 0.9, 30
-    ), "System 1 goes on after the chunk; braking costs speed"
+    slow, fast = (realised_return(world, policy, way, branch, c, 0.9, 30) for c in (brake, ahead))
+    assert slow < fast, "System 1 goes on after the chunk; braking costs speed"
+    anew = Junction(world, branch.seed, branch.commands)
+    assert fast == realised_return(world, policy, anew, branch, ahead, 0.9, 30)
     world.close()
 
 
@@ -54,7 +56,8 @@ def test_a_branch_that_is_over_returns_nothing(thinking_run: Path) -> None:
         branch.scenario, 3, 400, onward, branch.candidates, branch.values, branch.guidance
     )
     world = registry.make("driving/merge")
-    assert realised_return(world, None, over, onward[:4], 0.9, 4) == 0.0
+    way = Junction(world, over.seed, over.commands)
+    assert realised_return(world, None, way, over, onward[:4], 0.9, 4) == 0.0
     world.close()
 
 
