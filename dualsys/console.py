@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 
 def table_console() -> Console:
@@ -13,9 +21,32 @@ def table_console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 200)
 
 
+class ProgressLines(Progress):
+    """A progress bar that writes a line now and then where no terminal shows it (a log file)."""
+
+    PERIOD_S = 30.0
+    _written: float | None = None
+
+    def update(self, task_id: TaskID, **changes: Any) -> None:
+        """As `rich.progress.Progress.update`."""
+        super().update(task_id, **changes)
+        now = self.get_time()
+        if self._written is None:
+            self._written = now
+        if self.console.is_terminal or now - self._written < self.PERIOD_S:
+            return
+        self._written = now
+        task = self._tasks[task_id]
+        of = "" if task.total is None else f"/{task.total:.0f}"
+        note = task.fields.get("note", "")
+        self.console.print(
+            f"{task.description} {task.completed:.0f}{of} {note}", markup=False, highlight=False
+        )
+
+
 def progress_bar() -> Progress:
     """A bar on standard error: what is done, of how many, a note, and the time left."""
-    return Progress(
+    return ProgressLines(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),

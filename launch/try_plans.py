@@ -10,11 +10,10 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from rich.progress import Progress
 from rich.table import Table
 
 from dualsys.config import load
-from dualsys.console import table_console
+from dualsys.console import progress_bar, table_console
 from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
 from dualsys.runtime.plan_scores import PlanScores, save_scores, score_plans
@@ -49,8 +48,8 @@ def main() -> None:
     set_headless_defaults()
     try:
         config = load("eval", ["scenario=driving/merge", *options.overrides])
-        with Progress() as bar:
-            task = bar.add_task("states", total=options.states)
+        with progress_bar() as bar:
+            task = bar.add_task("states", total=options.states, note="")
             scores = score_plans(
                 config,
                 options.data,
@@ -58,7 +57,7 @@ def main() -> None:
                 options.horizon_s,
                 options.workers,
                 options.seed,
-                lambda count: bar.advance(task, count),
+                lambda count: bar.update(task, advance=count),
             )
     except DualsysError as error:
         parser.exit(2, f"try_plans: {error}\n")

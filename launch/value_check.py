@@ -16,10 +16,9 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from rich.progress import Progress
 from rich.table import Table
 
-from dualsys.console import percent, table_console
+from dualsys.console import percent, progress_bar, table_console
 from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
 from dualsys.runtime.counterfactual import (
@@ -77,11 +76,11 @@ def jobs_of(run: Path, count: int, gamma: float, horizon_s: float, seed: int) ->
 def carried_out(jobs: list[Job], workers: int) -> list[list[list[float]]]:
     """The returns of all jobs, in their order."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool, Progress() as bar:
-        task = bar.add_task("rolled out", total=len(jobs))
+    with ProcessPoolExecutor(workers, mp_context=context) as pool, progress_bar() as bar:
+        task = bar.add_task("rolled out", total=len(jobs), note="")
         futures = [pool.submit(work, job) for job in jobs]
         for future in futures:
-            future.add_done_callback(lambda _: bar.advance(task))
+            future.add_done_callback(lambda _: bar.update(task, advance=1))
         return [future.result() for future in futures]
 
 
