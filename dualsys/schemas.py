@@ -67,6 +67,10 @@ class TriggerConfig:
     period_s: float = 1.0
     rate: float = 0.05
     seed: int = 0
+    threshold: float | None = None  # uncertainty: ask from here on [nat] ...
+    hysteresis: float = 0.0  # ... until it is lower by so much
+    refractory_s: float = 1.0  # uncertainty: least time between two calls
+    max_age_s: float | None = None  # uncertainty: ask, too, when guidance is older than this
 
 
 @dataclass

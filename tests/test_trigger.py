@@ -2,7 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from dualsys.trigger.rules import NeverTrigger, PeriodicTrigger, RandomTrigger
+from dualsys.errors import DualsysError
+from dualsys.trigger.rules import (
+    NeverTrigger,
+    PeriodicTrigger,
+    RandomTrigger,
+    UncertaintyTrigger,
+)
 
 
 def calls(trigger: NeverTrigger | PeriodicTrigger | RandomTrigger, ticks: int) -> list[int]:
@@ -32,7 +38,47 @@ def test_random_calls_at_its_rate_and_repeats_with_the_epoch() -> None:
 
 
 def test_impossible_settings_are_refused() -> None:
-    with pytest.raises(ValueError, match="period_ticks"):
+    with pytest.raises(DualsysError, match="period_ticks"):
         PeriodicTrigger(0)
-    with pytest.raises(ValueError, match="rate"):
+    with pytest.raises(DualsysError, match="rate"):
         RandomTrigger(1.5, 0)
+
+
+def reasons(trigger: UncertaintyTrigger, uncertainty: list[float]) -> list[str | None]:
+    return [trigger.decide(tick, value, 0) for tick, value in enumerate(uncertainty)]
+
+
+def test_uncertainty_calls_from_the_threshold_on_until_it_is_clearly_below() -> None:
+    trigger = UncertaintyTrigger(1.0, 0.2, 1, None)
+    said = reasons(trigger, [0.9, 1.0, 0.85, 0.79, 0.9, 1.1])
+    assert said == [None, "uncertain", "uncertain", None, None, "uncertain"]
+
+
+def test_calls_are_a_refractory_time_apart() -> None:
+    trigger = UncertaintyTrigger(1.0, 0.0, 3, None)
+    said = reasons(trigger, [2.0] * 7)
+    assert [tick for tick, reason in enumerate(said) if reason] == [0, 3, 6]
+    trigger.reset(1)
+    assert trigger.decide(0, 2.0, 0) == "uncertain", "the last episode's call is forgotten"
+
+
+def test_old_guidance_and_none_are_reasons_to_call() -> None:
+    trigger = UncertaintyTrigger(1.0, 0.0, 2, 10)
+    assert trigger.decide(0, 0.0, None) == "no guidance"
+    assert trigger.decide(1, 0.0, None) is None, "the answer is on its way"
+    assert trigger.decide(5, 0.0, 10) is None
+    assert trigger.decide(6, 0.0, 11) == "aged guidance"
+    assert UncertaintyTrigger(1.0, 0.0, 2, None).decide(0, 0.0, None) is None
+
+
+def test_an_uncertainty_that_is_not_known_yet_is_no_reason() -> None:
+    assert UncertaintyTrigger(1.0, 0.0, 1, None).decide(0, float("nan"), 0) is None
+
+
+@pytest.mark.parametrize("wrong", [(float("nan"), 0, 1, None), (1, -1, 1, None), (1, 0, 0, None),
+                                   (1, 0, 1, 0), (None, 0, 1, None)])  # fmt: skip
+def test_an_uncertainty_trigger_refuses_what_makes_no_sense(
+    wrong: tuple[float | None, float, int, int | None],
+) -> None:
+    with pytest.raises(DualsysError, match="trigger"):
+        UncertaintyTrigger(*wrong)

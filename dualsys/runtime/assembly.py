@@ -22,7 +22,13 @@ from dualsys.system1.shield import Shield, ShieldConfig
 from dualsys.system2.planner import Planner
 from dualsys.system2.scripted import InstructionRule, ScriptedPlanner
 from dualsys.system2.traffic import TrafficRule
-from dualsys.trigger.rules import NeverTrigger, PeriodicTrigger, RandomTrigger, Trigger
+from dualsys.trigger.rules import (
+    NeverTrigger,
+    PeriodicTrigger,
+    RandomTrigger,
+    Trigger,
+    UncertaintyTrigger,
+)
 from kernels.choose import Choice, choose
 from kernels.engine import Engine
 
@@ -81,11 +87,18 @@ def make_trigger(config: Config, spec: WorldSpec) -> Trigger:
         return NeverTrigger()
     if name == "always":
         return PeriodicTrigger(1)
+    rate = spec.control_rate_hz
     if name == "periodic":
-        return PeriodicTrigger(max(1, round(trigger["period_s"] * spec.control_rate_hz)))
+        return PeriodicTrigger(max(1, round(trigger["period_s"] * rate)))
+    if name == "uncertainty":
+        apart, oldest_s = round(trigger["refractory_s"] * rate), trigger["max_age_s"]
+        oldest = None if oldest_s is None else round(oldest_s * rate)
+        return UncertaintyTrigger(trigger["threshold"], trigger["hysteresis"], apart, oldest)
     if name == "random":
         return RandomTrigger(trigger["rate"], trigger["seed"])
-    raise UnknownNameError("trigger", name, ["never", "always", "periodic", "random"])
+    raise UnknownNameError(
+        "trigger", name, ["never", "always", "periodic", "random", "uncertainty"]
+    )
 
 
 def make_planner(config: Config, spec: WorldSpec, plans: dict[str, str]) -> Planner | None:

@@ -6,6 +6,8 @@ from typing import Protocol
 
 import numpy as np
 
+from dualsys.errors import DualsysError
+
 
 class Trigger(Protocol):
     """Decides, tick by tick, whether System 1 asks System 2."""
@@ -35,7 +37,7 @@ class PeriodicTrigger:
 
     def __init__(self, period_ticks: int) -> None:
         if period_ticks < 1:
-            raise ValueError(f"trigger.period_ticks must be at least 1, it is {period_ticks}")
+            raise DualsysError(f"trigger.period_ticks must be at least 1, it is {period_ticks}")
         self._period = period_ticks
         self._last: int | None = None
 
@@ -56,7 +58,7 @@ class RandomTrigger:
 
     def __init__(self, rate: float, seed: int) -> None:
         if not 0.0 <= rate <= 1.0:
-            raise ValueError(f"trigger.rate must be in [0, 1], it is {rate}")
+            raise DualsysError(f"trigger.rate must be in [0, 1], it is {rate}")
         self._rate = rate
         self._seed = seed
         self._rng = np.random.default_rng((seed, 0))
@@ -68,3 +70,59 @@ class RandomTrigger:
     def decide(self, tick: int, uncertainty: float, guidance_age: int | None) -> str | None:
         """Call with the fixed probability."""
         return "random" if self._rng.random() < self._rate else None
+
+
+class UncertaintyTrigger:
+    """Call while System 1 is unsure, or its guidance has grown too old.
+
+    Unsure from `threshold` [nat] on, sure again below `threshold - hysteresis`; two calls are at
+    least `refractory_ticks` apart. Guidance older than `max_age_ticks` (or none at all) is a
+    reason of its own; None switches that off. (The gate of FASIONAD++ is not published; this
+    one is our own.)
+    """
+
+    def __init__(
+        self,
+        threshold: float | None,
+        hysteresis: float,
+        refractory_ticks: int,
+        max_age_ticks: int | None,
+    ) -> None:
+        if threshold is None:
+            raise DualsysError(
+                "trigger=uncertainty needs trigger.threshold=NUMBER [nat], a quantile of the "
+                "checkpoint's uncertainty"
+            )
+        if not np.isfinite(threshold) or hysteresis < 0:
+            raise DualsysError(
+                "trigger.threshold must be a number and trigger.hysteresis zero or more, they are "
+                f"{threshold} and {hysteresis}"
+            )
+        if refractory_ticks < 1 or (max_age_ticks is not None and max_age_ticks < 1):
+            raise DualsysError(
+                "trigger.refractory_s and trigger.max_age_s must be at least one tick, they are "
+                f"{refractory_ticks} and {max_age_ticks} ticks"
+            )
+        self._enter, self._leave = threshold, threshold - hysteresis
+        self._refractory, self._max_age = refractory_ticks, max_age_ticks
+        self.reset(0)
+
+    def reset(self, epoch: int) -> None:
+        """Sure of itself, and free to call."""
+        self._unsure = False
+        self._last: int | None = None
+
+    def decide(self, tick: int, uncertainty: float, guidance_age: int | None) -> str | None:
+        """Call when unsure or badly informed, not too soon after the last call."""
+        self._unsure = uncertainty >= (self._leave if self._unsure else self._enter)
+        if self._last is not None and tick - self._last < self._refractory:
+            return None
+        reason = "uncertain" if self._unsure else self._aged(guidance_age)
+        if reason is not None:
+            self._last = tick
+        return reason
+
+    def _aged(self, guidance_age: int | None) -> str | None:
+        if self._max_age is None or (guidance_age is not None and guidance_age <= self._max_age):
+            return None
+        return "no guidance" if guidance_age is None else "aged guidance"
