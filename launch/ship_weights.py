@@ -1,7 +1,8 @@
-"""Ship a checkpoint: `python launch/ship_weights.py CHECKPOINT RESULTS.json ...`.
+"""Ship a checkpoint of either system: `python launch/ship_weights.py CHECKPOINT RESULTS.json ...`.
 
-Copies model and card into dualsys/weights/DOMAIN and writes the scores of the results files into
-the card. Refuses results that another checkpoint made.
+Copies weights and card into dualsys/weights/DOMAIN (System 1) or DOMAIN-planner (System 2) and
+writes the scores of the results files (of `dualsys eval`, for a planner also of `dualsys score`)
+into the card. Refuses results that another checkpoint made.
 """
 
 from __future__ import annotations
@@ -16,19 +17,27 @@ import msgspec
 
 import dualsys
 from dualsys.errors import DualsysError
-from dualsys.system1.checkpoint import CARD, WEIGHTS, load_card
+from dualsys.system1 import checkpoint as system1
+from dualsys.system2 import checkpoint as system2
 
 KEPT = ("episodes", "success_rate", "success_ci95", "collision_rate", "collision_ci95")
+ANSWERS = ("questions", "candidate_rmse", "bits_measured", "ticks")
+WEIGHTS = Path(dualsys.__file__).parent / "weights"
 
 
-def scores(checkpoint: Path, files: list[Path]) -> dict[str, Any]:
+def scores(checkpoint: Path, files: list[Path], system: str) -> dict[str, Any]:
     """Scores per scenario with the conditions under which they were reached."""
     found: dict[str, Any] = {}
     for file in files:
         results = json.loads(file.read_text())
-        used = results["system1"]["checkpoint"]
+        config = results["config"]
+        scored = "questions" in results
+        used = config["planner"] if scored else config[system]["checkpoint"]
         if used != "auto" and Path(used).resolve() != checkpoint.resolve():
             raise DualsysError(f"{file} was made with the checkpoint {used}, not {checkpoint}")
+        if scored:
+            found["answers"] = {name: results[name] for name in ANSWERS}
+            continue
         conditions = {
             "runtime": results["runtime"],
             "system2": results["system2"]["name"],
@@ -39,23 +48,38 @@ def scores(checkpoint: Path, files: list[Path]) -> dict[str, Any]:
     return found
 
 
+def ship(checkpoint: Path, files: list[Path]) -> Path:
+    """Copy the checkpoint and write its card anew with the scores. Returns the new folder."""
+    planner = (checkpoint / system2.CARD).is_file()
+    if planner:
+        card: Any = system2.load(checkpoint).card
+        folder, name = WEIGHTS / f"{card.spec.domain}-planner", system2.CARD
+    else:
+        card = system1.load_card(checkpoint)
+        folder, name = WEIGHTS / card.spec.domain, system1.CARD
+    card = msgspec.structs.replace(
+        card, scores=scores(checkpoint, files, "system2" if planner else "system1")
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder.resolve() != checkpoint.resolve():
+        kept = [p for p in checkpoint.iterdir() if p.is_file()] if planner else []
+        for path in kept or [checkpoint / system1.WEIGHTS]:
+            shutil.copyfile(path, folder / path.name)
+    (folder / name).write_bytes(msgspec.json.format(msgspec.json.encode(card), indent=1))
+    return folder
+
+
 def main() -> None:
-    """Copy, and write the card anew with the scores."""
+    """Ship, or say why not."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("results", type=Path, nargs="+")
     options = parser.parse_args()
     try:
-        card = load_card(options.checkpoint)
-        card = msgspec.structs.replace(card, scores=scores(options.checkpoint, options.results))
+        folder = ship(options.checkpoint, options.results)
     except (DualsysError, OSError, KeyError) as error:
         parser.exit(2, f"ship_weights: {error}\n")
-    folder = Path(dualsys.__file__).parent / "weights" / card.spec.domain
-    folder.mkdir(parents=True, exist_ok=True)
-    if folder.resolve() != options.checkpoint.resolve():
-        shutil.copyfile(options.checkpoint / WEIGHTS, folder / WEIGHTS)
-    (folder / CARD).write_bytes(msgspec.json.format(msgspec.json.encode(card), indent=1))
-    print(f"shipped {card.spec.domain}: {folder}")  # noqa: T201  a script's only output
+    print(f"shipped: {folder}")  # noqa: T201  a script's only output
 
 
 if __name__ == "__main__":

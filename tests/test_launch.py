@@ -33,6 +33,7 @@ def results(checkpoint: str = "auto") -> dict[str, Any]:
         "schema": SCHEMA,
         "scenario": "driving/merge",
         "runtime": "lockstep",
+        "config": {"system1": {"checkpoint": checkpoint}, "system2": {"checkpoint": checkpoint}},
         "system1": {"checkpoint": checkpoint},
         "system2": {"name": "scripted"},
         "latency": {"name": "fixed"},
@@ -60,26 +61,58 @@ def test_a_file_that_holds_no_results_is_refused(tmp_path: Path, text: str) -> N
     assert "Traceback" not in done.stderr
 
 
-def test_weights_are_shipped_with_the_scores_of_their_own_runs(
-    untrained: Path, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the package, into which weights are shipped."""
+    folder = tmp_path_factory.mktemp("package")
     shutil.copytree(
-        ROOT / "dualsys", tmp_path / "dualsys", ignore=shutil.ignore_patterns("*.pyc", "weights")
+        ROOT / "dualsys", folder / "dualsys", ignore=shutil.ignore_patterns("*.pyc", "weights")
     )
-    shutil.copytree(ROOT / "kernels", tmp_path / "kernels")
-    file = tmp_path / "results.json"
-    file.write_text(json.dumps(results(str(untrained))))
+    shutil.copytree(ROOT / "kernels", folder / "kernels")
+    return folder
+
+
+def ship(package: Path, *words: object) -> subprocess.CompletedProcess[str]:
     script = "import sys, runpy; sys.path.insert(0, '.'); sys.argv = sys.argv[1:]; \
         runpy.run_path(sys.argv[0], run_name='__main__')"
-    done = run("-c", script, ROOT / "launch/ship_weights.py", untrained, file, cwd=tmp_path)
+    return run("-c", script, ROOT / "launch/ship_weights.py", *words, cwd=package)
+
+
+def test_weights_are_shipped_with_the_scores_of_their_own_runs(
+    untrained: Path, package: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps(results(str(untrained))))
+    done = ship(package, untrained, file)
     assert done.returncode == 0, done.stderr
-    card = load_card(tmp_path / "dualsys/weights/driving")
+    card = load_card(package / "dualsys/weights/driving")
     assert card.scores["driving/merge"]["success_rate"] == 0.75
     assert msgspec.structs.replace(card, scores={}) == load_card(untrained)
     file.write_text(json.dumps(results("runs/another")))
-    refused = run("-c", script, ROOT / "launch/ship_weights.py", untrained, file, cwd=tmp_path)
+    refused = ship(package, untrained, file)
     assert refused.returncode == 2
     assert "runs/another" in refused.stderr
+
+
+def test_a_planner_is_shipped_whole_with_its_answers(
+    planner_folder: Path, package: Path, tmp_path: Path
+) -> None:
+    from dualsys.system2 import checkpoint
+
+    (tmp_path / "run.json").write_text(json.dumps(results(str(planner_folder))))
+    score = {"questions": {"plan": {"answer_accuracy": 0.5}}, "candidate_rmse": [1.0],
+             "bits_measured": 3.0, "ticks": 7}  # fmt: skip
+    score["config"] = {"planner": str(planner_folder)}
+    (tmp_path / "score.json").write_text(json.dumps(score))
+    done = ship(package, planner_folder, tmp_path / "run.json", tmp_path / "score.json")
+    assert done.returncode == 0, done.stderr
+    shipped = checkpoint.load(package / "dualsys/weights/driving-planner")
+    assert shipped.card.scores["answers"]["questions"]["plan"]["answer_accuracy"] == 0.5
+    assert shipped.card.scores["driving/merge"]["success_rate"] == 0.75
+    assert (
+        shipped.heads.state_dict().keys()
+        == checkpoint.load(planner_folder).heads.state_dict().keys()
+    )
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
