@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dualsys.learning.conversation import knots
 from dualsys.learning.dataset import JoinedDataset, open_datasets
-from dualsys.learning.thoughts import views_of
+from dualsys.learning.thoughts import read, views_of
 from dualsys.learning.train_system2 import ReadBatch, heads_losses
 from dualsys.learning.trainer import Trainer, optimiser_of
 from dualsys.learning.views import Views
@@ -63,14 +63,12 @@ class Readings:
 @torch.inference_mode()
 def _read(planning: Planning, views: Views, drawn: np.ndarray) -> tuple[Tensor, Tensor]:
     """Hidden states float16 (N, L, D) of all prompts, padded on the left, and their mask (N, L)."""
-    model = planning.language.model
     hidden, there = [], []
     for at in range(0, len(views), BATCH):
         places = list(range(at, min(at + BATCH, len(views))))
-        inputs = views.prompt(places, drawn[places])
-        output = model(**inputs, output_hidden_states=True, use_cache=False, logits_to_keep=1)
-        hidden.append(output.hidden_states[-1].half().cpu())
-        there.append(inputs["attention_mask"].bool().cpu())
+        states, known = read(planning, views, places, drawn[places])
+        hidden.append(states.half())
+        there.append(known)
     longest = max(part.shape[1] for part in there)
     total, width = len(views), hidden[0].shape[-1]
     whole = torch.zeros(total, longest, width, dtype=torch.float16)

@@ -49,21 +49,31 @@ def think_at(
 
 
 @torch.inference_mode()
+def read(
+    planning: Planning, views: Views, places: list[int], drawn: np.ndarray
+) -> tuple[Tensor, Tensor]:
+    """Last hidden states float32 (B, L, D) of the prompts at `places` and their mask (B, L).
+
+    In bfloat16, as in training: that takes half the time, and changes the states by half a percent.
+    """
+    inputs, model = views.prompt(places, drawn), planning.language.model
+    with torch.autocast(model.device.type, torch.bfloat16):
+        output = model(**inputs, output_hidden_states=True, use_cache=False, logits_to_keep=1)
+    return output.hidden_states[-1].float().cpu(), inputs["attention_mask"].bool().cpu()
+
+
+@torch.inference_mode()
 def think(
     planning: Planning, views: Views, candidates: int, seed: int = 0, batch_size: int = 64
 ) -> Thoughts:
     """Think about every view."""
-    model, heads = planning.language.model, planning.heads
-    sizes = heads.config
+    heads, sizes = planning.heads, planning.heads.config
     generator = torch.Generator().manual_seed(seed)
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
     for at in range(0, len(views), batch_size):
         places = list(range(at, min(at + batch_size, len(views))))
-        inputs = views.prompt(places, np.full(len(places), planning.card.prompts))
-        state, plan = views.known(places)
-        output = model(**inputs, output_hidden_states=True, use_cache=False, logits_to_keep=1)
-        mask = inputs["attention_mask"].bool()
-        tokens = heads.readout(output.hidden_states[-1].float(), mask, state, plan)
+        hidden, mask = read(planning, views, places, np.full(len(places), planning.card.prompts))
+        tokens = heads.readout(hidden, mask, *views.known(places))
         noise = torch.randn((len(places), sizes.knots, sizes.action_size), generator=generator)
         ladder = heads.candidates.ladder(noise, tokens, candidates)
         parts.append((tokens.half(), ladder, heads.bottleneck(tokens)))
