@@ -1,11 +1,11 @@
-"""Whether an observation is what the world's specification promises: asked by both systems."""
+"""Whether observations and guidance are what the world's specification promises."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from dualsys.errors import SpecMismatchError
-from dualsys.messages import Observation
+from dualsys.messages import Guidance, Observation
 from dualsys.spec import WorldSpec
 
 
@@ -35,3 +35,23 @@ def check_observation(observation: Observation, spec: WorldSpec) -> None:
             f"state axes {bad} of tick {observation.stamp.tick} are not finite, finite numbers "
             "were expected; mend the sensor or the world"
         )
+
+
+def guidance_fault(guidance: Guidance, spec: WorldSpec, code_size: int) -> str | None:
+    """Why System 1 must not use `guidance`, in one word; None when it may.
+
+    `code_size` is the longest plan vector that it takes. A planner may be of another world, broken
+    or lying: what it says is worth no exception, only a count.
+    """
+    if not 0 <= guidance.plan < len(spec.plans):
+        return "foreign_plan"
+    if guidance.z.ndim != 1 or len(guidance.z) > code_size:
+        return "foreign_code"
+    chunk = guidance.candidate
+    if chunk.ndim != 2 or chunk.shape[1] != len(spec.action):
+        return "foreign_candidate"
+    if not (np.isfinite(guidance.z).all() and np.isfinite(chunk).all()):
+        return "not_finite"
+    if not ((chunk >= spec.action_low) & (chunk <= spec.action_high)).all():
+        return "outside_limits"
+    return None

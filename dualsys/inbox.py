@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from dualsys.messages import Message
@@ -17,10 +18,14 @@ class Inbox(Generic[M]):
     """Pure: arrival times come in as arguments.
 
     A message of another session or epoch, and one that is not newer (by sequence) than what is
-    here, is dropped and counted by reason in `drops`.
+    here, is dropped and counted by reason in `drops`; so is one for whose content `fault` names a
+    reason.
     """
 
-    def __init__(self, session: int, epoch: int) -> None:
+    def __init__(
+        self, session: int, epoch: int, fault: Callable[[M], str | None] = lambda message: None
+    ) -> None:
+        self._fault = fault
         self.session, self.epoch = session, epoch
         self.newest: M | None = None
         self.drops: dict[str, int] = {}
@@ -49,7 +54,7 @@ class Inbox(Generic[M]):
         if stamp.epoch != self.epoch:
             return "epoch"
         if self.newest is None or stamp.sequence > self.newest.stamp.sequence:
-            return None
+            return self._fault(message)
         return "duplicate" if stamp.sequence == self.newest.stamp.sequence else "stale"
 
     def age_ns(self, now_ns: int) -> int | None:

@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     set_headless_defaults()
     shared = [*options.overrides, f"seeds={options.seeds}", f"workers={options.workers}"]
     found = {}

@@ -22,35 +22,14 @@ from dualsys.config import load
 from dualsys.console import table_console
 from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
-from dualsys.messages import PlanRequest, Stamp
+from dualsys.messages import PlanRequest
 from dualsys.runtime import assembly
-from dualsys.runtime.counterfactual import observation_of
+from dualsys.runtime.probe import requests_of
 from dualsys.runtime.results import git_state, machine, percentiles_ms, versions
 from dualsys.system2.questions import BUDGETS
 from dualsys.system2.vision import VisionPlanner
 
 WHOLE = ("system2.candidates=5", "system2.send_code=true")  # everything that a thought can hold
-
-
-def requests_of(scenario: str, count: int, samples: int = 1) -> list[PlanRequest]:
-    """Requests about `count` ticks of an episode that nobody steers."""
-    from sim import registry
-
-    world = registry.make(scenario)
-    spec = world.world_spec
-    still = np.clip(np.zeros(len(spec.action), np.float32), spec.action_low, spec.action_high)
-    frame, info = world.reset(seed=0)
-    found = []
-    for tick in range(count):
-        observation = observation_of(world, frame, info, tick)
-        chunk = np.tile(still, (samples, 16, 1))
-        stamp = Stamp(0, 0, tick + 1, tick, 0)
-        found.append(PlanRequest(stamp, tick + 1, observation, chunk, "timing", 0.0, "full"))
-        frame, _, terminated, truncated, info = world.step(still)
-        if terminated or truncated:
-            frame, info = world.reset(seed=tick)
-    world.close()
-    return found
 
 
 def thoughts_ns(

@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("overrides", nargs="*", help="as of dualsys eval: system1.checkpoint=...")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     set_headless_defaults()
     try:
         config = load("eval", ["scenario=driving/merge", *options.overrides])

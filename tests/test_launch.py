@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import runpy
 import shutil
 import subprocess
 import sys
@@ -10,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
+from dualsys.messages import Guidance
+from dualsys.runtime.probe import requests_of
 from dualsys.runtime.results import SCHEMA, summary
 from dualsys.system1.checkpoint import load_card
+from sim import registry
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = sorted((ROOT / "launch").glob("*.sh"))
@@ -181,3 +187,32 @@ def test_an_ablation_pairs_its_variants_and_runs_none_twice(
     assert again.returncode == 0
     assert [file.stat().st_mtime_ns for file in files] == times
     assert "no difference shown" in again.stdout or "+" in again.stdout
+
+
+def test_an_interrupted_planner_keeps_its_thoughts_apart(
+    planner_folder: Path, tmp_path: Path
+) -> None:
+    words = ["driving/merge", "--requests", "15", f"system2.checkpoint={planner_folder}"]
+    words += ["system2.candidates=2", "system2.budget=full", "--out", str(tmp_path / "found.json")]
+    done = run("launch/interrupt_check.py", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((tmp_path / "found.json").read_text())
+    assert report["faults"] == {}
+    assert report["guidances"] >= report["requests_with_guidance"] > 0
+
+
+def test_a_guidance_of_another_request_is_found_out() -> None:
+    script = runpy.run_path(str(ROOT / "launch/interrupt_check.py"))
+    (request,) = requests_of("driving/merge", 1, session=script["SESSION"])
+    stamp = request.stamp
+    empty = np.zeros((0, 2), np.float32)
+    honest = Guidance(stamp, 1, 0, np.zeros(0, np.float32), empty, math.nan, True, 0, "plan: x")
+    spec = registry.spec_of("driving/merge")
+    assert script["faults"](spec, request, honest) == []
+    leaked = msgspec.structs.replace(honest, request_id=2)
+    assert script["faults"](spec, request, leaked) == ["foreign_request"]
+    chunk = np.zeros((4, 2), np.float32)
+    unvalued = msgspec.structs.replace(honest, candidate=chunk)
+    assert script["faults"](spec, request, unvalued) == ["value_not_finite"]
+    assert script["same"](honest, honest)
+    assert not script["same"](honest, msgspec.structs.replace(honest, plan=1))

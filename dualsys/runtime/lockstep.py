@@ -113,7 +113,7 @@ class Lockstep:
         self._busy_until = 0
         self._answer_times: list[int] = []
         self._cut: dict[int, int] = {}  # request -> its answers after this time are not given
-        self._guidance: Inbox[Guidance] = Inbox(self._session, epoch)
+        self._guidance: Inbox[Guidance] = Inbox(self._session, epoch, self._policy.fault)
         self._policy.reset(epoch)
         self._shield.reset()
         if self._expert is not None:

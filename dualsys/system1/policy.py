@@ -11,7 +11,7 @@ import math
 import msgspec
 import numpy as np
 
-from dualsys.conformity import check_observation
+from dualsys.conformity import check_observation, guidance_fault
 from dualsys.errors import DualsysError, SpecMismatchError
 from dualsys.messages import Action, Guidance, Observation, PlanRequest, Stamp
 from dualsys.spec import WorldSpec
@@ -109,6 +109,10 @@ class Policy:
     def seam_jumps(self) -> list[float]:
         """Command jumps at the chunk seams of this episode, before blending."""
         return self._chunk.seam_jumps
+
+    def fault(self, guidance: Guidance) -> str | None:
+        """Why this policy can not use `guidance` (what its inbox is to drop); None if it can."""
+        return guidance_fault(guidance, self._spec, self._engine.inputs["z"].shape[1])
 
     def warm_up(self, passes: int = 10) -> None:
         """Run the engine on zeros so that the first tick is not the slowest one."""

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
 from dualsys.errors import DualsysError, SpecMismatchError
+from dualsys.inbox import Inbox
 from dualsys.messages import Guidance, Observation, Stamp
 from dualsys.system1.policy import Policy, PolicyConfig
 from dualsys.trigger.rules import NeverTrigger, PeriodicTrigger
@@ -140,3 +142,24 @@ def test_without_the_cascade_the_candidate_is_carried_out_as_it_is() -> None:
     np.testing.assert_allclose(tick.action.commands[:8, 0], wanted)
     late = plain.act(observation(8), guidance(0, candidate_ticks=12), 0)
     assert not np.allclose(late.action.commands[:8, 0], wanted), "it ended: System 1 goes on"
+
+
+LIES = {
+    "foreign_plan": {"plan": 2},
+    "foreign_code": {"z": np.zeros(5, np.float32)},
+    "foreign_candidate": {"candidate": np.zeros((16, 3), np.float32)},
+    "not_finite": {"candidate": np.full((16, 2), np.nan, np.float32)},
+    "outside_limits": {"candidate": np.full((16, 2), 1e30, np.float32)},
+}
+
+
+@pytest.mark.parametrize("reason", LIES)
+def test_guidance_that_can_not_be_used_is_dropped_by_reason(reason: str) -> None:
+    system1 = policy(PointEngine())
+    inbox: Inbox[Guidance] = Inbox(1, 0, system1.fault)
+    honest = msgspec.structs.replace(guidance(0), candidate=np.zeros((16, 2), np.float32))
+    assert not inbox.offer(msgspec.structs.replace(honest, **LIES[reason]), 0)
+    assert inbox.drops == {reason: 1}
+    system1.act(observation(0), inbox.newest, 0)
+    assert inbox.offer(honest, 0)
+    system1.act(observation(1), inbox.newest, 0)

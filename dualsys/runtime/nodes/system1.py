@@ -55,7 +55,7 @@ class System1Node:
     ) -> None:
         self._run, self._policy, self._clock = run, policy, MonotonicClock()
         self._actions, self._requests, self._healths = actions, requests, healths
-        self._inbox: Inbox[Guidance] = Inbox(run.session, 0)
+        self._inbox: Inbox[Guidance] = Inbox(run.session, 0, policy.fault)
         self._pulse = Pulse("system1", run.session)
         self._asks = run.config["system2"]["name"] != "none"
         self._sequence, self._epoch, self._tick = 0, -1, -1

@@ -1,0 +1,166 @@
+"""System 2 interrupted at random: `python launch/interrupt_check.py SCENARIO [--requests 1000]`.
+
+System 2's own process is asked over its own link; a newer request comes at a random moment, often
+in the middle of a thought. Checks that every guidance that arrives is valid, belongs to the request
+in force, and equals what an undisturbed planner says to that request.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from dualsys.bus import RequestClient, ipc
+from dualsys.config import load
+from dualsys.conformity import guidance_fault
+from dualsys.console import progress_bar, table_console
+from dualsys.environment import set_headless_defaults
+from dualsys.errors import DualsysError
+from dualsys.messages import Guidance, PlanRequest
+from dualsys.runtime import assembly
+from dualsys.runtime.nodes.common import Run
+from dualsys.runtime.probe import requests_of
+from dualsys.runtime.results import git_state, machine, versions
+from dualsys.spec import WorldSpec
+
+SESSION = 1
+LONGEST_S = 0.4  # the next request comes after at most so long, or with the final answer
+START_PATIENCE_S = 120.0
+
+
+def interrupted(
+    config: dict[str, Any], scenario: str, spec: WorldSpec, requests: list[PlanRequest], seed: int
+) -> tuple[list[tuple[PlanRequest, Guidance]], Counter[str], dict[str, Any]]:
+    """Every guidance that came with the request in force then; what the link dropped; the node."""
+    with tempfile.TemporaryDirectory(prefix="dualsys-") as name:
+        folder = Path(name)
+        run = Run(config, scenario, [0], SESSION, spec, {}, 0.0)
+        (folder / "run.json").write_bytes(msgspec.json.encode(run))
+        node = subprocess.Popen([sys.executable, "-m", "dualsys.runtime.nodes", "system2", name])
+        try:
+            with RequestClient(ipc(folder, "requests")) as client:
+                arrived = _ask_all(client, node, requests, np.random.default_rng(seed))
+                drops = client.link.drops
+        finally:
+            node.terminate()
+            node.wait(30)
+        return arrived, drops, json.loads((folder / "system2.json").read_text())
+
+
+def _ask_all(
+    client: RequestClient,
+    node: subprocess.Popen[bytes],
+    requests: list[PlanRequest],
+    rng: np.random.Generator,
+) -> list[tuple[PlanRequest, Guidance]]:
+    arrived: list[tuple[PlanRequest, Guidance]] = []
+    with progress_bar() as bar:
+        task = bar.add_task("requests", total=len(requests), note="")
+        for number, request in enumerate(requests):
+            # The first answer may take as long as the node needs to start.
+            patience = START_PATIENCE_S if number == 0 else rng.uniform(0, LONGEST_S)
+            end, final = time.monotonic() + patience, False
+            client.ask(request, time.monotonic_ns())
+            while time.monotonic() < end and not final:
+                if node.poll() is not None:
+                    raise DualsysError("System 2 ended; its message stands above")
+                for guidance in client.update(time.monotonic_ns()):
+                    arrived.append((request, guidance))
+                    final = guidance.final
+                time.sleep(0.001)
+            bar.update(task, advance=1, note=f"{len(arrived)} guidances")
+    return arrived
+
+
+def faults(spec: WorldSpec, request: PlanRequest, guidance: Guidance) -> list[str]:
+    """What is wrong with a guidance; empty when it is valid and of this request."""
+    mine = (guidance.request_id, guidance.stamp.session, guidance.stamp.tick)
+    wrong = [] if mine == (request.request_id, SESSION, request.stamp.tick) else ["foreign_request"]
+    fault = guidance_fault(guidance, spec, len(guidance.z))
+    if fault is None and len(guidance.candidate) and not math.isfinite(guidance.value):
+        fault = "value_not_finite"
+    return wrong if fault is None else [*wrong, fault]
+
+
+def same(one: Guidance, other: Guidance) -> bool:
+    """True when two guidances tell System 1 the same."""
+    return (
+        (one.plan, one.final, one.text) == (other.plan, other.final, other.text)
+        and np.array_equal(one.z, other.z)
+        and np.array_equal(one.candidate, other.candidate)
+        and (one.value == other.value or (math.isnan(one.value) and math.isnan(other.value)))
+    )
+
+
+def judge(
+    config: dict[str, Any], spec: WorldSpec, arrived: list[tuple[PlanRequest, Guidance]]
+) -> Counter[str]:
+    """Faults of all guidances, the deviations from an undisturbed planner among them."""
+    found: Counter[str] = Counter()
+    planner = assembly.make_planner(config, spec, {})
+    assert planner is not None
+    undisturbed: dict[int, list[Guidance]] = {}
+    for request, guidance in arrived:
+        found.update(faults(spec, request, guidance))
+        if request.request_id not in undisturbed:
+            told = list(planner.think(request, config["system2"]["budget"]))
+            undisturbed = {request.request_id: told}
+        if not any(same(guidance, one) for one in undisturbed[request.request_id]):
+            found["differs_from_undisturbed"] += 1
+    return found
+
+
+def main() -> None:
+    """Interrupt, judge, print, write the report; exit code 1 for any fault."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("scenario")
+    parser.add_argument("--requests", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("runs/interrupts.json"))
+    parser.add_argument("overrides", nargs="*", help="of dualsys eval: system2.checkpoint=...")
+    options = parser.parse_intermixed_args()
+    set_headless_defaults()
+    git = git_state()
+    words = [f"scenario={options.scenario}", "system2=vlm", *options.overrides]
+    try:
+        config = load("eval", words)
+        requests = requests_of(options.scenario, options.requests, session=SESSION)
+        from sim import registry
+
+        spec = registry.spec_of(options.scenario)
+        arrived, drops, node = interrupted(config, options.scenario, spec, requests, options.seed)
+    except DualsysError as error:
+        parser.exit(2, f"interrupt_check: {error}\n")
+    wrong = judge(config, spec, arrived)
+    answered = Counter(request.request_id for request, _ in arrived)
+    report: dict[str, Any] = {
+        "scenario": options.scenario,
+        "requests": len(requests),
+        "guidances": len(arrived),
+        "requests_with_guidance": len(answered),
+        "requests_with_final": sum(guidance.final for _, guidance in arrived),
+        "interrupted_in_mid_thought": node["interrupted"],
+        "faults": dict(wrong),
+        "client_drops": dict(drops),
+        "server_drops": node["drops"],
+    }
+    table_console().print_json(json.dumps(report))
+    report |= {"overrides": words, "versions": versions(), "machine": machine(), "git": git}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(report, indent=1))
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
