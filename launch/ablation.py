@@ -40,6 +40,9 @@ VARIANTS = {
     "plan, code of 8 bits": Variant(
         (*VLM, "system2.candidates=0", "system2.code_levels=2"), "plan"
     ),
+    "plan, code of 13 bits": Variant(
+        (*VLM, "system2.candidates=0", "system2.code_levels=3"), "plan"
+    ),
     "plan, code of 16 bits": Variant((*VLM, "system2.candidates=0"), "plan"),
     "random of 5, carried out": Variant(
         (*VLM, "system2.choice=random", "system1.cascade=false"), "plan, code of 16 bits"
@@ -49,6 +52,7 @@ VARIANTS = {
     "best of 5, cascade": Variant(VLM, "random of 5, cascade"),
     "best of 2, cascade": Variant((*VLM, "system2.candidates=2"), "best of 1, cascade"),
     "best of 1, cascade": Variant((*VLM, "system2.candidates=1"), "plan, code of 16 bits"),
+    "no visual prompts": Variant((*VLM, "system2.prompts=false"), "best of 5, cascade"),
     "full thought": Variant((*VLM, "system2.budget=full"), "best of 5, cascade"),
 }
 
