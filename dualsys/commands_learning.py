@@ -94,13 +94,22 @@ def run_score(config: Config) -> int:
     with console.status("thinking about recorded ticks"):
         report = score_planner(config)
     table = Table(title=f"{config['planner']} on {report['ticks']} recorded ticks")
-    for name in ("question", "tokens right", "95% interval", "answers right", "blind guess"):
+    for name in (
+        "question",
+        "tokens right",
+        "95% interval",
+        "answers right",
+        "blind guess",
+        "balanced",
+        "blind",
+    ):
         table.add_column(name, justify="left" if name == "question" else "right", no_wrap=True)
     for name, row in report["questions"].items():
         low, high = row["token_accuracy_ci95"]
         right, blind = percent(row["answer_accuracy"]), percent(row["most_frequent"])
         interval = f"{low:.1%} .. {high:.1%}"
-        table.add_row(name, percent(row["token_accuracy"]), interval, right, blind)
+        even, chance = percent(row["balanced_accuracy"]), percent(1 / row["answers_seen"])
+        table.add_row(name, percent(row["token_accuracy"]), interval, right, blind, even, chance)
     console.print(table)
     depths = ", ".join(f"{error:.3f}" for error in report["candidate_rmse"])
     console.print(f"candidates' error by depth, in standard deviations of the action: {depths}")

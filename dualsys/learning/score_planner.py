@@ -7,6 +7,7 @@ share of the most frequent answer, which a blind planner would reach.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def _questions(
     """Per question: tokens right, answers right, and the share of the most frequent answer."""
     tokens: Counter[str] = Counter()
     right: Counter[str] = Counter()
-    whole: Counter[str] = Counter()
+    whole: dict[str, Counter[str]] = {q.name: Counter() for q in chain(dataset.spec)}
     seen: dict[str, Counter[str]] = {q.name: Counter() for q in chain(dataset.spec)}
     for places in _batches(len(views), batch_size):
         answers = [truth(dataset, int(views.rows[place])) for place in places]
@@ -74,19 +75,25 @@ def _questions(
             for name, (first, last) in spans.items():
                 tokens[name] += last - first
                 right[name] += int(hit[n, first:last].sum())
-                whole[name] += bool(hit[n, first:last].all())
+                whole[name][answers[n][name]] += bool(hit[n, first:last].all())
                 seen[name][answers[n][name]] += 1
     return {
         name: {
             "token_accuracy": right[name] / tokens[name],
             "token_accuracy_ci95": wilson(right[name], tokens[name]),
-            "answer_accuracy": whole[name] / len(views),
-            "answer_accuracy_ci95": wilson(whole[name], len(views)),
+            "answer_accuracy": whole[name].total() / len(views),
+            "answer_accuracy_ci95": wilson(whole[name].total(), len(views)),
+            # Every answer counts alike, however rare: what never answering the rare ones costs.
+            "balanced_accuracy": _mean(whole[name][said] / n for said, n in seen[name].items()),
             "most_frequent": seen[name].most_common(1)[0][1] / len(views),
             "answers_seen": len(seen[name]),
         }
         for name in seen
     }
+
+
+def _mean(shares: Iterable[float]) -> float:
+    return float(np.mean(list(shares)))
 
 
 def _turn(views: Views, answers: dict[str, str]) -> tuple[list[int], dict[str, tuple[int, int]]]:

@@ -30,6 +30,7 @@ def test_a_planner_is_scored_on_every_question(
         assert 0 <= low <= row["token_accuracy"] <= high <= 1
         assert row["answer_accuracy"] <= row["token_accuracy"]
         assert 0 < row["most_frequent"] <= 1
+        assert 0 <= row["balanced_accuracy"] <= 1
     assert len(report["candidate_rmse"]) == 2
     assert 0 <= report["bits_measured"] <= min(report["bits_nominal"], np.log2(12))
 
