@@ -47,12 +47,15 @@ class HighwayWorld(gymnasium.Env[Frame, np.ndarray]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Frame, dict[str, Any]]:
         """Start an episode; equal seeds give equal episodes, whatever ran before."""
+        from sim.driving.fast_road import hasten
+
         super().reset(seed=seed)
         # Upstream's intersection changes the driver model of its whole process; undo it.
         _restore_driver_constants(self._driver_defaults)
         draw = seed if seed is not None else int(self.np_random.integers(2**31))
         self.upstream.action_space.seed(draw)
         self.upstream.reset(seed=draw)
+        hasten(self.upstream.road)
         self._tick, self._offroad = 0, False
         route = route_ahead(self.upstream.vehicle, self.scenario.destination)
         self.route = route
