@@ -15,7 +15,7 @@ import numpy as np
 
 from dualsys.errors import DualsysError, UnknownNameError
 from dualsys.spec import WorldSpec
-from sim.driving.scenarios import SCENARIOS
+from sim.driving.scenarios import LONG_TAIL, SCENARIOS, scenario_of
 from sim.manipulation.tasks import TASKS
 
 
@@ -50,6 +50,7 @@ Factory = Callable[[], Any]
 _FACTORIES: dict[str, Factory] = {}
 SUITES: dict[str, tuple[str, ...]] = {
     "driving": tuple(f"driving/{name}" for name in SCENARIOS),
+    "longtail": tuple(f"driving/{name}" for name in LONG_TAIL),
     "mt10": tuple(f"manipulation/{name}" for name in TASKS),
 }
 """Suite name -> scenarios."""
@@ -60,7 +61,7 @@ def register(scenario: str, factory: Factory) -> None:
     _FACTORIES[scenario] = factory
 
 
-for _name in SCENARIOS:
+for _name in (*SCENARIOS, *LONG_TAIL):
     register(f"driving/{_name}", functools.partial(_driving, _name))
 for _name in TASKS:
     register(f"manipulation/{_name}", functools.partial(_manipulation, _name))
@@ -73,13 +74,17 @@ def scenarios() -> list[str]:
 
 def require(scenario: str) -> None:
     """Raise `UnknownNameError`, which lists the valid ones, for a scenario that nobody offers."""
-    if scenario not in scenarios():
+    if scenario.startswith("driving/") and "@" in scenario:
+        scenario_of(scenario.removeprefix("driving/"))
+    elif scenario not in scenarios():
         raise UnknownNameError("scenario", scenario, scenarios())
 
 
 def make(scenario: str) -> Any:
     """Make the world of a scenario. Raises `UnknownNameError` that lists the valid ones."""
     require(scenario)
+    if "@" in scenario:
+        return _driving(scenario.removeprefix("driving/"))
     if scenario not in _FACTORIES:
         (entry,) = entry_points(group="dualsys.worlds", name=scenario)
         register(scenario, entry.load())

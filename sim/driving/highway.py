@@ -12,11 +12,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from dualsys.errors import DualsysError, UnknownNameError
-from sim.driving.raster import Raster
+from dualsys.errors import DualsysError
+from sim.driving.raster import SIZE_PX, Raster
 from sim.driving.route import route_ahead
-from sim.driving.scenarios import SCENARIOS
-from sim.driving.scene import object_rows
+from sim.driving.scenarios import scenario_of
+from sim.driving.scene import object_rows, visible
 from sim.driving.spec import CONTROL_RATE_HZ, SPEC
 from sim.world import Frame, frame_space
 
@@ -31,9 +31,7 @@ class HighwayWorld(gymnasium.Env[Frame, np.ndarray]):
     world_spec = SPEC
 
     def __init__(self, name: str) -> None:
-        if name not in SCENARIOS:
-            raise UnknownNameError("driving scenario", name, SCENARIOS)
-        self.scenario = SCENARIOS[name]
+        self.scenario = scenario_of(name)
         self.instruction = self.scenario.instruction
         self.plan_hint = ""
         self._driver_defaults = _driver_constants()  # before upstream can change them
@@ -90,13 +88,11 @@ class HighwayWorld(gymnasium.Env[Frame, np.ndarray]):
 
     def _frame(self) -> Frame:
         ego, road = self.upstream.vehicle, self.upstream.road
-        # Static obstacles (a blocked lane, works) are drawn like vehicles that stand.
-        image = self._raster.draw(ego, [*road.vehicles, *_solid(road)])
-        return {
-            "images": {"topdown": image},
-            "state": self._state(),
-            "scene": object_rows(ego, road),
-        }
+        if getattr(self.upstream, "blind", False):
+            image = np.zeros((SIZE_PX, SIZE_PX, 3), np.uint8)
+            return _frame_of(image, self._state(), object_rows(ego, []))
+        things = visible(ego, road)
+        return _frame_of(self._raster.draw(ego, things), self._state(), object_rows(ego, things))
 
     def _state(self) -> np.ndarray:
         ego, network = self.upstream.vehicle, self.upstream.road.network
@@ -130,8 +126,8 @@ class HighwayWorld(gymnasium.Env[Frame, np.ndarray]):
         }
 
 
-def _solid(road: Any) -> list[Any]:
-    return [thing for thing in road.objects if thing.solid]
+def _frame_of(image: np.ndarray, state: np.ndarray, scene: np.ndarray) -> Frame:
+    return {"images": {"topdown": image}, "state": state, "scene": scene}
 
 
 def _make_upstream(name: str, config: dict[str, Any]) -> Any:
@@ -143,10 +139,10 @@ def _make_upstream(name: str, config: dict[str, Any]) -> Any:
         ) from error
     import warnings
 
-    spec = gymnasium.spec(name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # upstream warns about its own newer versions
-        upstream = _adapted(gymnasium.envs.registration.load_env_creator(str(spec.entry_point)))
+        where = name if ":" in name else str(gymnasium.spec(name).entry_point)
+        upstream = _adapted(gymnasium.envs.registration.load_env_creator(where))
     return upstream(
         config={
             **config,

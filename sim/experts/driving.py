@@ -77,7 +77,7 @@ class DrivingExpert:
     def _choose_lane(self, ego: Any, road: Any, told: bool) -> tuple[LaneIndex, str]:
         start, end, index = ego.lane_index
         lanes = len(road.network.graph[start][end])
-        if self._world.scenario.name not in ("highway", "merge") or lanes < 2:
+        if not self._world.scenario.changes_lanes or lanes < 2:
             return ego.lane_index, "cruise"
         if self._target is None or not 0 <= self._target < lanes:
             self._target = _mobil(ego, road, lanes, self._world.scenario.cruise_mps)
@@ -93,7 +93,7 @@ class DrivingExpert:
 
     def _yielding(self, ego: Any, road: Any, way: np.ndarray, wanted: float) -> float:
         """Highest acceleration, at most `wanted`, that keeps clear of crossing traffic."""
-        if self._world.scenario.name not in ("intersection", "roundabout", "merge"):
+        if not self._world.scenario.crossed:
             return wanted
         others = predicted_ways(ego, road)
         if not len(others):
