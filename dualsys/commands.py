@@ -146,8 +146,7 @@ def run_thoughts(config: Config) -> int:
 
 def show_help(command: str, folder: Path) -> None:
     """Print the keys of a command with their defaults, and the choices of every group."""
-    from omegaconf import OmegaConf
-
+    from dualsys.config import defaults
     from dualsys.schemas import COMMANDS
 
     console = table_console()
@@ -159,16 +158,15 @@ def show_help(command: str, folder: Path) -> None:
         if path.name in COMMANDS[command].__dataclass_fields__:
             names = sorted(str(f.relative_to(path).with_suffix("")) for f in path.rglob("*.yaml"))
             groups.add_row(path.name, ", ".join(names))
-    console.print(groups)
+    if groups.row_count:
+        console.print(groups)
     if "scenario" in COMMANDS[command].__dataclass_fields__:
         from sim import registry
 
         console.print(f"\nscenario= one of {', '.join(registry.scenarios())}", highlight=False)
         console.print(f"suite= one of {', '.join(registry.SUITES)}", highlight=False)
-    console.print("\nkeys and defaults:")
-    console.print(
-        OmegaConf.to_yaml(OmegaConf.structured(COMMANDS[command])), markup=False, highlight=False
-    )
+    console.print("\nkeys and defaults (??? has to be given):")
+    console.print(defaults(command), markup=False, highlight=False)
 
 
 RUN: dict[str, Callable[[Config], int]] = {

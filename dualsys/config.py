@@ -47,11 +47,8 @@ def load(command: str, overrides: list[str]) -> dict[str, Any]:
 
     Raises `DualsysError` with the valid names, or with the name of a value that has to be given.
     """
-    register()
     try:
-        with initialize_config_dir(str(config_folder()), version_base="1.3"):
-            composed = compose(_file(command), overrides)
-        values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+        values = OmegaConf.to_container(_composed(command, overrides), throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise DualsysError(
             f"`dualsys {command}` needs {error.full_key}=...; --help lists keys and choices"
@@ -60,6 +57,17 @@ def load(command: str, overrides: list[str]) -> dict[str, Any]:
         raise explain(command, overrides, error) from error
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
+
+
+def defaults(command: str) -> str:
+    """The configuration of `command` as YAML; ??? stands where a value has to be given."""
+    return OmegaConf.to_yaml(_composed(command, []))
+
+
+def _composed(command: str, overrides: list[str]) -> DictConfig:
+    register()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        return compose(_file(command), overrides)
 
 
 def explain(command: str, overrides: list[str], error: Exception) -> DualsysError:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from dualsys.cli import main
 from dualsys.config import expand_sweep, load, parse_seeds
 from dualsys.errors import DualsysError, UnknownNameError
 
@@ -56,3 +57,14 @@ def test_the_recipes_differ_where_the_domains_do() -> None:
 def test_a_value_that_has_to_be_given_is_asked_for() -> None:
     with pytest.raises(DualsysError, match=r"`dualsys train value` needs planner=\.\.\."):
         load("train value", [])
+
+
+def test_the_help_shows_the_values_and_what_has_to_be_given(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "value", "--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert "planner: ???" in said
+    assert "gamma: 0.8" in said

@@ -11,6 +11,18 @@ from dualsys.system2.sizes import HeadSizes, ModelSizes
 
 
 @dataclass
+class Optimisation:
+    """What every training has."""
+
+    steps: int = MISSING
+    batch_size: int = MISSING
+    learning_rate: float = MISSING
+    seed: int = 0
+    threads: int = 2
+    device: str = "auto"  # "auto": a GPU when there is one
+
+
+@dataclass
 class NetworkSizes:
     """Sizes of System 1's network that are not given by the world."""
 
@@ -25,7 +37,7 @@ class NetworkSizes:
 
 
 @dataclass
-class TrainSystem1Config:
+class TrainSystem1Config(Optimisation):
     """`dualsys train system1`."""
 
     data: Any = MISSING  # a dataset, or a list of them
@@ -37,18 +49,12 @@ class TrainSystem1Config:
     advice_candidates: int = 5
     network: NetworkSizes = field(default_factory=NetworkSizes)
     perceive: list[list[int]] = MISSING  # (row, column) of the scene values to regress
-    steps: int = MISSING
-    batch_size: int = MISSING
-    learning_rate: float = MISSING
     laplace_weight: float = MISSING
     perceive_weight: float = MISSING
     plan_dropout: float = MISSING
     candidate_rate: float = MISSING
     max_plan_age_s: float = MISSING
     shift_px: int = MISSING
-    seed: int = 0
-    threads: int = 2
-    device: str = "auto"  # "auto": a GPU when there is one
 
 
 @dataclass
@@ -61,7 +67,7 @@ class PlannerWeights:
 
 
 @dataclass
-class TrainSystem2Config:
+class TrainSystem2Config(Optimisation):
     """`dualsys train system2`."""
 
     data: Any = MISSING  # a dataset, or a list of them
@@ -73,13 +79,7 @@ class TrainSystem2Config:
     heads: HeadSizes = field(default_factory=HeadSizes)
     weights: PlannerWeights = field(default_factory=PlannerWeights)
     every_ticks: int = MISSING  # rows of the dataset that are used
-    steps: int = MISSING
-    batch_size: int = MISSING
-    learning_rate: float = MISSING
     average_decay: float = MISSING
-    seed: int = 0
-    threads: int = 2
-    device: str = "auto"
 
 
 @dataclass
@@ -91,7 +91,7 @@ class HeadsWeights:
 
 
 @dataclass
-class TrainHeadsConfig:
+class TrainHeadsConfig(Optimisation):
     """`dualsys train heads`."""
 
     planner: str = MISSING  # folder of a trained planner; its heads are trained in place
@@ -99,17 +99,11 @@ class TrainHeadsConfig:
     prompts_from: str = ""  # System-1 checkpoint whose samples are drawn into the images
     weights: HeadsWeights = field(default_factory=HeadsWeights)
     every_ticks: int = MISSING
-    steps: int = MISSING
-    batch_size: int = MISSING
-    learning_rate: float = MISSING
     average_decay: float = MISSING
-    seed: int = 0
-    threads: int = 2
-    device: str = "auto"
 
 
 @dataclass
-class TrainValueConfig:
+class TrainValueConfig(Optimisation):
     """`dualsys train value`."""
 
     planner: str = MISSING  # folder of a trained planner; its value head is trained in place
@@ -119,13 +113,7 @@ class TrainValueConfig:
     gamma: float = MISSING  # discount per second
     alpha: float = MISSING  # weight of the conservative term
     every_ticks: int = MISSING
-    steps: int = MISSING
-    batch_size: int = MISSING
-    learning_rate: float = MISSING
     average_decay: float = MISSING
-    seed: int = 0
-    threads: int = 2
-    device: str = "auto"
 
 
 @dataclass
@@ -165,7 +153,7 @@ class DriveTerms:
 
 
 @dataclass
-class TrainInstructConfig:
+class TrainInstructConfig(Optimisation):
     """`dualsys train instruct`."""
 
     planner: str = MISSING  # folder of the planner to begin with
@@ -177,14 +165,8 @@ class TrainInstructConfig:
     weights: InstructWeights = field(default_factory=InstructWeights)
     states: int = MISSING  # tried states per step
     every_ticks: int = MISSING
-    steps: int = MISSING
-    batch_size: int = MISSING  # supervised rows per step
-    learning_rate: float = MISSING
     average_decay: float = MISSING
     warmup_steps: int = MISSING
-    seed: int = 0
-    threads: int = 2
-    device: str = "auto"
 
 
 @dataclass
