@@ -82,9 +82,11 @@ class _View:
         self._origin = ego.position
         self._centre = np.array([SIZE_PX / 2, EGO_ROW]) * _SUPERSAMPLING
 
-    def pixels(self, points: np.ndarray) -> list[tuple[float, float]]:
+    def pixels(self, points: np.ndarray) -> list[float]:
+        """x, y, x, y, ... of points (N, 2): what PIL reads fastest."""
         pixels = (points - self._origin) @ self._matrix.T + self._centre
-        return [(float(x), float(y)) for x, y in pixels]
+        flat: list[float] = pixels.ravel().tolist()
+        return flat
 
 
 def _edges(lane: Any) -> tuple[np.ndarray, np.ndarray]:
