@@ -1,8 +1,9 @@
 """highway-env's road with its two quadratic searches made cheap, to the last bit the same.
 
 Upstream asks for the neighbours of every vehicle by projecting all vehicles on the lane each time,
-and tests every pair for a collision. While the vehicles decide nobody moves, so one projection per
-vehicle and lane serves all questions; and pairs that are clearly apart need no exact test.
+tests every pair for a collision and predicts both vehicles of every pair that may be in conflict.
+While the vehicles decide nobody moves, so one projection per vehicle and lane, and one prediction
+per vehicle, serve all questions; and pairs that are clearly apart need no exact test.
 """
 
 from __future__ import annotations
@@ -85,8 +86,42 @@ class FastRoad(_Fast, Road):
     """A plain road."""
 
 
+class _Foreseen:
+    """A vehicle's prediction, made once per enforcement (upstream makes it for every pair)."""
+
+    def __init__(self, vehicle: Any) -> None:
+        self.LENGTH, self.WIDTH = vehicle.LENGTH, vehicle.WIDTH
+        self._vehicle, self._found = vehicle, None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Foreseen:
+        """Predictions copy the whole road; these are no part of it."""
+        return self
+
+    def predict_trajectory_constant_speed(self, times: np.ndarray) -> Any:
+        """As the vehicle's own; the times are the same in every call."""
+        if self._found is None:
+            self._found = self._vehicle.predict_trajectory_constant_speed(times)
+        return self._found
+
+
 class FastRegulatedRoad(_Fast, RegulatedRoad):
     """A road on which some vehicles give way."""
+
+    _foreseen: dict[int, _Foreseen] | None = None
+
+    def enforce_road_rules(self) -> None:
+        """Find conflicts and who has to wait; nobody moves meanwhile."""
+        self._foreseen = {id(vehicle): _Foreseen(vehicle) for vehicle in self.vehicles}
+        try:
+            super().enforce_road_rules()
+        finally:
+            self._foreseen = None
+
+    def is_conflict_possible(self, v1: Any, v2: Any) -> bool:
+        """True when the predicted ways of two vehicles meet."""
+        known = self._foreseen
+        pair = (v1, v2) if known is None else (known[id(v1)], known[id(v2)])
+        return bool(RegulatedRoad.is_conflict_possible(*pair))
 
     def _rules(self, dt: float) -> None:
         self.steps += 1
