@@ -216,3 +216,17 @@ def test_a_guidance_of_another_request_is_found_out() -> None:
     assert script["faults"](spec, request, unvalued) == ["value_not_finite"]
     assert script["same"](honest, honest)
     assert not script["same"](honest, msgspec.structs.replace(honest, plan=1))
+
+
+def test_the_long_tail_is_driven_by_three_drivers(tmp_path: Path) -> None:
+    words = ["--seeds", "0:1", "--difficulty", "0.5", "--out", str(tmp_path / "found.json")]
+    done = run("launch/solvable.py", *words)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "found.json").read_text())["scenarios"]
+    assert len(found) == len(registry.suite("longtail"))
+    row = found["driving/cut_in@0.5"]
+    assert row["holds on"]["collision_rate"] == 1.0
+    assert row["search"]["success_rate"] == 1.0
+    wrong = run("launch/solvable.py", "--difficulty", "3")
+    assert wrong.returncode == 2
+    assert "number from 0 to 1" in wrong.stderr
