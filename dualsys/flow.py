@@ -29,7 +29,7 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor, key: Tensor, value: Tensor, time: Tensor) -> Tensor:
-        """X (B, T, D), key and value (B, heads, L, D / heads), time (B, 1, D) -> (B, T, D)."""
+        """X (B, T, D), key and value (B, heads, L, D / heads), time (B, 1 or T, D) -> (B, T, D)."""
         scales = self.modulate(time).chunk(6, dim=-1)
         q, k, v = (self._split(t) for t in self.self_qkv(self._norm(0, x, scales)).chunk(3, -1))
         x = x + self.self_out(self._attend(q, k, v))
@@ -73,9 +73,9 @@ def integrate(
 
 
 def time_embedding(tau: Tensor, width: int) -> Tensor:
-    """Sinusoidal embedding of flow time tau (B,) in [0, 1] -> (B, width)."""
+    """Sinusoidal embedding of flow times tau (...) in [0, 1] -> (..., width)."""
     half = width // 2
     steps = torch.arange(half, dtype=tau.dtype, device=tau.device)
     frequency = torch.exp(-math.log(1000.0) * steps / half) * 1000.0
-    angle = tau[:, None] * frequency[None]
+    angle = tau[..., None] * frequency
     return torch.cat([angle.sin(), angle.cos()], -1)

@@ -18,6 +18,7 @@ from dualsys.errors import DualsysError
 from dualsys.learning.advice import Advice
 from dualsys.learning.dataset import JoinedDataset, statistics
 from dualsys.spec import WorldSpec
+from dualsys.system1.network import NetworkConfig
 from dualsys.system1.sampler import CANDIDATE_NOISE
 from dualsys.system2.coding import coarser
 
@@ -31,6 +32,7 @@ class BatchConfig(msgspec.Struct, frozen=True):
     candidate_rate: float = 0.25
     max_plan_age_ticks: int = 80
     shift_px: int = 0
+    commit_rate: float = 0.5  # how often a beginning of the chunk is committed already
 
 
 class Batch(msgspec.Struct):
@@ -43,6 +45,7 @@ class Batch(msgspec.Struct):
     phase: Tensor
     chunk: Tensor  # (B, T, A)
     mask: Tensor  # (B, T): 1 inside the episode
+    committed: Tensor  # (B, T): 1 where the expert's action is given, not asked for
     source: Tensor  # (B, T, A)
     perceived: Tensor  # (B, X)
     perceived_mask: Tensor  # (B, X)
@@ -66,8 +69,7 @@ class Batches:
         dataset: JoinedDataset,
         spec: WorldSpec,
         config: BatchConfig,
-        horizon: int,
-        plan_vector_size: int,
+        sizes: NetworkConfig,
         perceived: list[tuple[int, int]],
         normalisation: Mapping[str, np.ndarray] | None = None,
         advice: Advice | None = None,
@@ -76,12 +78,16 @@ class Batches:
 
         `advice` is what a trained planner says at these rows; without it guidance is made up.
         """
-        self._config, self._spec, self._horizon = config, spec, horizon
-        self._z, self._advice = plan_vector_size, advice
-        if advice is not None and advice.codes.shape[1] != plan_vector_size:
+        self._config, self._spec, self._horizon = config, spec, sizes.horizon
+        self._z, self._advice, self._commit_ticks = (
+            sizes.plan_vector_size,
+            advice,
+            sizes.commit_ticks,
+        )
+        if advice is not None and advice.codes.shape[1] != self._z:
             raise DualsysError(
                 f"the planner sends codes of {advice.codes.shape[1]} values, System 1 takes "
-                f"{plan_vector_size}; give network.plan_vector_size={advice.codes.shape[1]}"
+                f"{self._z}; give network.plan_vector_size={advice.codes.shape[1]}"
             )
         self._period_s = 1.0 / spec.control_rate_hz
         self._rng = np.random.default_rng(0)
@@ -126,6 +132,7 @@ class Batches:
             ]
         )
         chunk, mask = self._chunk(index)
+        committed = self._committed(size)
         told = self._guidance(index)
         source, use, age_s = self._source(chunk, index, told)
         phase = np.stack([told.kept * told.age_ticks * self._period_s, use * age_s, use], -1)
@@ -137,6 +144,7 @@ class Batches:
             phase=torch.from_numpy(phase.astype(np.float32)),
             chunk=torch.from_numpy(chunk),
             mask=torch.from_numpy(mask),
+            committed=torch.from_numpy(committed),
             source=torch.from_numpy(source),
             perceived=torch.from_numpy(self._perceived[index]),
             perceived_mask=torch.from_numpy(self._perceived_mask[index]),
@@ -146,6 +154,12 @@ class Batches:
         ticks = index[:, None] + np.arange(self._horizon)
         last = self._end[index][:, None] - 1
         return self._action[np.minimum(ticks, last)], (ticks <= last).astype(np.float32)
+
+    def _committed(self, size: int) -> np.ndarray:
+        """Which actions at the beginning of the chunks are committed, float32 (B, T)."""
+        longest = self._rng.integers(1, self._commit_ticks + 1, size) if self._commit_ticks else 0
+        ticks = np.where(self._rng.random(size) < self._config.commit_rate, longest, 0)
+        return (np.arange(self._horizon) < ticks[:, None]).astype(np.float32)
 
     def _guidance(self, index: np.ndarray) -> _Told:
         """Guidance of a random age for each row; where a planner's is at hand, its last thought."""

@@ -41,8 +41,7 @@ def fit_policy(config: dict[str, Any], progress: Callable[[int, dict[str, float]
         dataset,
         spec,
         _batch_config(config, spec),
-        sizes.horizon,
-        sizes.plan_vector_size,
+        sizes,
         perceived,
         normalisation,
         _advice(config, dataset),
@@ -75,6 +74,7 @@ def _batch_config(config: dict[str, Any], spec: WorldSpec) -> BatchConfig:
         config["candidate_rate"],
         round(config["max_plan_age_s"] * spec.control_rate_hz),
         config["shift_px"],
+        config["commit_rate"],
     )
 
 
@@ -108,15 +108,17 @@ def _start(
     if not folder:
         return System1Network(sizes), None
     sampler, card = checkpoint.load(Path(folder), spec)
-    if card.network != sizes:
+    # How long a committed beginning may be is no weight's matter.
+    if msgspec.structs.replace(card.network, commit_ticks=sizes.commit_ticks) != sizes:
         differ = [
             f"{name}: {getattr(card.network, name)} there, {getattr(sizes, name)} configured"
             for name in sizes.__struct_fields__
             if getattr(card.network, name) != getattr(sizes, name)
         ]
         raise DualsysError(f"start={folder} is a network of other sizes ({'; '.join(differ)})")
-    names = checkpoint.NORMALISATION
-    return sampler.network.train(), {name: sampler.get_buffer(name).numpy() for name in names}
+    network, names = System1Network(sizes), checkpoint.NORMALISATION
+    network.load_state_dict(sampler.network.state_dict())
+    return network.train(), {name: sampler.get_buffer(name).numpy() for name in names}
 
 
 def _training_of(folder: str) -> dict[str, Any] | None:

@@ -34,6 +34,7 @@ class NetworkSizes:
     keypoints: int = MISSING
     token_grid: int = MISSING
     flow_steps: int = MISSING
+    commit_ticks: int = MISSING
 
 
 @dataclass
@@ -55,6 +56,7 @@ class TrainSystem1Config(Optimisation):
     candidate_rate: float = MISSING
     max_plan_age_s: float = MISSING
     shift_px: int = MISSING
+    commit_rate: float = MISSING
 
 
 @dataclass

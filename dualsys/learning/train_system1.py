@@ -20,16 +20,18 @@ def losses(network: System1Network, batch: Batch) -> dict[str, Tensor]:
     """The three terms of the loss on one batch, each a scalar."""
     context = network.encode(batch.images, batch.state, Guided(batch.plan, batch.z, batch.phase))
     tau = torch.rand(len(batch.state), device=batch.state.device)
-    mixed = (1 - tau)[:, None, None] * batch.source + tau[:, None, None] * batch.chunk
-    velocity = network.velocity(mixed, tau, context).float()
+    committed = batch.committed if network.config.commit_ticks else None
+    when = tau[:, None] if committed is None else torch.maximum(tau[:, None], committed)
+    mixed = (1 - when)[..., None] * batch.source + when[..., None] * batch.chunk
+    velocity = network.velocity(mixed, tau, context, committed).float()
     flow = (velocity - (batch.chunk - batch.source)).square().mean(-1)
     log_scale = context.log_scale.float()
     miss = (batch.chunk - context.mean.float()).abs()
     laplace = (math.log(2.0) + log_scale + miss * (-log_scale).exp()).mean(-1)
     seen = (context.perceived.float() - batch.perceived).square() * batch.perceived_mask
-    ticks = batch.mask.sum()
+    ticks, asked = batch.mask.sum(), batch.mask * (1 - batch.committed)
     return {
-        "flow": (flow * batch.mask).sum() / ticks,
+        "flow": (flow * asked).sum() / asked.sum().clamp(min=1.0),
         "laplace": (laplace * batch.mask).sum() / ticks,
         "perceive": seen.sum() / batch.perceived_mask.sum().clamp(min=1.0),
     }

@@ -75,7 +75,10 @@ def make_policy(config: Config, spec: WorldSpec, engine: Engine) -> Policy:
     """System 1 around an engine, with its trigger."""
     system1 = config["system1"]
     times = {k: v for k, v in system1.items() if k != "checkpoint"}
-    timing = PolicyConfig.in_seconds(spec.control_rate_hz, **times)
+    # On the wall clock an action acts in the tick after its observation.
+    lockstep = config["runtime"]["name"] == "lockstep"
+    commit = config["latency"]["system1_ticks"] if lockstep else 1
+    timing = PolicyConfig.in_seconds(spec.control_rate_hz, **times, commit_ticks=commit)
     return Policy(spec, engine, make_trigger(config, spec), timing)
 
 

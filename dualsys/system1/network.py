@@ -4,6 +4,10 @@ The context is encoded once per observation; the flow head cross-attends to it a
 (cached context). Source of the flow is Gaussian noise, or a candidate chunk of System 2 (cascaded
 denoising as in Hume, arXiv 2505.21432): x_tau = (1 - tau) source + tau expert, velocity =
 expert - source. All shapes are fixed by `NetworkConfig`. Actions inside are normalised.
+
+The first actions of a chunk may be committed already (they are carried out while the pass runs):
+they stand at tau = 1 from the start, and the rest of the chunk is flown to fit them, as training
+showed it (real-time chunking, arXiv 2506.07339; conditioned in training instead of guided).
 """
 
 from __future__ import annotations
@@ -32,6 +36,7 @@ class NetworkConfig(msgspec.Struct, frozen=True):
     keypoints: int = 32
     token_grid: int = 4
     flow_steps: int = 4
+    commit_ticks: int = 0  # longest committed beginning of a chunk that training shows
 
 
 class Guided(msgspec.Struct):
@@ -135,15 +140,33 @@ class System1Network(nn.Module):
         mean, log_scale = out.chunk(2, -1)
         return mean, log_scale.clamp(-7.0, 3.0)
 
-    def velocity(self, x: Tensor, tau: Tensor, context: Context) -> Tensor:
-        """Velocity of the flow at x (B, T, A) and time tau (B,) in [0, 1] -> (B, T, A)."""
-        time = self.time_in(time_embedding(tau, self.config.width))[:, None]
+    def velocity(
+        self, x: Tensor, tau: Tensor, context: Context, committed: Tensor | None = None
+    ) -> Tensor:
+        """Velocity of the flow at x (B, T, A) and time tau (B,) in [0, 1] -> (B, T, A).
+
+        committed (B, T): 1 where x is a committed action, which stands at tau = 1.
+        """
+        tau = tau[:, None]
+        if committed is not None:
+            tau = torch.maximum(tau, committed)
+        time = self.time_in(time_embedding(tau, self.config.width))
         hidden = self.action_in(x) + self.action_place
         for block, key, value in zip(self.blocks, context.keys, context.values, strict=True):
             hidden = block(hidden, key, value, time)
         out: Tensor = self.action_out(self.action_norm(hidden))
         return out
 
-    def flow(self, source: Tensor, context: Context, steps: int) -> Tensor:
-        """Integrate the velocity from `source` (B, T, A) over tau in [0, 1] with Euler steps."""
-        return integrate(lambda x, tau: self.velocity(x, tau, context), source, steps)[-1]
+    def flow(
+        self, source: Tensor, context: Context, steps: int, committed: Tensor | None = None
+    ) -> Tensor:
+        """Integrate the velocity from `source` (B, T, A) over tau in [0, 1] with Euler steps.
+
+        Where committed (B, T) is 1, `source` holds committed actions, and they stay.
+        """
+        if committed is None:
+            return integrate(lambda x, tau: self.velocity(x, tau, context), source, steps)[-1]
+        free = (1 - committed)[..., None]
+        return integrate(
+            lambda x, tau: free * self.velocity(x, tau, context, committed), source, steps
+        )[-1]

@@ -29,6 +29,7 @@ class PolicyConfig(msgspec.Struct, frozen=True):
     phase_limit_s: float = 2.0  # training showed no older plan: the phase stamp stops here
     noise_scale: float = 1.0  # standard deviation of the flow's source
     cascade: bool = True  # go on from System 2's candidate; False carries it out as it is
+    commit_ticks: int = 1  # ticks until a new chunk takes effect: so far the running one is kept
 
     @classmethod
     def in_seconds(
@@ -40,6 +41,7 @@ class PolicyConfig(msgspec.Struct, frozen=True):
         phase_limit_s: float,
         noise_scale: float,
         cascade: bool = True,
+        commit_ticks: int = 1,
     ) -> PolicyConfig:
         """The same timing for any control rate; raises `DualsysError` for a negative time."""
         for name, value in (
@@ -58,6 +60,7 @@ class PolicyConfig(msgspec.Struct, frozen=True):
             phase_limit_s,
             noise_scale,
             cascade,
+            commit_ticks,
         )
 
 
@@ -163,8 +166,17 @@ class Policy:
         carried = slice_ if slice_ is not None and not self._config.cascade else None
         chunk = np.clip(outputs["chunk"][0] if carried is None else carried, self._low, self._high)
         self._uncertainty = laplace_entropy(outputs["scale"][0])
-        self._chunk.splice(chunk, tick, tick)
+        kept = self._committed(tick)
+        if len(kept):
+            chunk[: len(kept)] = kept
+        self._chunk.splice(chunk, tick, tick + len(kept))
         self._chunk_tick, self._used = tick, guidance
+
+    def _committed(self, tick: int) -> np.ndarray:
+        """Commands (K, A) of the running chunk that are carried out before a new one can be."""
+        known = self._engine.inputs.get("committed")
+        most = 0 if known is None else min(self._config.commit_ticks, known.shape[1])
+        return self._chunk.ahead(tick)[:most]
 
     def _slice(self, guidance: Guidance | None, tick: int) -> np.ndarray | None:
         """What is left of the candidate at `tick`, if it reaches over the horizon."""
@@ -184,6 +196,11 @@ class Policy:
         arrays["state"][0] = observation.state
         noise = _noise(observation.stamp, (self._horizon, self._width))
         arrays["noise"][0] = self._config.noise_scale * noise
+        if "committed" in arrays:
+            kept = self._committed(observation.stamp.tick)
+            if len(kept):
+                arrays["committed"][0, : len(kept)] = kept
+                arrays["committed_ticks"][:] = len(kept)
         if guidance is not None:
             age = observation.stamp.tick - guidance.stamp.tick
             arrays["plan"][0, guidance.plan] = 1.0

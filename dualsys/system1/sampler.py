@@ -18,7 +18,8 @@ class Sampler(nn.Module):
     """Observation and guidance -> action chunk and Laplace scale, in physical units.
 
     The flow starts from `noise`, or, where `use_candidate` is 1, from the normalised candidate
-    with `CANDIDATE_NOISE` of it mixed in (the mixture that training saw).
+    with `CANDIDATE_NOISE` of it mixed in (the mixture that training saw). The first
+    `committed_ticks` actions are `committed` ones, where the network knows committed beginnings.
     """
 
     def __init__(self, network: System1Network, normalisation: dict[str, Tensor]) -> None:
@@ -36,17 +37,25 @@ class Sampler(nn.Module):
         candidate: Tensor,
         use_candidate: Tensor,
         noise: Tensor,
-        **images: Tensor,
+        **rest: Tensor,
     ) -> dict[str, Tensor]:
         """Shapes as `sampler_inputs` lists them -> chunk, scale (1, T, A), perceived (1, X)."""
         network = self.network
-        ordered = [images[IMAGE + camera[0]] for camera in network.config.cameras]
+        ordered = [rest[IMAGE + camera[0]] for camera in network.config.cameras]
         normal_state = (state - self.get_buffer("state_mean")) / self.get_buffer("state_std")
         context = network.encode(ordered, normal_state, Guided(plan, z, phase))
         mean, std = self.get_buffer("action_mean"), self.get_buffer("action_std")
         proposed = (candidate - mean) / std + CANDIDATE_NOISE * noise
         source = torch.where(use_candidate[:, :, None] > 0, proposed, noise)
-        chunk = network.flow(source, context, network.config.flow_steps)
+        fixed = None
+        if network.config.commit_ticks:
+            known = (rest["committed"] - mean) / std
+            beyond = network.config.horizon - network.config.commit_ticks
+            places = torch.arange(network.config.horizon, device=source.device)
+            fixed = (places < rest["committed_ticks"]).to(source.dtype)
+            known = nn.functional.pad(known, (0, 0, 0, beyond))
+            source = torch.where(fixed[..., None] > 0, known, source)
+        chunk = network.flow(source, context, network.config.flow_steps, fixed)
         return {
             "chunk": chunk * std + mean,
             "scale": context.log_scale.exp() * std,
@@ -75,4 +84,7 @@ def sampler_inputs(network: System1Network) -> dict[str, TensorSpec]:
         "use_candidate": TensorSpec((1, 1), "float32"),
         "noise": chunk,
     }
+    if c.commit_ticks:
+        inputs["committed"] = TensorSpec((1, c.commit_ticks, c.action_size), "float32")
+        inputs["committed_ticks"] = TensorSpec((1, 1), "float32")
     return inputs

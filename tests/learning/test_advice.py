@@ -9,6 +9,7 @@ from dualsys.errors import DualsysError
 from dualsys.learning.advice import Advice, advise
 from dualsys.learning.batches import COARSER_LEVELS, Batch, BatchConfig, Batches
 from dualsys.learning.dataset import JoinedDataset, open_datasets
+from dualsys.system1.network import NetworkConfig
 from dualsys.system1.sampler import CANDIDATE_NOISE
 from dualsys.system2.coding import coarser
 from sim.driving.spec import SPEC
@@ -32,7 +33,8 @@ def drawn(dataset: JoinedDataset, advice: Advice, size: int, horizon: int = 4) -
     state = len(SPEC.state)
     norm |= {"state_mean": np.zeros(state, np.float32), "state_std": np.ones(state, np.float32)}
     config = BatchConfig(plan_dropout=0.2, candidate_rate=0.9, max_plan_age_ticks=10)
-    source = Batches(dataset, SPEC, config, horizon, CODE, [(0, 1)], norm, advice)
+    sizes = NetworkConfig((), state, 2, 5, 1, horizon=horizon, plan_vector_size=CODE)
+    source = Batches(dataset, SPEC, config, sizes, [(0, 1)], norm, advice)
     return source.of_step(0, 0, size)
 
 
@@ -81,5 +83,6 @@ def test_codes_come_with_plans_only(dataset: JoinedDataset, advice: Advice) -> N
 
 
 def test_a_code_of_another_size_is_refused(dataset: JoinedDataset, advice: Advice) -> None:
+    sizes = NetworkConfig((), 8, 2, 5, 1, horizon=4, plan_vector_size=4)
     with pytest.raises(DualsysError, match="codes of 8 values, System 1 takes 4"):
-        Batches(dataset, SPEC, BatchConfig(), 4, 4, [(0, 1)], None, advice)
+        Batches(dataset, SPEC, BatchConfig(), sizes, [(0, 1)], None, advice)

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -35,7 +36,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> JoinedDataset:
 
 def batches(dataset: JoinedDataset, **changes: float) -> Batches:
     config = BatchConfig(**changes)
-    return Batches(dataset, SPEC, config, 8, 4, [(0, 1), (0, 2)])
+    return Batches(dataset, SPEC, config, CONFIG, [(0, 1), (0, 2)])
 
 
 def trainer(folder: Path, steps: int) -> Trainer:
@@ -126,7 +127,7 @@ def test_training_goes_on_from_a_checkpoint(drives: Path, untrained: Path, tmp_p
     for name in checkpoint.NORMALISATION:
         torch.testing.assert_close(after.get_buffer(name), before.get_buffer(name))
     assert checkpoint.load_card(tmp_path).training["started_from"] is not None
-    config.network.width = 64
+    config["network"]["width"] = 64
     with pytest.raises(DualsysError, match="width: 32 there, 64 configured"):
         fit_policy(config, lambda step, parts: None)
 
@@ -140,3 +141,25 @@ def test_the_curve_is_an_image_of_what_was_logged(tmp_path: Path) -> None:
     np.testing.assert_allclose(
         smooth(np.arange(50.0))[[0, 1, 49]], [0, 0.5, np.arange(30, 50).mean()]
     )
+
+
+def test_some_beginnings_are_committed_and_ask_for_nothing(dataset: JoinedDataset) -> None:
+    batch = batches(dataset, commit_rate=0.5).draw(400)
+    lengths = batch.committed.sum(1)
+    assert set(lengths.tolist()) == {0.0, 1.0, 2.0, 3.0}
+    assert 0.35 < (lengths > 0).float().mean() < 0.65
+    assert (batch.committed[:, :-1] >= batch.committed[:, 1:]).all()
+    torch.manual_seed(0)
+    network = System1Network(CONFIG)
+    before = losses(network, batch)["flow"]
+    given = batch.committed[..., None] > 0
+    batch.source = torch.where(given, torch.full_like(batch.source, 1e3), batch.source)
+    torch.manual_seed(0)
+    System1Network(CONFIG)
+    assert torch.equal(losses(network, batch)["flow"], before)
+
+
+def test_without_committed_beginnings_none_is_drawn(dataset: JoinedDataset) -> None:
+    plain = Batches(dataset, SPEC, BatchConfig(), msgspec.structs.replace(CONFIG, commit_ticks=0),
+                    [(0, 1), (0, 2)])  # fmt: skip
+    assert not plain.draw(50).committed.any()

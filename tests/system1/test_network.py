@@ -16,7 +16,8 @@ from kernels.torch_engine import TorchEngine
 from tests.fakes import SPEC
 
 CONFIG = NetworkConfig((("eye", 16, 16, 3),), 2, 2, 2, 2, horizon=8, width=32, layers=2,
-                       plan_vector_size=4, keypoints=4, token_grid=2)  # fmt: skip
+                       plan_vector_size=4, keypoints=4, token_grid=2,
+                       commit_ticks=3)  # fmt: skip
 
 
 def sampler() -> Sampler:
@@ -115,3 +116,28 @@ def test_weights_that_are_not_those_of_the_card_are_refused(tmp_path: Path) -> N
     (tmp_path / checkpoint.CARD).write_bytes(msgspec.json.encode(wider))
     with pytest.raises(DualsysError, match="not those of its model card"):
         checkpoint.load(tmp_path)
+
+
+def test_committed_actions_stay_and_the_rest_fits_them(engine: TorchEngine) -> None:
+    given = arrays(engine)
+    given["noise"] = np.random.default_rng(1).normal(size=(1, 8, 2)).astype(np.float32)
+    free = engine.run(given)["chunk"].copy()
+    given["committed"] += np.array([[1.0, 0.5], [0.2, -0.4], [9.0, 9.0]], np.float32)
+    ignored = engine.run(given)["chunk"].copy()
+    np.testing.assert_array_equal(ignored, free)
+    given["committed_ticks"][:] = 2
+    fixed = engine.run(given)["chunk"].copy()
+    np.testing.assert_allclose(fixed[0, :2], given["committed"][0, :2], atol=1e-5)
+    assert np.abs(fixed[0, 2:] - free[0, 2:]).max() > 1e-4, "the others take notice"
+
+
+def test_a_network_without_committed_beginnings_does_not_ask_for_them() -> None:
+    plain = System1Network(msgspec.structs.replace(CONFIG, commit_ticks=0))
+    assert not {"committed", "committed_ticks"} & set(sampler_inputs(plain))
+    known = sampler()
+    plain.load_state_dict(known.network.state_dict())
+    buffers = {name: known.get_buffer(name) for name in checkpoint.NORMALISATION}
+    engines = [TorchEngine(m, sampler_inputs(m.network))
+               for m in (known, Sampler(plain, buffers).eval())]  # fmt: skip
+    one, two = (engine.run(arrays(engine))["chunk"] for engine in engines)
+    np.testing.assert_allclose(one, two, atol=1e-5)

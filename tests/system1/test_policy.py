@@ -9,6 +9,7 @@ from dualsys.inbox import Inbox
 from dualsys.messages import Guidance, Observation, Stamp
 from dualsys.system1.policy import Policy, PolicyConfig
 from dualsys.trigger.rules import NeverTrigger, PeriodicTrigger
+from kernels.engine import TensorSpec
 from tests.fakes import SPEC, PointEngine
 
 
@@ -163,3 +164,20 @@ def test_guidance_that_can_not_be_used_is_dropped_by_reason(reason: str) -> None
     system1.act(observation(0), inbox.newest, 0)
     assert inbox.offer(honest, 0)
     system1.act(observation(1), inbox.newest, 0)
+
+
+def test_the_running_chunk_is_kept_until_the_new_one_can_act() -> None:
+    engine = PointEngine(horizon=8)
+    engine.inputs["committed"] = TensorSpec((1, 3, 2), "float32")
+    engine.inputs["committed_ticks"] = TensorSpec((1, 1), "float32")
+    system1 = policy(engine, commit_ticks=2)
+    first = system1.act(observation(0), None, 0).action.commands
+    assert engine.calls[0]["committed_ticks"] == 0, "nothing runs yet"
+    state = np.array([-5.0, 5.0], np.float32)
+    later = [system1.act(observation(t, state=state), None, 0) for t in range(1, 5)][-1]
+    assert later.provenance.replanned
+    assert engine.calls[-1]["committed_ticks"] == 2
+    np.testing.assert_array_equal(engine.calls[-1]["committed"][0, :2], first[4:6])
+    np.testing.assert_array_equal(later.action.commands[:2], first[4:6])
+    assert not np.array_equal(later.action.commands[2], first[6])
+    assert len(system1.seam_jumps) == 0, "without blending no seam is measured"
