@@ -116,25 +116,43 @@ def compare(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return rows
 
 
-def show(rows: dict[str, Any]) -> None:
-    """Print the table."""
+COLUMNS = ("variant", "success", "95% interval", "collisions", "bits", "calls", "against", "gain")
+
+
+def cells(name: str, row: dict[str, Any]) -> tuple[str, ...]:
+    """One line of the table."""
+    low, high = row["success_ci95"]
+    gain, said = row.get("success_gain"), ""
+    if gain is not None:
+        a, b = gain["ci95"]
+        said = f"{gain['difference']:+.1%} ({a:+.1%} .. {b:+.1%})"
+        said += "" if gain["shown"] else ", no difference shown"
+    return (
+        name,
+        percent(row["success_rate"]),
+        f"{low:.1%} .. {high:.1%}",
+        percent(row["collision_rate"]),
+        f"{row['bits']:.1f}",
+        f"{row['calls_per_episode']:.1f}",
+        row["against"],
+        said,
+    )
+
+
+def show(rows: dict[str, Any], markdown: bool) -> None:
+    """Print the table on the terminal or as Markdown."""
+    console, lines = table_console(), [cells(name, row) for name, row in rows.items()]
+    if markdown:
+        for line in (COLUMNS, ("---",) * len(COLUMNS), *lines):
+            console.print(f"| {' | '.join(line)} |", soft_wrap=True, markup=False, highlight=False)
+        return
     table = Table(title="what each part brings (paired by seed)")
-    for name in ("variant", "success", "95% interval", "collisions", "bits", "against", "gain"):
+    for name in COLUMNS:
         left = name in ("variant", "against", "gain")
         table.add_column(name, justify="left" if left else "right", no_wrap=True)
-    for name, row in rows.items():
-        low, high = row["success_ci95"]
-        gain = row.get("success_gain")
-        said = ""
-        if gain is not None:
-            a, b = gain["ci95"]
-            said = f"{gain['difference']:+.1%} ({a:+.1%} .. {b:+.1%})"
-            said += "" if gain["shown"] else ", no difference shown"
-        interval, harm = f"{low:.1%} .. {high:.1%}", percent(row["collision_rate"])
-        bits = f"{row['bits']:.1f}"
-        success = percent(row["success_rate"])
-        table.add_row(name, success, interval, harm, bits, row["against"], said)
-    table_console().print(table)
+    for line in lines:
+        table.add_row(*line)
+    console.print(table)
 
 
 def main() -> None:
@@ -145,6 +163,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--markdown", action="store_true")
     options = parser.parse_intermixed_args()
     set_headless_defaults()
     shared = [*options.overrides, f"seeds={options.seeds}", f"workers={options.workers}"]
@@ -156,7 +175,7 @@ def main() -> None:
     except DualsysError as error:
         parser.exit(2, f"ablation: {error}\n")
     rows = compare(found)
-    show(rows)
+    show(rows, options.markdown)
     report = {"overrides": options.overrides, "seeds": options.seeds, "variants": rows}
     report |= {"versions": versions(), "machine": machine(), "git": git_state()}
     (options.out / "ablation.json").write_text(json.dumps(report, indent=1))
