@@ -77,7 +77,7 @@ def make_policy(config: Config, spec: WorldSpec, engine: Engine) -> Policy:
     times = {k: v for k, v in system1.items() if k != "checkpoint"}
     # On the wall clock an action acts in the tick after its observation.
     lockstep = config["runtime"]["name"] == "lockstep"
-    commit = config["latency"]["system1_ticks"] if lockstep else 1
+    commit = make_latency(config).system1_ticks if lockstep else 1
     timing = PolicyConfig.in_seconds(spec.control_rate_hz, **times, commit_ticks=commit)
     return Policy(spec, engine, make_trigger(config, spec), timing)
 

@@ -11,8 +11,10 @@ import pytest
 from dualsys.config import load
 from dualsys.errors import SpecMismatchError
 from dualsys.messages import Observation
+from dualsys.runtime import assembly
 from dualsys.runtime import evaluate as runner
 from dualsys.runtime.log import read_header, read_log
+from tests.fakes import SPEC, PointEngine
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -111,3 +113,19 @@ def test_what_was_finished_before_a_failure_is_kept(untrained: Path, tmp_path: P
     assert [row["scenario"] for row in results["episodes"]] == ["driving/merge"]
     ticks = sum(isinstance(message, Observation) for _, message in read_log(tmp_path / "log.mcap"))
     assert ticks == results["ticks"]["total"]
+
+
+def test_the_policy_keeps_what_is_carried_out_until_a_new_chunk_can_act(
+    tmp_path: Path,
+) -> None:
+    trace = tmp_path / "trace.json"
+    trace.write_text('{"system1_ticks": 3, "system2_ns": [[1000000]], "machine": "m"}')
+    engine = PointEngine()
+    for words, ticks in (
+        (["latency=fixed", "latency.system1_ticks=2"], 2),
+        (["latency=none"], 0),
+        (["latency=trace", f"latency.trace={trace}"], 3),
+        (["runtime=realtime"], 1),
+    ):
+        config = load("eval", ["scenario=driving/merge", *words])
+        assert assembly.make_policy(config, SPEC, engine)._config.commit_ticks == ticks
