@@ -26,8 +26,8 @@ from dualsys.system2.checkpoint import Planning
 class Replay:
     """Chunk-level transitions of recorded episodes, in memory; rows are drawn uniformly.
 
-    Values count from the mean return in units of its spread, whatever the world's reward is: the
-    weight alpha then means the same everywhere.
+    Values count from the scenario's mean return in units of its spread, whatever its reward is:
+    alpha then means the same everywhere, and no task drowns the others' differences.
     """
 
     def __init__(self, planning: Planning, dataset: JoinedDataset, config: dict[str, Any]) -> None:
@@ -45,7 +45,7 @@ class Replay:
         rows = np.flatnonzero(((ticks - start) % every == 0) | (ticks == end - 1))
         gamma = config["gamma"] ** (1 / dataset.spec.control_rate_hz)
         found = returns(dataset.reward, end, dataset.terminated, gamma, horizon)
-        self._set_returns(found, rows)
+        self._set_returns(found, rows, np.array(dataset.scenarios())[rows])
         norm = {name: value.numpy() for name, value in planning.normalisation.items()}
         executed, _ = knots(dataset.executed, rows, end, sizes)
         chunk = (executed - norm["action_mean"]) / norm["action_std"]
@@ -53,13 +53,14 @@ class Replay:
         prompts_from, count, seed = (config[k] for k in ("prompts_from", "candidates", "seed"))
         self._thoughts = think_at(planning, dataset, rows, prompts_from, count, seed)
 
-    def _set_returns(self, found: Returns, rows: np.ndarray) -> None:
+    def _set_returns(self, found: Returns, rows: np.ndarray, scenario: np.ndarray) -> None:
         monte_carlo, bootstrap = found.monte_carlo[rows], found.bootstrap[rows]
-        self.centre, self.spread = float(monte_carlo.mean()), max(float(monte_carlo.std()), 1e-6)
+        self.scales = return_scales(monte_carlo, scenario)
+        centre, spread = np.array([self.scales[name] for name in scenario]).T
         # What the bootstrap does not carry over of the centre is paid with the reward.
-        reward = found.chunk[rows] - self.centre * (1 - bootstrap)
-        self._reward = torch.from_numpy((reward / self.spread).astype(np.float32))
-        shifted = (monte_carlo - self.centre) / self.spread
+        reward = found.chunk[rows] - centre * (1 - bootstrap)
+        self._reward = torch.from_numpy((reward / spread).astype(np.float32))
+        shifted = (monte_carlo - centre) / spread
         self._monte_carlo = torch.from_numpy(shifted.astype(np.float32))
         self._bootstrap = torch.from_numpy(bootstrap.astype(np.float32))
         self._after = np.searchsorted(rows, found.after[rows])
@@ -81,6 +82,20 @@ class Replay:
             after_tokens=self._thoughts.tokens[after].float(),
             after_proposed=self._thoughts.candidates[after],
         )
+
+
+def return_scales(returns: np.ndarray, scenario: np.ndarray) -> dict[str, tuple[float, float]]:
+    """Mean and spread of the returns (N,) of each scenario, named for each row in `scenario` (N,).
+
+    The spread is at least a twentieth of that of all returns: where every episode is alike, small
+    differences are not blown up.
+    """
+    least = max(float(returns.std()) / 20, 1e-6)
+    found = {}
+    for name in np.unique(scenario):
+        mine = returns[scenario == name]
+        found[str(name)] = (float(mine.mean()), max(float(mine.std()), least))
+    return found
 
 
 def fit_value(config: dict[str, Any], progress: Callable[[int, dict[str, float]], None]) -> Path:
@@ -108,8 +123,7 @@ def fit_value(config: dict[str, Any], progress: Callable[[int, dict[str, float]]
         **msgspec.to_builtins(optimiser),
         **{key: config[key] for key in ("gamma", "alpha", "candidates", "every_ticks")},
         "transitions": len(replay),
-        "return_mean": replay.centre,
-        "return_std": replay.spread,
+        "return_mean_and_std": replay.scales,
         "machine": machine(),
         "versions": versions(),
     }

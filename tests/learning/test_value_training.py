@@ -10,7 +10,7 @@ import torch
 from dualsys.config import load
 from dualsys.errors import DualsysError
 from dualsys.learning.dataset import Dataset
-from dualsys.learning.fit_value import fit_value
+from dualsys.learning.fit_value import fit_value, return_scales
 from dualsys.learning.from_log import collect_runs
 from dualsys.learning.train_value import Critics, Transitions, value_losses
 from dualsys.messages import Action, Command, Outcome
@@ -103,7 +103,7 @@ def test_training_changes_the_value_head_alone(
         assert torch.equal(tensor, before[name]) != name.startswith("value."), name
     told = trained.card.training["value"]
     assert told["gamma"] == 0.8
-    assert told["return_std"] > 0
+    assert all(std > 0 for _, std in told["return_mean_and_std"].values())
 
 
 def test_values_need_to_know_how_episodes_ended(
@@ -115,3 +115,11 @@ def test_values_need_to_know_how_episodes_ended(
     config["every_ticks"] = 4
     with pytest.raises(DualsysError, match="give prompts_from=FOLDER"):
         fit_value(config, lambda step, parts: None)
+
+
+def test_every_scenario_has_its_own_scale() -> None:
+    returns = np.array([0.0, 2.0, 1000.0, 1002.0, 7.0, 7.0])
+    scales = return_scales(returns, np.array(["a", "a", "b", "b", "c", "c"]))
+    assert scales["b"][0] == 1001.0
+    assert scales["c"] == (7.0, returns.std() / 20)
+    assert scales["a"][1] == pytest.approx(max(1.0, returns.std() / 20))
