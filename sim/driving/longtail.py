@@ -6,6 +6,7 @@ room, less time, harder braking. Upstream's reward and termination are left alon
 
 from __future__ import annotations
 
+import abc
 import math
 from typing import Any
 
@@ -20,7 +21,7 @@ LANE = ("0", "1")
 MIDDLE = 1
 
 
-class Staged(HighwayEnv):
+class Staged(HighwayEnv, abc.ABC):
     """Three lanes, the ego in the middle one, some traffic, and a hazard that a subclass stages."""
 
     TRAFFIC = 5
@@ -44,9 +45,9 @@ class Staged(HighwayEnv):
         self.stage()
         self._fill()
 
+    @abc.abstractmethod
     def stage(self) -> None:
         """Put the hazard's actors on the road."""
-        raise NotImplementedError
 
     def direct(self) -> None:
         """Tell the actors what to do in this tick."""
