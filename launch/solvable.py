@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from dualsys.console import progress_bar, table_console
 from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
 from dualsys.runtime.results import git_state, machine, versions, wilson
+from dualsys.workers import completed
 from sim import registry
 from sim.driving.scenarios import UNSEEN
 
@@ -110,10 +109,10 @@ def main() -> None:
         parser.exit(2, f"solvable: {error}\n")
     jobs = [Job(scenario, driver, seeds) for scenario in scenarios for driver in DRIVERS]
     report: dict[str, dict[str, Any]] = {scenario: {} for scenario in scenarios}
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(options.workers, mp_context=context) as pool, progress_bar() as bar:
+    with progress_bar() as bar:
         task = bar.add_task("drives", total=len(jobs) * len(seeds), note="")
-        for job, ends in zip(jobs, pool.map(work, jobs), strict=True):
+        for number, ends in completed(work, jobs, options.workers):
+            job = jobs[number]
             report[job.scenario][job.driver] = rates(ends)
             bar.update(task, advance=len(ends), note=job.scenario)
     show(report)

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +23,14 @@ from dualsys.runtime.counterfactual import (
     Branch,
     Junction,
     Ranking,
-    branches,
+    drawn_branches,
     driven_world,
+    in_parts,
     rank,
     realised_return,
 )
 from dualsys.runtime.results import git_state, machine, versions
+from dualsys.workers import completed
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -57,31 +57,24 @@ def work(job: Job) -> list[list[float]]:
 
 def jobs_of(run: Path, count: int, gamma: float, horizon_s: float, seed: int) -> list[Job]:
     """`count` branches of a run, drawn without replacement, a few to a job."""
-    found = branches(run)
-    if not found:
-        raise DualsysError(
-            f"{run} holds no valued thought; run `dualsys eval system2=vlm system2.candidates=5`"
-        )
-    config = json.loads((run / "results.json").read_text())["config"]
-    rng = np.random.default_rng(seed)
-    drawn = [found[i] for i in sorted(rng.permutation(len(found))[:count])]
-    jobs = []
-    for scenario in dict.fromkeys(branch.scenario for branch in drawn):
-        mine = [branch for branch in drawn if branch.scenario == scenario]
-        parts = [tuple(mine[at : at + 4]) for at in range(0, len(mine), 4)]
-        jobs += [Job(config, scenario, part, gamma, horizon_s) for part in parts]
-    return jobs
+    config, drawn = drawn_branches(run, count, seed)
+    return [Job(config, scenario, part, gamma, horizon_s) for scenario, part in in_parts(drawn)]
 
 
 def carried_out(jobs: list[Job], workers: int) -> list[list[list[float]]]:
     """The returns of all jobs, in their order."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool, progress_bar() as bar:
+    found: dict[int, list[list[float]]] = {}
+    with progress_bar() as bar:
         task = bar.add_task("rolled out", total=len(jobs), note="")
-        futures = [pool.submit(work, job) for job in jobs]
-        for future in futures:
-            future.add_done_callback(lambda _: bar.update(task, advance=1))
-        return [future.result() for future in futures]
+        for number, returns in completed(work, jobs, workers):
+            found[number] = returns
+            bar.update(task, advance=1)
+    return [found[number] for number in range(len(jobs))]
+
+
+def spread(returns: np.ndarray) -> float:
+    """Standard deviation of returns (states, N) within their state: the unit that worlds share."""
+    return max(float((returns - returns.mean(1, keepdims=True)).std()), 1e-9)
 
 
 def show(rankings: dict[str, Ranking]) -> None:
@@ -129,16 +122,16 @@ def main() -> None:
     for job, returns in zip(jobs, found, strict=True):
         for branch, realised in zip(job.branches, returns, strict=True):
             pairs.setdefault(job.scenario, []).append((branch.values.tolist(), realised))
+    values, realised = ({name: np.array([pair[i] for pair in part])
+                         for name, part in pairs.items()} for i in (0, 1))  # fmt: skip
+    rankings = {name: rank(values[name], realised[name]) for name in pairs}
     if len(pairs) > 1:
-        pairs["all"] = [pair for part in list(pairs.values()) for pair in part]
-    rankings = {
-        name: rank(np.array([v for v, _ in part]), np.array([r for _, r in part]))
-        for name, part in pairs.items()
-    }
+        scaled = np.concatenate([returns / spread(returns) for returns in realised.values()])
+        rankings["all (gain in spreads)"] = rank(np.concatenate(list(values.values())), scaled)
     show(rankings)
     report = {
         "rankings": msgspec.to_builtins(rankings),
-        "pairs": {name: part for name, part in pairs.items() if name != "all"},
+        "pairs": pairs,
         "gamma_per_s": options.gamma,
         "horizon_s": options.horizon_s,
         "versions": versions(),

@@ -6,9 +6,7 @@ action, so that the data show how to come back from a mistake (Laskey et al. 201
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from dualsys.learning.shards import (
     write_shard,
 )
 from dualsys.spec import WorldSpec
+from dualsys.workers import completed
 from sim import registry
 
 FIRST_TRAINING_SEED = 1_000_000  # below it, seeds belong to evaluation
@@ -101,7 +100,7 @@ def record(world: Any, expert: registry.Expert, seed: int, job: Job) -> Episode:
     images: dict[str, list[np.ndarray]] = {camera.name: [] for camera in spec.cameras}
     since_success: int | None = None
     success = done = harmed = False
-    for _ in range(job.max_ticks):
+    for tick in range(job.max_ticks):
         action, plan = expert.act()
         executed = np.clip(action + noise.draw(), spec.action_low, spec.action_high)
         executed = executed.astype(np.float32)
@@ -116,7 +115,7 @@ def record(world: Any, expert: registry.Expert, seed: int, job: Job) -> Episode:
         elif since_success is not None:
             since_success += 1
         enough = since_success is not None and since_success >= job.stop_after_success_ticks
-        done = terminated or truncated or enough
+        done = terminated or truncated or enough or tick == job.max_ticks - 1
         for name, value in (
             ("observation.state", before["state"]),
             ("observation.scene", before["scene"].ravel()),
@@ -210,20 +209,6 @@ def collect(
                     keep_failures,
                 )
             )
-    _run(jobs, workers, progress)
+    for _, report in completed(work, jobs, workers):
+        progress(report)
     return finalise(root, spec)
-
-
-def _run(jobs: list[Job], workers: int, progress: Callable[[Report], None]) -> None:
-    # Spawned, not forked: a forked GL context or thread pool is not usable in the child.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        pending: set[Future[Report]] = {pool.submit(work, job) for job in jobs}
-        try:
-            while pending:
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                for future in done:
-                    progress(future.result())
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise

@@ -158,6 +158,20 @@ def test_a_run_without_values_cannot_be_checked(run_folder: Path) -> None:
     assert "holds no valued thought" in done.stderr
 
 
+def test_candidates_are_tried_and_become_data(thinking_run: Path, tmp_path: Path) -> None:
+    words = ["--states", "1", "--workers", "1", "--out", tmp_path / "trials"]
+    done = run("launch/try_candidates.py", thinking_run, *words)
+    assert done.returncode == 0, done.stderr
+    info = json.loads((tmp_path / "trials" / "meta" / "info.json").read_text())
+    assert info["total_episodes"] == 5
+
+
+def test_a_run_without_candidates_has_none_to_try(run_folder: Path, tmp_path: Path) -> None:
+    done = run("launch/try_candidates.py", run_folder, "--out", tmp_path)
+    assert done.returncode == 2
+    assert "holds no valued thought" in done.stderr
+
+
 def test_plans_are_tried_in_datasets_only(tmp_path: Path) -> None:
     done = run("launch/try_plans.py", tmp_path)
     assert done.returncode == 2

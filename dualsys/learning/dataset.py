@@ -64,6 +64,14 @@ class Dataset:
             )
         return self._vector("next.terminated")
 
+    @property
+    def done(self) -> np.ndarray:
+        """Whether the episode ended with the step from each row, bool (N,).
+
+        A last row of which this is false belongs to an episode that was not followed to its end.
+        """
+        return self._vector("next.done")
+
     def _vector(self, name: str) -> np.ndarray:
         return np.concatenate([column.to_numpy() for column in self._columns[name]])
 
@@ -162,6 +170,11 @@ class JoinedDataset:
     def terminated(self) -> np.ndarray:
         """As `Dataset.terminated`."""
         return np.concatenate([part.terminated for part in self.parts])
+
+    @property
+    def done(self) -> np.ndarray:
+        """As `Dataset.done`."""
+        return np.concatenate([part.done for part in self.parts])
 
     @property
     def info(self) -> dict[str, int]:

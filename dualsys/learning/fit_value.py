@@ -44,8 +44,12 @@ class Replay:
         # The grid, and the last row of every episode, whose value continues a truncated one.
         rows = np.flatnonzero(((ticks - start) % every == 0) | (ticks == end - 1))
         gamma = config["gamma"] ** (1 / dataset.spec.control_rate_hz)
-        found = returns(dataset.reward, end, dataset.terminated, gamma, horizon)
+        ended = (dataset.terminated, dataset.done)
+        found = returns(dataset.reward, end, *ended, gamma, horizon)
         self._set_returns(found, rows, np.array(dataset.scenarios())[rows])
+        # The last row of an episode that was not followed to its end has nothing to learn from.
+        told = np.isfinite(found.monte_carlo) | (ticks < end - 1)
+        self._drawn = np.flatnonzero(told[rows])
         norm = {name: value.numpy() for name, value in planning.normalisation.items()}
         executed, _ = knots(dataset.executed, rows, end, sizes)
         chunk = (executed - norm["action_mean"]) / norm["action_std"]
@@ -61,16 +65,17 @@ class Replay:
         reward = found.chunk[rows] - centre * (1 - bootstrap)
         self._reward = torch.from_numpy((reward / spread).astype(np.float32))
         shifted = (monte_carlo - centre) / spread
-        self._monte_carlo = torch.from_numpy(shifted.astype(np.float32))
+        floor = np.where(np.isfinite(shifted), shifted, -np.inf)  # not known: no floor
+        self._monte_carlo = torch.from_numpy(floor.astype(np.float32))
         self._bootstrap = torch.from_numpy(bootstrap.astype(np.float32))
         self._after = np.searchsorted(rows, found.after[rows])
 
     def __len__(self) -> int:
-        return len(self._after)
+        return len(self._drawn)
 
     def of_step(self, seed: int, step: int, size: int) -> Transitions:
         """The batch of training step `step`: a function of its arguments alone."""
-        places = np.random.default_rng((seed, step)).integers(0, len(self), size)
+        places = self._drawn[np.random.default_rng((seed, step)).integers(0, len(self), size)]
         after = self._after[places]
         return Transitions(
             tokens=self._thoughts.tokens[places].float(),
@@ -87,13 +92,19 @@ class Replay:
 def return_scales(returns: np.ndarray, scenario: np.ndarray) -> dict[str, tuple[float, float]]:
     """Mean and spread of the returns (N,) of each scenario, named for each row in `scenario` (N,).
 
-    The spread is at least a twentieth of that of all returns: where every episode is alike, small
-    differences are not blown up.
+    NaN is a return that is not known. The spread is at least a twentieth of that of all returns:
+    where every episode is alike, small differences are not blown up. Raises `DualsysError` for a
+    scenario of which no return is known.
     """
-    least = max(float(returns.std()) / 20, 1e-6)
+    known = np.isfinite(returns)
     found = {}
     for name in np.unique(scenario):
-        mine = returns[scenario == name]
+        mine = returns[known & (scenario == name)]
+        if not len(mine):
+            raise DualsysError(
+                f"no episode of {name} was followed to its end; give whole episodes of it as well"
+            )
+        least = max(float(returns[known].std()) / 20, 1e-6)
         found[str(name)] = (float(mine.mean()), max(float(mine.std()), least))
     return found
 

@@ -37,21 +37,21 @@ def episodes(run: Path) -> Iterator[Episode]:
         )
     results = msgspec.json.decode((run / "results.json").read_bytes())
     rows = {row["epoch"]: row for row in results["episodes"]}
-    recording: _Recording | None = None
+    recording: Recording | None = None
     for _, message in read_log(run / "log.mcap"):
         epoch = message.stamp.epoch
         if recording is not None and epoch != recording.epoch:
             yield recording.episode(rows[recording.epoch])
             recording = None
         if recording is None:
-            recording = _Recording(epoch)
+            recording = Recording(epoch)
         recording.take(message)
     if recording is not None:
         yield recording.episode(rows[recording.epoch])
 
 
-class _Recording:
-    """One episode as it is read from the log."""
+class Recording:
+    """One episode, put together from its messages."""
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
@@ -78,12 +78,15 @@ class _Recording:
         elif isinstance(message, Guidance):
             self._plans[message.stamp.sequence] = message.plan
 
-    def episode(self, row: dict[str, Any]) -> Episode:
-        """The episode in the dataset's columns, in which `row` of the results says how it ended."""
+    def episode(self, row: dict[str, Any], done: bool = True) -> Episode:
+        """The episode in the dataset's columns.
+
+        `row` of the results gives scenario, seed and success; `done` is false where only the record
+        ended, not the episode.
+        """
         ticks = [t for t in sorted(self._seen) if t in self._done and t in self._came]
-        seen, done = [self._seen[t] for t in ticks], [self._done[t] for t in ticks]
-        came = [self._came[t] for t in ticks]
-        executed = np.stack([command.command for command in done])
+        seen, came = [self._seen[t] for t in ticks], [self._came[t] for t in ticks]
+        executed = np.stack([self._done[t].command for t in ticks])
         last = np.arange(len(ticks)) == len(ticks) - 1
         label = np.stack([self._labels[t].command for t in ticks]) if self._labels else executed
         columns = {
@@ -93,7 +96,7 @@ class _Recording:
             "action.executed": executed,
             "plan": np.array(self._plans_used(ticks)),
             "next.reward": np.array([o.reward for o in came], np.float32),
-            "next.done": last,
+            "next.done": last & done,
             "next.terminated": np.array([o.terminated for o in came]),
             "next.success": np.array([o.success for o in came]),
         }

@@ -2,7 +2,8 @@
 
 Rows of all episodes stand one after the other. What happens to the future is decided by how an
 episode ended: a terminated one has none, a truncated one (out of time, stopped after success)
-would have gone on, and is taken to go on as it ended.
+would have gone on, and is taken to go on as it ended; of one that was not followed to its end,
+nothing is known beyond the last row.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ class Returns(msgspec.Struct, frozen=True):
 
     chunk: over the next H ticks, or to the episode's end; bootstrap: what the value at `after` is
     to be multiplied with (0 when the episode terminated within the chunk); monte_carlo: over the
-    whole rest; after: int64, the row whose value continues the chunk.
+    whole rest, NaN in an episode that was not followed to its end; after: int64, the row whose
+    value continues the chunk. The last row of such an episode has no return of its own: it is only
+    there to continue others.
     """
 
     chunk: np.ndarray
@@ -26,13 +29,18 @@ class Returns(msgspec.Struct, frozen=True):
 
 
 def returns(
-    reward: np.ndarray, end: np.ndarray, terminated: np.ndarray, gamma: float, horizon: int
+    reward: np.ndarray,
+    end: np.ndarray,
+    terminated: np.ndarray,
+    done: np.ndarray,
+    gamma: float,
+    horizon: int,
 ) -> Returns:
     """Returns of chunks of `horizon` ticks under the discount `gamma` per tick.
 
     reward (N,): of the step from each row; end int64 (N,): one past the last row of its episode;
-    terminated bool (N,): whether the step from that row terminated the episode. Raises
-    `ValueError` for a discount outside (0, 1).
+    terminated and done bool (N,): whether the step from that row terminated or otherwise ended the
+    episode. Raises `ValueError` for a discount outside (0, 1).
     """
     if not 0 < gamma < 1:
         raise ValueError(f"the discount must lie between 0 and 1, it is {gamma}")
@@ -56,4 +64,5 @@ def returns(
     tail = np.where(over, 0.0, gamma ** (end - rows).astype(float) * reward[final] / (1 - gamma))
     # A row that is itself the last of a truncated episode has only its tail to learn from.
     chunk = np.where(cut & (steps == 0), reward[final] / (1 - gamma), chunk)
-    return Returns(chunk, bootstrap, rest[:-1] + tail, after)
+    followed = over | done[final]
+    return Returns(chunk, bootstrap, np.where(followed, rest[:-1] + tail, np.nan), after)

@@ -28,7 +28,7 @@ class Transitions(msgspec.Struct):
     proposed: Tensor  # (B, N, knots, A) candidates at the same tick
     reward: Tensor  # (B,) discounted over the chunk
     bootstrap: Tensor  # (B,) factor of the value after it, 0 when terminated
-    monte_carlo: Tensor  # (B,)
+    monte_carlo: Tensor  # (B,), -inf where it is not known
     after_tokens: Tensor  # (B, L, D)
     after_proposed: Tensor  # (B, N, knots, A)
 

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from dualsys.errors import DualsysError
 from dualsys.messages import Command, Guidance, Observation, PlanRequest, Stamp, Thought
 from dualsys.runtime.log import read_log
 from dualsys.system1.policy import Policy
@@ -65,6 +66,29 @@ def branches(run: Path) -> list[Branch]:
         for epoch, tick, thought, guidance in found
         if len(done.get(epoch, [])) > tick
     ]
+
+
+def drawn_branches(run: Path, count: int, seed: int) -> tuple[dict[str, Any], list[Branch]]:
+    """The configuration of a run, and `count` of its branches, drawn without replacement.
+
+    Raises `DualsysError` when the run holds none.
+    """
+    found = branches(run)
+    if not found:
+        raise DualsysError(
+            f"{run} holds no valued thought; run `dualsys eval system2=vlm system2.candidates=5`"
+        )
+    config = msgspec.json.decode((run / "results.json").read_bytes())["config"]
+    places = np.random.default_rng(seed).permutation(len(found))[:count]
+    return config, [found[i] for i in sorted(places)]
+
+
+def in_parts(branches: list[Branch], size: int = 4) -> Iterator[tuple[str, tuple[Branch, ...]]]:
+    """The branches scenario by scenario, a few at a time: what one worker takes on."""
+    for scenario in dict.fromkeys(branch.scenario for branch in branches):
+        mine = [branch for branch in branches if branch.scenario == scenario]
+        for at in range(0, len(mine), size):
+            yield scenario, tuple(mine[at : at + size])
 
 
 @contextmanager

@@ -6,9 +6,7 @@ for any number of workers: episodes are logged apart and joined in order.
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from dualsys.runtime import assembly
 from dualsys.runtime.lockstep import Lockstep
 from dualsys.runtime.log import LogWriter, concatenate
 from dualsys.runtime.results import git_state, summarise
+from dualsys.workers import completed
 
 Config = dict[str, Any]
 
@@ -127,30 +126,13 @@ def evaluate(
             epoch += len(part)
     results: dict[int, JobResult] = {}
     try:
-        _run(jobs, config["workers"], results, progress)
+        for number, result in completed(run_job, jobs, config["workers"]):
+            results[number] = result
+            progress(result)
     finally:
         # Also after a failure or Ctrl-C: what was finished is written, and says it is not all.
         summary = _write(config, scenarios, jobs, results, git) if results else {}
     return summary
-
-
-def _run(
-    jobs: list[Job],
-    workers: int,
-    results: dict[int, JobResult],
-    progress: Callable[[JobResult], None],
-) -> None:
-    # Spawned also for one worker, so that one and many run in equal processes.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        futures = {pool.submit(run_job, job): number for number, job in enumerate(jobs)}
-        try:
-            for future in as_completed(futures):
-                results[futures[future]] = future.result()
-                progress(results[futures[future]])
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def _write(

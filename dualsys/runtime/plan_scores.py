@@ -7,9 +7,7 @@ the group of one state, so the state's own difficulty cancels out.
 from __future__ import annotations
 
 import math
-import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from dualsys.messages import Guidance, Stamp
 from dualsys.runtime.counterfactual import Junction, driven_world, observation_of
 from dualsys.runtime.results import git_state, machine, versions
 from dualsys.system1.policy import Policy
+from dualsys.workers import completed
 from sim.driving.terms import Terms, terms, time_to_collision_s
 
 SCHEMA = "dualsys-plan-scores/1"
@@ -157,12 +156,10 @@ def score_plans(
         mine = [start for start in starts if start.scenario == scenario]
         jobs += [Job(config, scenario, tuple(mine[a : a + 4]), horizon_s)
                  for a in range(0, len(mine), 4)]  # fmt: skip
-    context = multiprocessing.get_context("spawn")
     found: dict[int, list[Terms]] = {}
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        for job, tried in zip(jobs, pool.map(work, jobs), strict=True):
-            found |= {s.row: t for s, t in zip(job.starts, tried, strict=True)}
-            progress(len(tried))
+    for number, tried in completed(work, jobs, workers):
+        found |= {s.row: t for s, t in zip(jobs[number].starts, tried, strict=True)}
+        progress(len(tried))
     rows = sorted(found)
     about = {"horizon_s": horizon_s, "seed": seed, "config": config, "git": git}
     about |= {"versions": versions(), "machine": machine()}

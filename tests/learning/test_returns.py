@@ -18,7 +18,8 @@ def of(episodes: list[tuple[list[float], bool]], gamma: float, horizon: int) -> 
     end = np.repeat(np.cumsum(lengths), lengths)
     terminated = np.concatenate([[*[False] * (len(r) - 1), over] for r, over in episodes])
     reward = np.array([value for rewards, _ in episodes for value in rewards])
-    return returns(reward, end, terminated, gamma, horizon)
+    done = np.concatenate([[*[False] * (len(r) - 1), True] for r, _ in episodes])
+    return returns(reward, end, terminated, done, gamma, horizon)
 
 
 @given(st.lists(EPISODE, min_size=1, max_size=4), st.floats(0.5, 0.99), st.integers(1, 15))
@@ -59,3 +60,13 @@ def test_a_truncated_episode_goes_on() -> None:
 def test_a_discount_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         of([([1.0], True)], 1.0, 2)
+
+
+def test_what_was_not_followed_to_its_end_has_no_whole_return() -> None:
+    reward, end = np.array([1.0, 2.0, 3.0, 5.0]), np.array([3, 3, 3, 4])
+    done, terminated = np.array([False, False, False, True]), np.zeros(4, bool)
+    found = returns(reward, end, terminated, done, 0.5, 2)
+    assert np.isnan(found.monte_carlo[:3]).all()
+    assert found.monte_carlo[3] == pytest.approx(10.0)
+    assert found.chunk[0] == pytest.approx(2.0)
+    assert (found.after[0], found.bootstrap[0]) == (2, 0.25)

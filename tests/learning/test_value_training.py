@@ -123,3 +123,10 @@ def test_every_scenario_has_its_own_scale() -> None:
     assert scales["b"][0] == 1001.0
     assert scales["c"] == (7.0, returns.std() / 20)
     assert scales["a"][1] == pytest.approx(max(1.0, returns.std() / 20))
+
+
+def test_a_scale_needs_a_whole_episode() -> None:
+    names = np.array(["a", "a", "b"])
+    assert return_scales(np.array([1.0, np.nan, 3.0]), names)["a"][0] == 1.0
+    with pytest.raises(DualsysError, match="no episode of b was followed to its end"):
+        return_scales(np.array([1.0, 2.0, np.nan]), names)
