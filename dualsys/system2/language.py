@@ -23,13 +23,15 @@ from dualsys.system2.grammar import AnswerGrammar
 class Prefix(msgspec.Struct):
     """A prompt that the model has read; `cache` is extended in place by what follows it.
 
-    hidden (1, L, D): last hidden states of the prompt alone; logits (V,): for the next token.
+    hidden (1, L, D): last hidden states of the prompt alone; logits (V,): for the token after the
+    `length` tokens of the cache; said: tokens that follow these, and that nobody has read yet.
     """
 
     cache: Any
     hidden: Tensor
     logits: Tensor
     length: int
+    said: list[int] = []
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -129,25 +131,32 @@ class LanguageModel:
             output.past_key_values, output.hidden_states[-1], output.logits[0, -1], length
         )
 
-    @torch.inference_mode()
     def say(self, prefix: Prefix, tokens: Sequence[int]) -> None:
-        """Append `tokens` to the turn; `prefix.logits` then stand for the token after them."""
-        given = torch.tensor([list(tokens)], device=self.model.device)
-        at = torch.arange(prefix.length, prefix.length + len(tokens), device=self.model.device)
-        output = self.model(
-            input_ids=given,
-            past_key_values=prefix.cache,
-            cache_position=at,
-            position_ids=at[None],
-            use_cache=True,
-        )
-        prefix.logits = output.logits[0, -1]
-        prefix.length += len(tokens)
+        """Append `tokens` to the turn; they are read when it matters what follows them."""
+        prefix.said.extend(tokens)
+
+    @torch.inference_mode()
+    def listen(self, prefix: Prefix) -> Tensor:
+        """Logits (V,) for the next token, after reading all that was said in one pass."""
+        if prefix.said:
+            count, device = len(prefix.said), self.model.device
+            at = torch.arange(prefix.length, prefix.length + count, device=device)
+            output = self.model(
+                input_ids=torch.tensor([prefix.said], device=device),
+                past_key_values=prefix.cache,
+                cache_position=at,
+                position_ids=at[None],
+                use_cache=True,
+            )
+            prefix.logits = output.logits[0, -1]
+            prefix.length += count
+            prefix.said = []
+        return prefix.logits
 
     def rewind(self, prefix: Prefix, length: int, logits: Tensor) -> None:
         """Forget what was said after `length` tokens; `logits` are those that stood there."""
         prefix.cache.crop(length - prefix.length)  # negative: how many tokens to drop
-        prefix.length, prefix.logits = length, logits
+        prefix.length, prefix.logits, prefix.said = length, logits, []
 
     def answer(
         self,
@@ -158,19 +167,22 @@ class LanguageModel:
     ) -> Answer:
         """Ask `question` in the model's own turn and decode the answer under the grammar.
 
-        Greedy, or sampled with `generator`. The answer stays in the prefix.
+        Greedy, or sampled with `generator`. The answer stays in the prefix. Where the grammar
+        leaves one token only, the model is not asked.
         """
         self.say(prefix, self.tokenize(f" {question}"))
         tokens: list[int] = []
         total = 0.0
         while allowed := grammar.allowed(tokens):
-            among = torch.log_softmax(prefix.logits[allowed].float(), -1)
-            if generator is None:
-                pick = int(among.argmax())
-            else:
-                pick = int(torch.multinomial(among.exp(), 1, generator=generator))
+            pick = 0
+            if len(allowed) > 1:
+                among = torch.log_softmax(self.listen(prefix)[allowed].float(), -1)
+                if generator is None:
+                    pick = int(among.argmax())
+                else:
+                    pick = int(torch.multinomial(among.exp(), 1, generator=generator))
+                total += float(among[pick])
             tokens.append(allowed[pick])
-            total += float(among[pick])
             self.say(prefix, tokens[-1:])
         return Answer(grammar.parse(tokens), tuple(tokens), total)
 

@@ -54,23 +54,46 @@ def test_going_on_from_the_cache_is_reading_the_whole(language: LanguageModel) -
     more = language.tokenize(" Which object is a hazard? none, none.")
     prefix = language.read([IMAGE], TEXT)
     language.say(prefix, more[:3])
+    language.listen(prefix)
     language.say(prefix, more[3:])
     batch = language.inputs([[IMAGE]], [TEXT])
     batch["input_ids"] = torch.cat([batch["input_ids"], torch.tensor([more])], 1)
     batch["attention_mask"] = torch.ones_like(batch["input_ids"])
     with torch.inference_mode():
         whole = language.model(**batch).logits[0, -1]
-    torch.testing.assert_close(prefix.logits, whole, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(language.listen(prefix), whole, atol=1e-4, rtol=1e-4)
 
 
 def test_a_rewound_thought_leaves_nothing(language: LanguageModel) -> None:
     fresh, used = language.read([IMAGE], TEXT), language.read([IMAGE], TEXT)
     length, logits = used.length, used.logits
     language.say(used, language.tokenize(" something else entirely"))
+    language.listen(used)
+    language.say(used, language.tokenize(" and not even read"))
     language.rewind(used, length, logits)
     for prefix in (fresh, used):
         language.say(prefix, language.tokenize(" Choose the plan."))
-    torch.testing.assert_close(fresh.logits, used.logits)
+    torch.testing.assert_close(language.listen(fresh), language.listen(used))
+
+
+def test_an_answer_is_what_asking_token_by_token_gives(language: LanguageModel) -> None:
+    for question in chain(SPEC):
+        grammar = AnswerGrammar(question, language.tokenize)
+        prefix, other = language.read([IMAGE], TEXT), language.read([IMAGE], TEXT)
+        answer = language.answer(prefix, question.phrasings[0], grammar)
+        language.say(other, language.tokenize(f" {question.phrasings[0]}"))
+        tokens: list[int] = []
+        total = 0.0
+        while allowed := grammar.allowed(tokens):
+            among = torch.log_softmax(language.listen(other)[allowed].float(), -1)
+            tokens.append(allowed[int(among.argmax())])
+            total += float(among.max())
+            language.say(other, tokens[-1:])
+        assert answer.tokens == tuple(tokens)
+        assert answer.log_probability == pytest.approx(total, abs=1e-4)
+        torch.testing.assert_close(
+            language.listen(prefix), language.listen(other), atol=1e-4, rtol=1e-4
+        )
 
 
 def test_the_picture_matters(language: LanguageModel) -> None:
