@@ -28,9 +28,18 @@ class Block(nn.Module):
             nn.Linear(width, 3 * width), nn.GELU(approximate="tanh"), nn.Linear(3 * width, width)
         )
 
-    def forward(self, x: Tensor, key: Tensor, value: Tensor, time: Tensor) -> Tensor:
-        """X (B, T, D), key and value (B, heads, L, D / heads), time (B, 1 or T, D) -> (B, T, D)."""
-        scales = self.modulate(time).chunk(6, dim=-1)
+    def forward(
+        self, x: Tensor, key: Tensor, value: Tensor, time: Tensor, second: Tensor | None = None
+    ) -> Tensor:
+        """X (B, T, D), key and value (B, heads, L, D / heads), time (B, 1, D) -> (B, T, D).
+
+        With two times (B, 2, D), `second` bool (B, T) says for which tokens the second one holds.
+        """
+        modulated = self.modulate(time)
+        if second is not None:
+            # Two rows pass the wide layer instead of T: at inference they are constants of a step.
+            modulated = torch.where(second[..., None], modulated[:, 1:], modulated[:, :1])
+        scales = modulated.chunk(6, dim=-1)
         q, k, v = (self._split(t) for t in self.self_qkv(self._norm(0, x, scales)).chunk(3, -1))
         x = x + self.self_out(self._attend(q, k, v))
         q = self._split(self.cross_q(self._norm(1, x, scales)))

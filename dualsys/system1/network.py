@@ -147,13 +147,14 @@ class System1Network(nn.Module):
 
         committed (B, T): 1 where x is a committed action, which stands at tau = 1.
         """
-        tau = tau[:, None]
+        times, second = tau[:, None], None
         if committed is not None:
-            tau = torch.maximum(tau, committed)
-        time = self.time_in(time_embedding(tau, self.config.width))
+            times = torch.stack([tau, torch.ones_like(tau)], 1)
+            second = committed > 0
+        time = self.time_in(time_embedding(times, self.config.width))
         hidden = self.action_in(x) + self.action_place
         for block, key, value in zip(self.blocks, context.keys, context.values, strict=True):
-            hidden = block(hidden, key, value, time)
+            hidden = block(hidden, key, value, time, second)
         out: Tensor = self.action_out(self.action_norm(hidden))
         return out
 
