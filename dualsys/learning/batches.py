@@ -17,6 +17,7 @@ from torch import Tensor
 from dualsys.errors import DualsysError
 from dualsys.learning.advice import Advice
 from dualsys.learning.dataset import JoinedDataset, statistics
+from dualsys.learning.scene_targets import scene_targets
 from dualsys.spec import WorldSpec
 from dualsys.system1.network import NetworkConfig
 from dualsys.system1.sampler import CANDIDATE_NOISE
@@ -97,11 +98,7 @@ class Batches:
         self._start, self._end = dataset.episode_bounds()
         self._frames = [dataset.frames(camera.name) for camera in spec.cameras]
         self._frame_of = [dataset.frame_index(camera.name) for camera in spec.cameras]
-        rows, columns = np.array(perceived).reshape(-1, 2).T
-        scene = dataset.scene.reshape(len(self._state), spec.scene_rows, -1)
-        present = scene[:, rows, spec.scene_fields.index("present")]
-        self._perceived_mask = np.ascontiguousarray(present, np.float32)
-        self._perceived = np.ascontiguousarray(scene[:, rows, columns], np.float32)
+        self._perceived, self._perceived_mask = scene_targets(dataset, perceived)
         _, kind = np.unique(dataset.scenarios(), return_inverse=True)
         self._of_kind = [np.flatnonzero(kind == k) for k in range(kind.max() + 1)]
         self._normalise(normalisation or statistics(dataset))
@@ -111,10 +108,6 @@ class Batches:
         for name in ("state", "action"):
             mean, std = normalisation[f"{name}_mean"], normalisation[f"{name}_std"]
             setattr(self, f"_{name}", (getattr(self, f"_{name}") - mean) / std)
-        weight = np.maximum(self._perceived_mask.sum(0), 1.0)
-        mean = (self._perceived * self._perceived_mask).sum(0) / weight
-        spread = ((self._perceived - mean) ** 2 * self._perceived_mask).sum(0) / weight
-        self._perceived = (self._perceived - mean) / np.maximum(np.sqrt(spread), 1e-3)
 
     def of_step(self, seed: int, step: int, size: int) -> Batch:
         """The batch of training step `step`: a function of its arguments alone."""

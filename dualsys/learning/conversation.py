@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dualsys.learning.dataset import JoinedDataset
+from dualsys.learning.scene_targets import motion_fields, scene_targets
 from dualsys.learning.views import Views
 from dualsys.system2.questions import (
     BUDGETS,
@@ -35,6 +36,8 @@ class PlannerBatch(msgspec.Struct):
     plan: Tensor  # (B, P) one-hot
     chunk: Tensor  # (B, knots, A) normalised
     mask: Tensor  # (B, knots): 1 inside the episode
+    objects: Tensor  # (B, X) motion of the nearest objects, normalised
+    objects_mask: Tensor  # (B, X): 1 where there is one
 
 
 class Conversations:
@@ -45,6 +48,7 @@ class Conversations:
         self._spec, self._views, self._sizes, self._dataset = spec, views, sizes, dataset
         _, self._end = dataset.episode_bounds()
         self._chain = chain(spec)
+        self._objects, self._objects_mask = scene_targets(dataset, motion_fields(spec))
         self._answers = [truth(dataset, int(row)) for row in views.rows]
         self._odds = [
             np.cumsum(balanced_weights([answers[q.name] for answers in self._answers]))
@@ -66,7 +70,8 @@ class Conversations:
         """The batch of the rows at `places`; System 1's samples are drawn into half of it."""
         said, answer = zip(*(self._turn(self._answers[p], rng) for p in places), strict=True)
         longest = max(len(tokens) for tokens in said)
-        chunk, mask = self._chunk(self._views.rows[places])
+        rows = self._views.rows[places]
+        chunk, mask = self._chunk(rows)
         state, plan = self._views.known(places)
         drawn = rng.random(len(places)) < 0.5
         return PlannerBatch(
@@ -78,6 +83,8 @@ class Conversations:
             plan=plan,
             chunk=torch.from_numpy(chunk),
             mask=torch.from_numpy(mask),
+            objects=torch.from_numpy(self._objects[rows]),
+            objects_mask=torch.from_numpy(self._objects_mask[rows]),
         )
 
     def _turn(self, answers: Answers, rng: np.random.Generator) -> tuple[list[int], list[bool]]:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dualsys.learning.conversation import knots
 from dualsys.learning.dataset import JoinedDataset, open_datasets
+from dualsys.learning.plan_labels import label_plans
 from dualsys.learning.thoughts import read, views_of
 from dualsys.learning.train_system2 import ReadBatch, heads_losses
 from dualsys.learning.trainer import Trainer, optimiser_of
@@ -88,6 +89,7 @@ def fit_heads(config: dict[str, Any], progress: Callable[[int, dict[str, float]]
     planning = checkpoint.load(folder)
     dataset = open_datasets(config["data"])
     rows = np.arange(0, len(dataset.state), config["every_ticks"])
+    label_plans(dataset, config["plans"], rows)
     views = views_of(planning, dataset, rows, config["prompts_from"])
     readings = Readings(planning, dataset, views, config["seed"])
     torch.manual_seed(config["seed"])
@@ -101,6 +103,7 @@ def fit_heads(config: dict[str, Any], progress: Callable[[int, dict[str, float]]
     trainer.run(lambda step: readings.of_step(seed, step, size), progress)
     heads.load_state_dict(trainer.averaged())
     told = {**msgspec.to_builtins(optimiser), "weights": weights, "ticks": len(readings)}
+    told["plans"] = config["plans"]
     told |= {"machine": machine(), "versions": versions()}
     card = planning.card
     card = msgspec.structs.replace(card, training={**card.training, "heads": told})

@@ -13,7 +13,9 @@ import torch
 from dualsys.errors import DualsysError
 from dualsys.learning.conversation import Conversations
 from dualsys.learning.dataset import JoinedDataset, open_datasets
+from dualsys.learning.plan_labels import label_plans
 from dualsys.learning.samples import system1_samples
+from dualsys.learning.scene_targets import motion_fields
 from dualsys.learning.train_system2 import PlannerModule, planner_losses
 from dualsys.learning.trainer import Trainer, optimiser_of
 from dualsys.learning.views import Views
@@ -33,6 +35,7 @@ def fit_planner(config: dict[str, Any], progress: Callable[[int, dict[str, float
     torch.set_num_threads(config["threads"])
     folder, dataset = Path(config["out"]), open_datasets(config["data"])
     rows = np.arange(0, len(dataset.state), config["every_ticks"])
+    label_plans(dataset, config["plans"], rows)
     language = _language(config, folder, dataset, rows)
     sizes = HeadsConfig(
         text_width=language.text_width,
@@ -52,7 +55,8 @@ def fit_planner(config: dict[str, Any], progress: Callable[[int, dict[str, float
     if optimiser.device == "cpu":
         # Its backward pass is a third faster there than the fused attention's.
         language.model.set_attn_implementation("eager")
-    module = PlannerModule(_adapted(language.model, config["lora_rank"]), Heads(sizes))
+    objects = len(motion_fields(dataset.spec))
+    module = PlannerModule(_adapted(language.model, config["lora_rank"]), Heads(sizes), objects)
     module.heads.value.requires_grad_(False)  # the value is learned apart, from failures too
     weights = dict(config["weights"])
     trainer = Trainer(
@@ -67,7 +71,12 @@ def fit_planner(config: dict[str, Any], progress: Callable[[int, dict[str, float
         spec=dataset.spec,
         prompts=samples is not None,
         data={"episodes": dataset.info["total_episodes"], "ticks": dataset.info["total_frames"]},
-        training={**msgspec.to_builtins(optimiser), "weights": weights, "machine": machine()},
+        training={
+            **msgspec.to_builtins(optimiser),
+            "weights": weights,
+            "plans": config["plans"],
+            "machine": machine(),
+        },
         versions=versions(),
         scores={},
     )

@@ -66,6 +66,7 @@ class PlannerWeights:
     answer: float = MISSING
     flow: float = MISSING
     code: float = MISSING
+    see: float = MISSING
 
 
 @dataclass
@@ -80,6 +81,7 @@ class TrainSystem2Config(Optimisation):
     model: ModelSizes = field(default_factory=ModelSizes)
     heads: HeadSizes = field(default_factory=HeadSizes)
     weights: PlannerWeights = field(default_factory=PlannerWeights)
+    plans: str = "rules"  # what plan is right: the traffic rules' at the tick, or the recorded
     every_ticks: int = MISSING  # rows of the dataset that are used
     average_decay: float = MISSING
 
@@ -100,6 +102,7 @@ class TrainHeadsConfig(Optimisation):
     data: Any = MISSING  # demonstrations: a dataset, or a list of them
     prompts_from: str = ""  # System-1 checkpoint whose samples are drawn into the images
     weights: HeadsWeights = field(default_factory=HeadsWeights)
+    plans: str = "rules"  # as in the training of the model
     every_ticks: int = MISSING
     average_decay: float = MISSING
 
@@ -126,6 +129,7 @@ class ScoreConfig:
     data: Any = MISSING  # a dataset it was not trained on, or a list of them
     out: str = MISSING  # a JSON file
     prompts_from: str = ""  # System-1 checkpoint whose samples are drawn into the images
+    plans: str = "rules"  # what plan is right: the traffic rules' at the tick, or the recorded
     ticks: int = MISSING  # how many recorded ticks are drawn
     candidates: int = MISSING
     batch_size: int = MISSING

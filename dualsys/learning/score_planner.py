@@ -18,6 +18,7 @@ from torch import Tensor
 
 from dualsys.learning.conversation import knots, truth
 from dualsys.learning.dataset import JoinedDataset, open_datasets
+from dualsys.learning.plan_labels import label_plans
 from dualsys.learning.thoughts import views_of
 from dualsys.learning.views import Views
 from dualsys.runtime.results import git_state, machine, versions, wilson
@@ -40,6 +41,7 @@ def score_planner(config: dict[str, Any]) -> dict[str, Any]:
     usable = np.flatnonzero(dataset.plan >= 0)  # where no plan was in force, none can be scored
     rng = np.random.default_rng(config["seed"])
     rows = np.sort(rng.choice(usable, min(config["ticks"], len(usable)), replace=False))
+    label_plans(dataset, config["plans"], rows)
     views = views_of(planning, dataset, rows, config["prompts_from"])
     report = {
         "schema": SCHEMA,

@@ -3,6 +3,7 @@
 Loss = answer weight * cross-entropy of the answers' tokens
      + flow weight   * E |v_theta(x_tau, tau, tokens) - (expert - noise)|^2   (arXiv 2210.02747)
      + code weight   * (plan cross-entropy + E |outline - expert|^2) decoded from the code alone
+     + see weight    * E |object - where the readout says it is|, in units of its spread
 The heads' gradients reach the language model: what it sees is shaped by what is to be done.
 """
 
@@ -22,19 +23,34 @@ PLAN_DROPOUT = 0.1
 
 
 class PlannerModule(nn.Module):
-    """Language model and heads as one module, so that one optimiser and one average hold both."""
+    """Language model and heads as one module, so that one optimiser and one average hold both.
 
-    def __init__(self, language: nn.Module, heads: Heads) -> None:
+    `objects` > 0 adds a layer that tells the motion of so many objects' values from the readout:
+    few words say where things are, and a young vision tower learns little from them alone.
+    """
+
+    def __init__(self, language: nn.Module, heads: Heads, objects: int = 0) -> None:
         super().__init__()
         self.language, self.heads = language, heads
+        sizes = heads.config
+        inner = 2 * sizes.width
+        self.see = nn.Sequential(
+            nn.Linear(sizes.read_tokens * sizes.width, inner), nn.GELU(), nn.Linear(inner, objects)
+        ) if objects else None  # fmt: skip
 
 
 def planner_losses(module: PlannerModule, batch: PlannerBatch) -> dict[str, Tensor]:
-    """The three terms of the loss on one batch, each a scalar."""
+    """The terms of the loss on one batch, each a scalar."""
     hidden, mask, logits = converse(module.language, batch)
     answers = functional.cross_entropy(logits[batch.answer].float(), batch.said[batch.answer])
     read = ReadBatch(hidden, mask, batch.state, batch.plan, batch.chunk, batch.mask)
-    return {"answer": answers, **heads_losses(module.heads, read)}
+    parts = {"answer": answers, **heads_losses(module.heads, read)}
+    if module.see is not None:
+        blank = torch.zeros_like(batch.plan), torch.zeros_like(batch.state)
+        tokens = module.heads.readout(hidden, mask, blank[1], blank[0])
+        found = module.see(tokens[:, : module.heads.config.read_tokens].flatten(1)).float()
+        parts["see"] = _masked((found - batch.objects).abs(), batch.objects_mask)
+    return parts
 
 
 class ReadBatch(msgspec.Struct):

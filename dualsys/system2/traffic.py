@@ -26,8 +26,14 @@ class TrafficRule:
         self._axis = {axis.name: i for i, axis in enumerate(spec.state)}
 
     def choose(self, request: PlanRequest) -> tuple[str, str]:
-        """Return (plan, reason): lane change, else yield, else follow, else cruise."""
-        state, scene = request.observation.state, request.observation.scene
+        """Return (plan, reason) for the observation of a request."""
+        return self.judge(request.observation.state, request.observation.scene)
+
+    def judge(self, state: np.ndarray, scene: np.ndarray) -> tuple[str, str]:
+        """Return (plan, reason): yield, else a lane change, else follow, else cruise.
+
+        state (S,) and scene (rows, fields) as in `Observation`.
+        """
         objects = scene[scene[:, self._field["present"]] > 0]
         speed, cruise = self._read(state, "speed"), self._read(state, "cruise_speed")
         crossing = self._conflict_s(objects, speed)

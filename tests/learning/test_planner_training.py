@@ -13,6 +13,7 @@ from dualsys.learning.conversation import Conversations
 from dualsys.learning.dataset import open_datasets
 from dualsys.learning.fit_heads import Readings, fit_heads
 from dualsys.learning.fit_planner import fit_planner
+from dualsys.learning.scene_targets import motion_fields
 from dualsys.learning.thoughts import views_of
 from dualsys.learning.train_system2 import PlannerModule, converse, planner_losses
 from dualsys.learning.trainer import OptimiserConfig, Trainer
@@ -21,6 +22,8 @@ from dualsys.system2 import checkpoint as checkpoints
 from dualsys.system2.grammar import AnswerGrammar
 from dualsys.system2.questions import chain
 from sim.driving.spec import SPEC
+
+OBJECTS = len(motion_fields(SPEC))
 
 
 @pytest.fixture(scope="module")
@@ -68,12 +71,12 @@ def test_training_lowers_every_term(
 ) -> None:
     planning = checkpoints.load(planner_folder)
     torch.manual_seed(0)
-    module = PlannerModule(planning.language.model.train(), planning.heads.train())
+    module = PlannerModule(planning.language.model.train(), planning.heads.train(), OBJECTS)
     module.heads.value.requires_grad_(False)
     config = OptimiserConfig(
         steps=60, batch_size=8, warmup_steps=5, log_every=1, learning_rate=3e-3, save_every=60
     )
-    weights = {"answer": 1.0, "flow": 1.0, "code": 0.5}
+    weights = {"answer": 1.0, "flow": 1.0, "code": 0.5, "see": 1.0}
     seen: dict[str, list[float]] = {name: [] for name in weights}
     trainer = Trainer(
         module, lambda batch: planner_losses(module, batch), weights, config, tmp_path

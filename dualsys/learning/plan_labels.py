@@ -1,0 +1,34 @@
+"""The high-level plans that System 2 learns to say: recorded ones, or the traffic rules' own.
+
+Demonstrations name the manoeuvre that the expert is in, guided runs the plan that System 1 had,
+up to a second old. The rules, asked at every tick, say one thing for one scene.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dualsys.errors import UnknownNameError
+from dualsys.learning.dataset import JoinedDataset
+from dualsys.system2.traffic import TrafficRule
+
+SOURCES = ("recorded", "rules")
+
+
+def label_plans(dataset: JoinedDataset, source: str, rows: np.ndarray) -> None:
+    """Put the plans of `source` into `dataset.plan` at `rows`, where they differ from the recorded.
+
+    Outside driving the instruction decides the plan, and the record is right. Raises
+    `UnknownNameError` for a source that is none.
+    """
+    if source not in SOURCES:
+        raise UnknownNameError("plan labels", source, SOURCES)
+    spec = dataset.spec
+    if source == "recorded" or spec.domain != "driving":
+        return
+    rule = TrafficRule(spec)
+    plan = dataset.plan.copy()
+    for row in rows:
+        scene = dataset.scene[row].reshape(spec.scene_rows, -1)
+        plan[row] = spec.plans.index(rule.judge(dataset.state[row], scene)[0])
+    dataset.plan = plan
