@@ -23,6 +23,7 @@ from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
 from dualsys.runtime.assembly import session_of
 from dualsys.runtime.results import git_state, machine, versions
+from dualsys.statistics import paired as differences
 
 
 class Variant(msgspec.Struct, frozen=True):
@@ -70,16 +71,14 @@ def paired(one: dict[str, Any], other: dict[str, Any], field: int) -> dict[str, 
     """Mean difference of a field over the episodes both have, with its 95% bootstrap interval."""
     a, b = outcomes(one), outcomes(other)
     both = sorted(a.keys() & b.keys())
-    away = np.array([float(a[key][field]) - float(b[key][field]) for key in both])
-    if not len(away):
-        return {"episodes": 0, "difference": 0.0, "ci95": [0.0, 0.0], "shown": False}
-    draws = np.random.default_rng(0).choice(away, (4000, len(away))).mean(1)
-    low, high = np.percentile(draws, [2.5, 97.5])
+    mine, theirs = (np.array([found[key][field] for key in both]) for found in (a, b))
+    found = differences(mine, theirs)
     return {
-        "episodes": len(both),
-        "difference": float(away.mean()),
-        "ci95": [float(low), float(high)],
-        "shown": bool(low > 0 or high < 0),  # else: no difference shown
+        "episodes": found.pairs,
+        "difference": found.mean,
+        "ci95": list(found.ci95),
+        "p": found.p,
+        "shown": found.shown,
     }
 
 

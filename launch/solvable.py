@@ -19,7 +19,8 @@ from dualsys.config import parse_seeds
 from dualsys.console import progress_bar, table_console
 from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
-from dualsys.runtime.results import git_state, machine, versions, wilson
+from dualsys.runtime.results import git_state, machine, versions
+from dualsys.statistics import wilson
 from dualsys.workers import completed
 from sim import registry
 from sim.driving.scenarios import UNSEEN

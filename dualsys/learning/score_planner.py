@@ -21,8 +21,9 @@ from dualsys.learning.dataset import JoinedDataset, open_datasets
 from dualsys.learning.plan_labels import label_plans
 from dualsys.learning.thoughts import views_of
 from dualsys.learning.views import Views
-from dualsys.runtime.results import git_state, machine, versions, wilson
+from dualsys.runtime.results import git_state, machine, versions
 from dualsys.spec import require_same
+from dualsys.statistics import wilson
 from dualsys.system2 import checkpoint
 from dualsys.system2.checkpoint import Planning
 from dualsys.system2.coding import measured_bits

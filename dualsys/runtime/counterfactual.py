@@ -17,6 +17,7 @@ import numpy as np
 from dualsys.errors import DualsysError
 from dualsys.messages import Command, Guidance, Observation, PlanRequest, Stamp, Thought
 from dualsys.runtime.log import read_log
+from dualsys.statistics import bootstrap
 from dualsys.system1.policy import Policy
 from sim.world import SavableWorld
 
@@ -203,21 +204,12 @@ def rank(values: np.ndarray, returns: np.ndarray, seed: int = 0) -> Ranking:
     order = np.array(
         [spearmanr(v, r).statistic for v, r in zip(values[telling], returns[telling], strict=True)]
     )
-    rng = np.random.default_rng(seed)
     return Ranking(
         len(values),
         float(order.mean()) if len(order) else 0.0,
-        _interval(order, rng),
+        bootstrap(order, seed),
         float(gain.mean()),
-        _interval(gain, rng),
+        bootstrap(gain, seed),
         float(others.mean()),
-        _interval(others, rng),
+        bootstrap(others, seed),
     )
-
-
-def _interval(values: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
-    if not len(values):
-        return 0.0, 0.0
-    draws = rng.choice(values, (2000, len(values))).mean(1)
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return float(low), float(high)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dualsys.statistics import wilson
 from dualsys.system2.coding import entropy_bits
 
 if TYPE_CHECKING:
@@ -135,19 +136,6 @@ def codes(counts: dict[str, int]) -> dict[str, float]:
         "different": len(counts),
         "bits": entropy_bits(counts.values()),
     }
-
-
-def wilson(hits: int, count: int, z: float = 1.959963984540054) -> list[float]:
-    """Wilson score interval of a rate at 95% (Wilson 1927)."""
-    if count == 0:
-        return [0.0, 1.0]
-    rate = hits / count
-    centre = rate + z * z / (2 * count)
-    spread = z * ((rate * (1 - rate) + z * z / (4 * count)) / count) ** 0.5
-    scale = 1 + z * z / count
-    low, high = (centre - spread) / scale, (centre + spread) / scale
-    # Rounding must not put the rate outside its own interval.
-    return [max(0.0, min(low, rate)), min(1.0, max(high, rate))]
 
 
 def percentiles_ms(values_ns: list[int]) -> dict[str, float]:

@@ -1,0 +1,92 @@
+"""Intervals and tests for episodes: rates, paired differences, many comparisons at once.
+
+Episodes are paired by scenario and seed, so what a seed makes easy or hard cancels out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+Z95 = 1.959963984540054
+DRAWS = 4000
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """The mean of paired differences, its 95% bootstrap interval and the p-value of no difference.
+
+    `shown` is true where the interval excludes zero; else the table says "no difference shown".
+    """
+
+    pairs: int
+    mean: float
+    ci95: tuple[float, float]
+    p: float
+    shown: bool
+
+
+def wilson(hits: int, count: int, z: float = Z95) -> list[float]:
+    """Wilson score interval of a rate at 95% (Wilson 1927)."""
+    if count == 0:
+        return [0.0, 1.0]
+    rate = hits / count
+    centre = rate + z * z / (2 * count)
+    spread = z * ((rate * (1 - rate) + z * z / (4 * count)) / count) ** 0.5
+    scale = 1 + z * z / count
+    low, high = (centre - spread) / scale, (centre + spread) / scale
+    # Rounding must not put the rate outside its own interval.
+    return [max(0.0, min(low, rate)), min(1.0, max(high, rate))]
+
+
+def bootstrap(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """95% percentile interval of the mean of values (N,); (0, 0) without any."""
+    if not len(values):
+        return 0.0, 0.0
+    draws = np.random.default_rng(seed).choice(values, (DRAWS, len(values))).mean(1)
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def paired(one: np.ndarray, other: np.ndarray) -> Difference:
+    """`one` minus `other`, both (N,) and paired; booleans count as 0 and 1.
+
+    The p-value is McNemar's exact test's for booleans (McNemar 1947), else that of random signs.
+    Raises `ValueError` for arrays of different length.
+    """
+    if one.shape != other.shape:
+        raise ValueError(f"paired values need equal shapes, got {one.shape} and {other.shape}")
+    away = one.astype(float) - other.astype(float)
+    if not len(away):
+        return Difference(0, 0.0, (0.0, 0.0), 1.0, False)
+    low, high = bootstrap(away)
+    binary = one.dtype == bool and other.dtype == bool
+    p = mcnemar(int((away > 0).sum()), int((away < 0).sum())) if binary else random_signs(away)
+    return Difference(len(away), float(away.mean()), (low, high), p, low > 0 or high < 0)
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """Exact two-sided p-value that gains and losses are equally likely."""
+    count = gained + lost
+    tail = sum(math.comb(count, k) for k in range(min(gained, lost) + 1)) / 2**count
+    return min(1.0, 2 * tail)
+
+
+def random_signs(away: np.ndarray, seed: int = 0) -> float:
+    """Two-sided p-value that differences (N,) are as likely positive as negative."""
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], (DRAWS, len(away)))
+    reached = np.abs((signs * away).mean(1)) >= abs(away.mean()) - 1e-12
+    return float((reached.sum() + 1) / (DRAWS + 1))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """P-values of several comparisons, corrected so that all hold together (Holm 1979)."""
+    order = np.argsort(p)
+    corrected = [0.0] * len(p)
+    highest = 0.0
+    for place, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(p) - place) * p[index]))
+        corrected[index] = highest
+    return corrected

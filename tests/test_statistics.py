@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from dualsys.statistics import bootstrap, holm, mcnemar, paired, wilson
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_mcnemar_is_the_binomial_test_of_what_changed(gained: int, lost: int) -> None:
+    wanted = binomtest(gained, gained + lost, 0.5).pvalue if gained + lost else 1.0
+    assert mcnemar(gained, lost) == pytest.approx(wanted)
+
+
+def test_a_clear_gain_is_shown_and_noise_is_not() -> None:
+    rng = np.random.default_rng(0)
+    luck = rng.random(200)
+    weak, strong = luck < 0.5, luck < 0.7
+    gain = paired(strong, weak)
+    assert gain.mean == pytest.approx(0.2, abs=0.06)
+    assert gain.shown
+    assert gain.p < 1e-6
+    assert gain.ci95[0] < gain.mean < gain.ci95[1]
+    values = rng.normal(size=100)
+    noise = paired(values + rng.normal(size=100), values + rng.normal(size=100))
+    assert not noise.shown
+    assert noise.p > 0.05
+    sure = paired(values + 1 + 0.1 * rng.normal(size=100), values)
+    assert sure.shown
+    assert sure.p < 0.001
+
+
+def test_nothing_to_compare_is_no_difference() -> None:
+    nothing = paired(np.zeros(0, bool), np.zeros(0, bool))
+    assert (nothing.pairs, nothing.shown, nothing.p) == (0, False, 1.0)
+    with pytest.raises(ValueError, match="equal shapes"):
+        paired(np.zeros(2), np.zeros(3))
+
+
+def test_holm_corrects_the_smallest_most() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@pytest.mark.parametrize(("hits", "count"), [(0, 20), (7, 20), (20, 20), (190, 200)])
+def test_the_wilson_interval_is_the_one_of_scipy(hits: int, count: int) -> None:
+    theirs = binomtest(hits, count).proportion_ci(method="wilson")
+    assert wilson(hits, count) == pytest.approx([theirs.low, theirs.high], abs=1e-9)
+
+
+@given(st.integers(0, 100), st.integers(1, 100))
+def test_a_rate_lies_in_its_interval(hits: int, count: int) -> None:
+    hits = min(hits, count)
+    low, high = wilson(hits, count)
+    assert 0 <= low <= hits / count <= high <= 1
+
+
+def test_the_bootstrap_covers_the_mean_it_should() -> None:
+    rng = np.random.default_rng(1)
+    covered = [low < 0 < high for low, high in (bootstrap(rng.normal(size=60)) for _ in range(100))]
+    assert np.mean(covered) > 0.88
