@@ -69,7 +69,17 @@ class EpisodeRecord:
             "jerk": mean_jerk(self._commands, self._spec),
             "seam_jump": float(np.mean(seam_jumps)) if seam_jumps else 0.0,
             "metrics": {name: float(np.mean(values)) for name, values in self._metrics.items()},
+            "drive": self._drive(),
         }
+
+    def _drive(self) -> dict[str, float]:
+        """The closed-loop score of a drive; nothing in other worlds."""
+        if self._spec.domain != "driving":
+            return {}
+        from sim.driving.score import closed_loop_score
+
+        ticks = {name: np.array(values) for name, values in self._metrics.items()}
+        return closed_loop_score(ticks, self._spec.control_rate_hz)
 
 
 def mean_jerk(commands: list[np.ndarray], spec: WorldSpec) -> float:

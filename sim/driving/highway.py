@@ -18,7 +18,11 @@ from sim.driving.route import route_ahead
 from sim.driving.scenarios import scenario_of
 from sim.driving.scene import object_rows, visible
 from sim.driving.spec import CONTROL_RATE_HZ, SPEC
+from sim.driving.terms import time_to_collision_s
 from sim.world import Frame, frame_space
+
+TIME_TO_COLLISION_LIMIT_S = 10.0  # what is further away counts as this
+STANDING_MPS = 0.1
 
 
 class HighwayWorld(gymnasium.Env[Frame, np.ndarray]):
@@ -96,8 +100,7 @@ class HighwayWorld(gymnasium.Env[Frame, np.ndarray]):
 
     def _state(self) -> np.ndarray:
         ego, network = self.upstream.vehicle, self.upstream.road.network
-        along, offset = ego.lane.local_coordinates(ego.position)
-        error = (ego.heading - ego.lane.heading_at(along) + np.pi) % (2 * np.pi) - np.pi
+        _, offset = ego.lane.local_coordinates(ego.position)
         start, end, index = ego.lane_index
         lanes = len(network.graph[start][end])
         values = [
@@ -105,7 +108,7 @@ class HighwayWorld(gymnasium.Env[Frame, np.ndarray]):
             ego.action["acceleration"],
             ego.action["steering"],
             offset,
-            error,
+            _lane_error(ego),
             float(index > 0),
             float(index < lanes - 1),
             self.scenario.cruise_mps,
@@ -122,8 +125,43 @@ class HighwayWorld(gymnasium.Env[Frame, np.ndarray]):
             "success": bool(success),
             "collision": bool(ego.crashed),
             "image_ticks": {"topdown": self._tick},
-            "metrics": {"speed_mps": float(ego.speed), "offroad": float(not ego.on_road)},
+            "metrics": self._metrics(),
         }
+
+    def _metrics(self) -> dict[str, float]:
+        """What the closed-loop score is made of, at this tick."""
+        ego, road = self.upstream.vehicle, self.upstream.road
+        objects = object_rows(ego, visible(ego, road))
+        closest = time_to_collision_s(objects, SPEC.scene_fields, float(ego.speed))
+        return {
+            "speed_mps": float(ego.speed),
+            "cruise_mps": self.scenario.cruise_mps,
+            "heading_rad": float(ego.heading),
+            "lane_error_rad": _lane_error(ego),
+            "offroad": float(not ego.on_road),
+            "at_fault": float(ego.crashed and _at_fault(ego, road)),
+            "ttc_s": min(closest, TIME_TO_COLLISION_LIMIT_S),
+        }
+
+
+def _lane_error(ego: Any) -> float:
+    """Heading against the lane's [rad], in [-pi, pi)."""
+    along, _ = ego.lane.local_coordinates(ego.position)
+    return float((ego.heading - ego.lane.heading_at(along) + np.pi) % (2 * np.pi) - np.pi)
+
+
+def _at_fault(ego: Any, road: Any) -> bool:
+    """Whether the ego could have avoided its collision: it stood, or was hit from behind, else."""
+    if abs(ego.speed) < STANDING_MPS:
+        return False
+    hit = [body for body in (*road.vehicles, *road.objects) if body is not ego and body.crashed]
+    if not hit:
+        return True
+    other = min(hit, key=lambda body: float(np.linalg.norm(body.position - ego.position)))
+    ahead, left = other.position - ego.position
+    cos, sin = np.cos(ego.heading), np.sin(ego.heading)
+    behind, aside = -(cos * ahead + sin * left), abs(-sin * ahead + cos * left)
+    return not (behind > aside and getattr(other, "speed", 0.0) > ego.speed)
 
 
 def _frame_of(image: np.ndarray, state: np.ndarray, scene: np.ndarray) -> Frame:
