@@ -17,6 +17,7 @@ USAGE = """usage: dualsys COMMAND [key=value ...]
 commands:
   eval      closed-loop episodes of a scenario= or suite=, writes results.json and log.mcap
   run       as eval, one episode
+  bench     a table of variants over scenarios and seeds, compared in pairs; --resume out=DIR
   collect   expert demonstrations, or the episodes of runs=[DIR,...], as a LeRobotDataset v3
   train     train system1 data=DIR out=DIR, train system2 data=DIR out=DIR,
             train heads|value planner=DIR data=[DIR,...], train instruct planner=DIR scores=FILE
@@ -65,6 +66,10 @@ def _dispatch(words: list[str]) -> int:
         show_help(command, config_folder())
         return 0
     set_headless_defaults()
+    if command == "bench":
+        from dualsys.bench.command import run_bench
+
+        return run_bench(overrides)
     if "-m" in overrides or "--multirun" in overrides:
         return _sweep(command, [word for word in overrides if word[:1] != "-"])
     return _execute(command, load(command, overrides))

@@ -165,9 +165,19 @@ class ThoughtsConfig:
     images: str = ""  # folder for what System 2 saw; "" writes none
 
 
+@dataclass
+class BenchConfig(EvalConfig):
+    """`dualsys bench`: the keys of `dualsys eval` for all variants, and these."""
+
+    table: str = MISSING  # a table of conf/tables, or a YAML file of your own
+    variants: list[str] = field(default_factory=list)  # of the table; empty: all
+    ray_address: str = ""  # "": worker processes here; "local" or HOST:PORT: a Ray cluster
+
+
 COMMANDS: dict[str, type[Any]] = {
     "eval": EvalConfig,
     "run": EvalConfig,
+    "bench": BenchConfig,
     "collect": CollectConfig,
     "thoughts": ThoughtsConfig,
     "score": ScoreConfig,

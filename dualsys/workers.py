@@ -1,11 +1,14 @@
-"""Independent jobs on several worker processes of this machine."""
+"""Independent jobs on several worker processes: of this machine, or of a Ray cluster."""
 
 from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from typing import TypeVar
+from concurrent.futures.process import BrokenProcessPool
+from typing import Protocol, TypeVar
+
+from dualsys.errors import DualsysError
 
 Job = TypeVar("Job")
 Found = TypeVar("Found")
@@ -27,6 +30,56 @@ def completed(
         try:
             for future in as_completed(number_of):
                 yield number_of[future], future.result()
+        except BrokenProcessPool as error:
+            raise DualsysError(
+                "a worker process died (killed, or out of memory); what was finished is kept, run "
+                "the same command again to go on, with fewer workers if memory is short"
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def on_ray(address: str) -> Completed:
+    """As `completed`, on the Ray cluster at `address`; "local" starts one on this machine.
+
+    Jobs and results travel as Ray serialises them, between machines that trust each other: a Ray
+    cluster must not be open to others. Raises `DualsysError` without Ray.
+    """
+
+    def completed_on_ray(
+        work: Callable[[Job], Found], jobs: Sequence[Job], workers: int
+    ) -> Iterator[tuple[int, Found]]:
+        try:
+            import ray
+        except ImportError as error:
+            raise DualsysError(
+                f"ray_address= needs Ray ({error}); pip install 'dualsys[cluster]'"
+            ) from error
+        ray.init(
+            address=None if address == "local" else address,
+            num_cpus=workers if address == "local" else None,
+            include_dashboard=False,
+            log_to_driver=False,
+        )
+        try:
+            task = ray.remote(max_retries=1)(work)
+            number_of = {task.remote(job): number for number, job in enumerate(jobs)}
+            waiting = list(number_of)
+            while waiting:
+                done, waiting = ray.wait(waiting)
+                yield number_of[done[0]], ray.get(done[0])
+        finally:
+            ray.shutdown()
+
+    return completed_on_ray
+
+
+class Completed(Protocol):
+    """How jobs are done: `completed` here, or what `on_ray` returns."""
+
+    def __call__(
+        self, work: Callable[[Job], Found], jobs: Sequence[Job], workers: int
+    ) -> Iterator[tuple[int, Found]]:
+        """See `completed`."""
+        ...

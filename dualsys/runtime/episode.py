@@ -50,7 +50,7 @@ class EpisodeRecord:
         for name, value in outcome.metrics.items():
             self._metrics.setdefault(name, []).append(value)
 
-    def finish(self, seam_jumps: list[float], calls: int, passes: int) -> None:
+    def finish(self, seam_jumps: list[float], calls: int, passes: int, thinking_ns: int) -> None:
         """Close the episode and fill `row`."""
         ages = self.plan_age_ticks
         period_s = self._spec.period_ns / 1e9
@@ -61,6 +61,8 @@ class EpisodeRecord:
             "collision": self._collision,
             "return": self._return,
             "steps": len(self._commands),
+            "duration_s": len(self._commands) * period_s,
+            "thinking_s": thinking_ns / 1e9,
             "calls": calls,
             "passes": passes,
             "fallback_ticks": self._fallbacks,

@@ -6,15 +6,17 @@ for any number of workers: episodes are logged apart and joined in order.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from dualsys.runtime import assembly
+from dualsys.runtime.episode import EpisodeRecord
 from dualsys.runtime.lockstep import Lockstep
-from dualsys.runtime.log import LogWriter, concatenate
+from dualsys.runtime.log import LogWriter, NoLog, concatenate
 from dualsys.runtime.results import git_state, summarise
 from dualsys.workers import completed
 
@@ -45,61 +47,78 @@ class JobResult(msgspec.Struct, frozen=True):
     codes: dict[str, int]  # how often each plan vector was sent
 
 
-def run_job(job: Job) -> JobResult:
-    """Run the episodes of a job (in a worker process)."""
+class Rig:
+    """All that drives one scenario, put together once for several episodes."""
+
+    def __init__(self, config: Config, world: Any) -> None:
+        from sim import registry
+
+        spec = world.world_spec
+        plans = {world.instruction: world.plan_hint} if world.plan_hint else {}
+        self.period_ns, self.choice = spec.period_ns, assembly.make_engine(config, spec)
+        policy = assembly.make_policy(config, spec, self.choice.engine)
+        policy.warm_up()
+        self.shield = assembly.make_shield(config, spec)
+        self.lockstep = Lockstep(
+            world,
+            policy,
+            assembly.make_planner(config, spec, plans),
+            self.shield,
+            assembly.make_latency(config),
+            assembly.session_of(config),
+            config["system2"]["budget"],
+            registry.expert_for(world) if config["runtime"]["labels"] else None,
+            round(config["runtime"]["episode_s"] * spec.control_rate_hz),
+        )
+
+    def run(self, epoch: int, seed: int, log: Path | None = None) -> EpisodeRecord:
+        """Run one episode; its messages go to the file `log`, which appears whole or not at all."""
+        if log is None:
+            return self.lockstep.run(epoch, seed, NoLog())
+        partial = log.with_suffix(".partial")
+        with LogWriter(partial, {}) as writer:
+            record = self.lockstep.run(epoch, seed, writer)
+        partial.replace(log)
+        return record
+
+
+@contextmanager
+def rig(config: Config, scenario: str) -> Iterator[Rig]:
+    """A rig for a scenario of the registry; for worker processes."""
     import torch
 
     from sim import registry
 
     torch.set_num_threads(1)  # sums in another order would change the last bit
-    world = registry.make(job.scenario)
+    world = registry.make(scenario)
     try:
-        return _run_episodes(job, world)
+        yield Rig(config, world)
     finally:
         world.close()
 
 
-def _run_episodes(job: Job, world: Any) -> JobResult:
-    from sim import registry
-
-    config, spec = job.config, world.world_spec
-    plans = {world.instruction: world.plan_hint} if world.plan_hint else {}
-    choice = assembly.make_engine(config, spec)
-    policy = assembly.make_policy(config, spec, choice.engine)
-    policy.warm_up()
-    shield = assembly.make_shield(config, spec)
-    lockstep = Lockstep(
-        world,
-        policy,
-        assembly.make_planner(config, spec, plans),
-        shield,
-        assembly.make_latency(config),
-        assembly.session_of(config),
-        config["system2"]["budget"],
-        registry.expert_for(world) if config["runtime"]["labels"] else None,
-        round(config["runtime"]["episode_s"] * spec.control_rate_hz),
-    )
+def run_job(job: Job) -> JobResult:
+    """Run the episodes of a job (in a worker process)."""
     rows, plan_ages, observation_ages = [], [], []
-    for epoch, seed in job.episodes:
-        part = episode_log(Path(job.folder), epoch)
-        with LogWriter(part.with_suffix(".partial"), {}) as log:
-            record = lockstep.run(epoch, seed, log)
-        part.with_suffix(".partial").replace(part)
-        rows.append({"scenario": job.scenario, "epoch": epoch, **record.row})
-        plan_ages += record.plan_age_ticks
-        observation_ages += record.observation_age_ns
-    return JobResult(
-        job.scenario,
-        rows,
-        plan_ages,
-        observation_ages,
-        dict(lockstep.stage_ns),
-        dict(lockstep.drops),
-        shield.counts,
-        spec.period_ns,
-        {"used": choice.engine.name, "refused": choice.refused},
-        dict(lockstep.codes),
-    )
+    with rig(job.config, job.scenario) as driven:
+        for epoch, seed in job.episodes:
+            record = driven.run(epoch, seed, episode_log(Path(job.folder), epoch))
+            rows.append({"scenario": job.scenario, "epoch": epoch, **record.row})
+            plan_ages += record.plan_age_ticks
+            observation_ages += record.observation_age_ns
+        lockstep = driven.lockstep
+        return JobResult(
+            job.scenario,
+            rows,
+            plan_ages,
+            observation_ages,
+            dict(lockstep.stage_ns),
+            dict(lockstep.drops),
+            driven.shield.counts,
+            driven.period_ns,
+            {"used": driven.choice.engine.name, "refused": driven.choice.refused},
+            dict(lockstep.codes),
+        )
 
 
 def episode_log(folder: Path, epoch: int) -> Path:

@@ -30,7 +30,7 @@ from dualsys.messages import (
 )
 from dualsys.runtime.episode import EpisodeRecord
 from dualsys.runtime.latency import LatencyModel
-from dualsys.runtime.log import LogWriter
+from dualsys.runtime.log import LogWriter, NoLog
 from dualsys.system1.policy import Policy
 from dualsys.system1.shield import Shield
 from dualsys.system2.coding import name_of
@@ -65,7 +65,7 @@ class Lockstep:
         self.drops: dict[str, int] = defaultdict(int)
         self.codes: Counter[str] = Counter()  # how often each plan vector was sent
 
-    def run(self, epoch: int, seed: int, log: LogWriter) -> EpisodeRecord:
+    def run(self, epoch: int, seed: int, log: LogWriter | NoLog) -> EpisodeRecord:
         """Run the episode `epoch` with `seed`, writing every message to `log`."""
         self._start(epoch, seed, log)
         record = EpisodeRecord(seed, self._world.world_spec)
@@ -101,11 +101,12 @@ class Lockstep:
         if self._planner is not None:
             for reason, count in self._planner.faults.items():
                 self.drops[f"planner_{reason}"] = count
-        record.finish(self._policy.seam_jumps, self._calls, self._passes)
+        record.finish(self._policy.seam_jumps, self._calls, self._passes, self._thinking_ns)
         return record
 
-    def _start(self, epoch: int, seed: int, log: LogWriter) -> None:
+    def _start(self, epoch: int, seed: int, log: LogWriter | NoLog) -> None:
         self._epoch, self._log, self._calls, self._passes = epoch, log, 0, 0
+        self._thinking_ns = 0  # of all thoughts; one that is cut short counts as far as it came
         self._sequence: dict[str, int] = defaultdict(int)
         self._events: list[tuple[int, int, Action | Guidance | PlanRequest, Thought | None]] = []
         self._order = itertools.count()
@@ -209,6 +210,7 @@ class Lockstep:
         """A newer request ends the present thought at its next answer."""
         left = [time_ns for time_ns in self._answer_times if time_ns >= arrival]
         if len(left) > 1:
+            self._thinking_ns -= self._busy_until - left[0]
             self._busy_until = left[0]
             self._cut[self._thinking_about] = left[0]
             self._answer_times = left[:1]
@@ -227,6 +229,7 @@ class Lockstep:
         self._thinking_about = request.request_id
         self._answer_times = [begin + time_ns for time_ns in times]
         self._busy_until = self._answer_times[-1]
+        self._thinking_ns += times[-1]
         for (answer, thought), part in zip(answers, times, strict=False):
             stamp = self._stamp("guidance", request.stamp.tick, begin + part)
             told = msgspec.structs.replace(answer, stamp=stamp, thinking_ns=part)

@@ -63,6 +63,13 @@ class LogWriter:
         self.close()
 
 
+class NoLog:
+    """Takes messages and forgets them: an episode can be run again when its log is wanted."""
+
+    def write(self, topic: str, message: Message) -> None:
+        """Forget a message."""
+
+
 def read_header(path: Path) -> dict[str, Any]:
     """Return the run's header from a log."""
     with path.open("rb") as file:

@@ -214,8 +214,12 @@ def _read(
             age = ages.get((stamp.epoch, stamp.tick - 1), -1)
             records[stamp.epoch].tick(commands[stamp.epoch, stamp.tick], message, age)
     seams, passes = counts["system1"].get("seams", {}), counts["system1"].get("passes", {})
+    thinking: Counter[int] = Counter()
+    for (epoch, _), times in latencies.items():
+        thinking[epoch] += times[-1]
     for epoch, record in records.items():
-        record.finish(seams.get(str(epoch), []), calls.get(epoch, 0), passes.get(str(epoch), 0))
+        seam, count = seams.get(str(epoch), []), passes.get(str(epoch), 0)
+        record.finish(seam, calls.get(epoch, 0), count, thinking[epoch])
     guidance_ages = [age for record in records.values() for age in record.plan_age_ticks]
     silence_s = (last_ns - spoke_ns) / 1e9 if spoke_ns >= 0 else None
     return records, list(latencies.values()), guidance_ages, silence_s, codes

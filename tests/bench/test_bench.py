@@ -1,0 +1,127 @@
+"""The benchmark as it is used: whole, interrupted, with other workers, on a cluster."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dualsys.bench.command import run_bench
+from dualsys.cli import main
+from dualsys.errors import DualsysError
+
+TABLE = """
+variants:
+  never: {words: [system2=none]}
+  periodic: {words: [], against: never}
+  as_often:
+    words: [trigger=random, "trigger.rate={rate of periodic}"]
+    against: periodic
+"""
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("table") / "mine.yaml"
+    path.write_text(TABLE)
+    return path
+
+
+def words(untrained: Path, table: Path, out: Path, *more: str) -> list[str]:
+    fixed = ["scenario=driving/merge", "seeds=0:5", f"system1.checkpoint={untrained}"]
+    fixed += ["system2=scripted", "runtime.episode_s=2", f"table={table}", f"out={out}"]
+    return [*fixed, *more]
+
+
+@pytest.fixture(scope="module")
+def done(untrained: Path, table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("bench") / "whole"
+    assert run_bench(words(untrained, table, out, "workers=1")) == 0
+    return out
+
+
+def report(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "bench.json").read_text())
+    found.pop("command")  # names the folder and the number of workers
+    return found
+
+
+def test_every_variant_is_measured_and_compared(done: Path) -> None:
+    found = report(done)
+    assert list(found["measured"]) == ["as_often", "never", "periodic"]
+    never, periodic = (found["measured"][n]["driving/merge"] for n in ("never", "periodic"))
+    assert never["mean"]["calls_per_minute"]["value"] == 0
+    assert periodic["mean"]["calls_per_minute"]["value"] == pytest.approx(60, abs=1)
+    assert periodic["mean"]["thinking_s"]["value"] > 0
+    assert 0 <= periodic["mean"]["score"]["value"] <= 1
+    gain = found["compared"]["periodic"]["driving/merge"]["collision"]
+    assert gain["pairs"] == 0 or gain["p"] <= gain["p_holm"] <= 1
+    assert found["compared"]["as_often"]["against"] == "periodic"
+
+
+def test_the_random_gate_calls_as_often_as_what_it_controls(done: Path) -> None:
+    rates = [
+        report(done)["measured"][name]["driving/merge"]["mean"]["calls_per_tick"]["value"]
+        for name in ("periodic", "as_often")
+    ]
+    assert rates[1] == pytest.approx(rates[0], abs=0.06), "150 ticks"
+
+
+def test_the_number_of_workers_changes_nothing(
+    done: Path, untrained: Path, table: Path, tmp_path: Path
+) -> None:
+    run_bench(words(untrained, table, tmp_path / "two", "workers=2"))
+    assert report(tmp_path / "two") == report(done)
+
+
+def test_a_cluster_gives_the_same(done: Path, untrained: Path, table: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="Ray comes with the extra `cluster`")
+    run_bench(words(untrained, table, tmp_path / "ray", "workers=2", "ray_address=local"))
+    assert report(tmp_path / "ray") == report(done)
+
+
+def test_what_is_missing_is_run_again_and_nothing_else(done: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(done, tmp_path / "cut")
+    kept = {path: path.stat().st_mtime_ns for path in (out / "episodes").rglob("*.json")}
+    gone = sorted(kept)[4]
+    gone.unlink()
+    (out / "bench.json").unlink()
+    assert run_bench(["--resume", f"out={out}"]) == 0
+    assert report(out) == report(done)
+    assert gone.is_file()
+    del kept[gone]
+    assert all(path.stat().st_mtime_ns == then for path, then in kept.items())
+
+
+def test_more_seeds_go_into_the_same_folder(
+    done: Path, untrained: Path, table: Path, tmp_path: Path
+) -> None:
+    out = shutil.copytree(done, tmp_path / "more")
+    run_bench([*words(untrained, table, out), "seeds=0:6"])
+    assert report(out)["seeds"] == list(range(6))
+
+
+def test_mistakes_are_one_clear_line(
+    done: Path, untrained: Path, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for wrong, told in (
+        (["bench", "suite=driven"], "driven"),
+        (["bench", "suite=mt10", "table=trigers"], "triggers"),
+        (["bench", "--resume"], "takes out=DIR"),
+        (["bench", *words(untrained, table, done), "latency=none"], "holds another benchmark"),
+        (["bench", "suite=mt10", "runtime=realtime", "out=/tmp/never"], "lockstep"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main(wrong)
+        assert stopped.value.code == 2
+        error = capsys.readouterr().err
+        assert told in error
+        assert "Traceback" not in error
+
+
+def test_resuming_needs_a_benchmark(tmp_path: Path) -> None:
+    with pytest.raises(DualsysError, match="no folder of a benchmark"):
+        run_bench(["--resume", f"out={tmp_path}"])
