@@ -7,6 +7,8 @@ Time is integer monotonic nanoseconds (virtual time in lockstep). Arrays are rea
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 import numpy as np
 
@@ -47,11 +49,12 @@ class Action(msgspec.Struct, frozen=True, tag="action"):
     first_tick: int
     commands: np.ndarray  # float32 (T, A), units of WorldSpec.action
     observation_ns: int  # time_ns of the observation it answers
-    uncertainty: float  # mean Laplace entropy of the chunk [nat]
+    uncertainty: float  # of the chunk [nat], see dualsys.system1.uncertainty
     chunk_tick: int  # observation tick of the network pass behind it
     guidance_sequence: int  # -1: none was used
     guidance_age_ticks: int  # -1: none was used
     compute_ns: int  # time spent inside Policy.act
+    spread: float = math.nan  # of the flow's samples, in units of the data's; nan: not known
 
 
 class Command(msgspec.Struct, frozen=True, tag="command"):

@@ -33,6 +33,8 @@ class System1Config:
     max_guidance_age_s: float = MISSING
     phase_limit_s: float = MISSING
     noise_scale: float = MISSING
+    samples: int = MISSING  # flows over one encoding; their spread is a part of the uncertainty
+    spread_weight: float = MISSING
     cascade: bool = True  # go on from System 2's candidate; false carries it out as it is
 
 

@@ -66,15 +66,18 @@ def make_engine(config: Config, spec: WorldSpec) -> Choice:
     from dualsys.system1.sampler import sampler_inputs
 
     torch.set_num_threads(config["engine"]["threads"])
-    sampler, _ = checkpoint.load(checkpoint_folder(config, spec), spec)
+    folder, samples = checkpoint_folder(config, spec), config["system1"]["samples"]
+    if samples < 1:
+        raise DualsysError(f"system1.samples must be one or more, it is {samples}")
+    sampler, _ = checkpoint.load(folder, spec, samples)
     engine = config["engine"]
-    return choose(engine["names"], sampler, sampler_inputs(sampler.network), engine["threads"])
+    return choose(engine["names"], sampler, sampler_inputs(sampler), engine["threads"])
 
 
 def make_policy(config: Config, spec: WorldSpec, engine: Engine) -> Policy:
     """System 1 around an engine, with its trigger."""
     system1 = config["system1"]
-    times = {k: v for k, v in system1.items() if k != "checkpoint"}
+    times = {k: v for k, v in system1.items() if k not in ("checkpoint", "samples")}
     # On the wall clock an action acts in the tick after its observation.
     lockstep = config["runtime"]["name"] == "lockstep"
     commit = make_latency(config).system1_ticks if lockstep else 1

@@ -63,7 +63,7 @@ def load_card(folder: Path) -> Card:
         raise DualsysError(f"{path} is not a System-1 model card: {error}") from error
 
 
-def load(folder: Path, spec: WorldSpec | None = None) -> tuple[Sampler, Card]:
+def load(folder: Path, spec: WorldSpec | None = None, samples: int = 1) -> tuple[Sampler, Card]:
     """Load a checkpoint as a `Sampler` in evaluation mode; refuse it for another world's `spec`."""
     card = load_card(folder)
     if spec is not None:
@@ -78,4 +78,4 @@ def load(folder: Path, spec: WorldSpec | None = None) -> tuple[Sampler, Card]:
         raise DualsysError(
             f"the weights in {folder} are not those of its model card: {error}; train it again"
         ) from error
-    return Sampler(network, normalisation).eval(), card
+    return Sampler(network, normalisation, samples).eval(), card

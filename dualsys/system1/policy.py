@@ -16,6 +16,7 @@ from dualsys.errors import DualsysError, SpecMismatchError
 from dualsys.messages import Action, Guidance, Observation, PlanRequest, Stamp
 from dualsys.spec import WorldSpec
 from dualsys.system1.chunk import RunningChunk
+from dualsys.system1.uncertainty import Uncertainty
 from dualsys.trigger.rules import Trigger
 from kernels.engine import Engine
 
@@ -28,6 +29,7 @@ class PolicyConfig(msgspec.Struct, frozen=True):
     max_guidance_age_ticks: int = 400  # older guidance has expired: System 1 alone
     phase_limit_s: float = 2.0  # training showed no older plan: the phase stamp stops here
     noise_scale: float = 1.0  # standard deviation of the flow's source
+    spread_weight: float = 1.0  # of the samples' spread in the uncertainty
     cascade: bool = True  # go on from System 2's candidate; False carries it out as it is
     commit_ticks: int = 1  # ticks until a new chunk takes effect: so far the running one is kept
 
@@ -40,6 +42,7 @@ class PolicyConfig(msgspec.Struct, frozen=True):
         max_guidance_age_s: float,
         phase_limit_s: float,
         noise_scale: float,
+        spread_weight: float = 1.0,
         cascade: bool = True,
         commit_ticks: int = 1,
     ) -> PolicyConfig:
@@ -50,6 +53,7 @@ class PolicyConfig(msgspec.Struct, frozen=True):
             ("max_guidance_age_s", max_guidance_age_s),
             ("phase_limit_s", phase_limit_s),
             ("noise_scale", noise_scale),
+            ("spread_weight", spread_weight),
         ):
             if not 0 <= value < math.inf:
                 raise DualsysError(f"system1.{name} must be zero or more, it is {value}")
@@ -59,6 +63,7 @@ class PolicyConfig(msgspec.Struct, frozen=True):
             round(max_guidance_age_s * rate_hz),
             phase_limit_s,
             noise_scale,
+            spread_weight,
             cascade,
             commit_ticks,
         )
@@ -77,7 +82,7 @@ class Tick(msgspec.Struct, frozen=True):
     """One answer of System 1."""
 
     action: Action
-    uncertainty: float
+    uncertainty: Uncertainty
     request: PlanRequest | None
     provenance: Provenance
 
@@ -105,7 +110,7 @@ class Policy:
         self._trigger.reset(epoch)
         self._requests = 0
         self._chunk_tick = -1
-        self._uncertainty = math.nan
+        self._uncertainty = Uncertainty()
         self._used: Guidance | None = None
 
     @property
@@ -145,7 +150,8 @@ class Policy:
             first_tick=tick,
             commands=self._chunk.ahead(tick),
             observation_ns=observation.stamp.time_ns,
-            uncertainty=self._uncertainty,
+            uncertainty=self._uncertainty.total,
+            spread=self._uncertainty.spread,
             chunk_tick=self._chunk_tick,
             guidance_sequence=sequence,
             guidance_age_ticks=age,
@@ -165,7 +171,7 @@ class Policy:
         outputs = self._engine.run(self._inputs(observation, guidance, slice_))
         carried = slice_ if slice_ is not None and not self._config.cascade else None
         chunk = np.clip(outputs["chunk"][0] if carried is None else carried, self._low, self._high)
-        self._uncertainty = laplace_entropy(outputs["scale"][0])
+        self._uncertainty = Uncertainty.of(outputs, self._config.spread_weight)
         kept = self._committed(tick)
         if len(kept):
             chunk[: len(kept)] = kept
@@ -194,8 +200,8 @@ class Policy:
         for name, image in observation.images.items():
             arrays[f"image_{name}"] = image[None]
         arrays["state"][0] = observation.state
-        noise = _noise(observation.stamp, (self._horizon, self._width))
-        arrays["noise"][0] = self._config.noise_scale * noise
+        noise = _noise(observation.stamp, inputs["noise"].shape)
+        arrays["noise"][:] = self._config.noise_scale * noise
         if "committed" in arrays:
             kept = self._committed(observation.stamp.tick)
             if len(kept):
@@ -218,23 +224,18 @@ class Policy:
     ) -> PlanRequest | None:
         tick = observation.stamp.tick
         age = tick - guidance.stamp.tick if guidance else None
-        reason = self._trigger.decide(tick, self._uncertainty, age)
+        reason = self._trigger.decide(tick, self._uncertainty.total, age)
         if reason is None:
             return None
         self._requests += 1
         stamp = msgspec.structs.replace(observation.stamp, sequence=self._requests, time_ns=now_ns)
         samples = self._chunk.ahead(tick)[None]
         return PlanRequest(
-            stamp, self._requests, observation, samples, reason, self._uncertainty, "short"
+            stamp, self._requests, observation, samples, reason, self._uncertainty.total, "short"
         )
 
 
-def laplace_entropy(scale: np.ndarray) -> float:
-    """Mean differential entropy [nat] of Laplace distributions of scale b: log(2 e b)."""
-    return float(np.mean(np.log(2 * math.e * scale)))
-
-
-def _noise(stamp: Stamp, shape: tuple[int, int]) -> np.ndarray:
+def _noise(stamp: Stamp, shape: tuple[int, ...]) -> np.ndarray:
     # A function of the tick alone, so that a replay of one tick draws what the run drew.
     seed = (stamp.session, stamp.epoch, stamp.tick)
     return np.random.default_rng(seed).standard_normal(shape, np.float32)

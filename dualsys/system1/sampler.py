@@ -15,16 +15,19 @@ IMAGE = "image_"  # prefix of the image inputs: image_<camera>
 
 
 class Sampler(nn.Module):
-    """Observation and guidance -> action chunk and Laplace scale, in physical units.
+    """Observation and guidance -> action chunk, Laplace scale and spread of the samples.
 
     The flow starts from `noise`, or, where `use_candidate` is 1, from the normalised candidate
     with `CANDIDATE_NOISE` of it mixed in (the mixture that training saw). The first
     `committed_ticks` actions are `committed` ones, where the network knows committed beginnings.
+    `samples` flows start from so many noises over one encoding; the first one is the chunk.
     """
 
-    def __init__(self, network: System1Network, normalisation: dict[str, Tensor]) -> None:
+    def __init__(
+        self, network: System1Network, normalisation: dict[str, Tensor], samples: int = 1
+    ) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.samples = network, samples
         for name, value in normalisation.items():
             self.register_buffer(name, value, persistent=False)
 
@@ -39,7 +42,11 @@ class Sampler(nn.Module):
         noise: Tensor,
         **rest: Tensor,
     ) -> dict[str, Tensor]:
-        """Shapes as `sampler_inputs` lists them -> chunk, scale (1, T, A), perceived (1, X)."""
+        """Shapes as `sampler_inputs` lists them -> chunk, scale (1, T, A), perceived (1, X).
+
+        With several samples also spread (1, 1): their mean standard deviation per action, in units
+        of the data's.
+        """
         network = self.network
         ordered = [rest[IMAGE + camera[0]] for camera in network.config.cameras]
         normal_state = (state - self.get_buffer("state_mean")) / self.get_buffer("state_std")
@@ -55,21 +62,24 @@ class Sampler(nn.Module):
             fixed = (places < rest["committed_ticks"]).to(source.dtype)
             known = nn.functional.pad(known, (0, 0, 0, beyond))
             source = torch.where(fixed[..., None] > 0, known, source)
-        chunk = network.flow(source, context, network.config.flow_steps, fixed)
-        return {
-            "chunk": chunk * std + mean,
+        chunks = network.flow(source, context, network.config.flow_steps, fixed)
+        found = {
+            "chunk": chunks[:1] * std + mean,
             "scale": context.log_scale.exp() * std,
             "perceived": context.perceived,
         }
+        if self.samples > 1:
+            found["spread"] = chunks.std(0).mean().view(1, 1)
+        return found
 
 
 CANDIDATE_NOISE = 0.1
 """Standard deviation of the noise on a candidate source, in normalised action units."""
 
 
-def sampler_inputs(network: System1Network) -> dict[str, TensorSpec]:
+def sampler_inputs(sampler: Sampler) -> dict[str, TensorSpec]:
     """Names, shapes and dtypes of the inputs of `Sampler.forward` at batch 1."""
-    c = network.config
+    c = sampler.network.config
     inputs = {
         IMAGE + name: TensorSpec((1, height, width, channels), "uint8")
         for name, height, width, channels in c.cameras
@@ -82,7 +92,7 @@ def sampler_inputs(network: System1Network) -> dict[str, TensorSpec]:
         "phase": TensorSpec((1, 3), "float32"),
         "candidate": chunk,
         "use_candidate": TensorSpec((1, 1), "float32"),
-        "noise": chunk,
+        "noise": TensorSpec((sampler.samples, c.horizon, c.action_size), "float32"),
     }
     if c.commit_ticks:
         inputs["committed"] = TensorSpec((1, c.commit_ticks, c.action_size), "float32")

@@ -43,7 +43,7 @@ def arrays(engine: TorchEngine, seed: int = 0) -> dict[str, np.ndarray]:
 @pytest.fixture(scope="module")
 def engine() -> TorchEngine:
     module = sampler()
-    return TorchEngine(module, sampler_inputs(module.network))
+    return TorchEngine(module, sampler_inputs(module))
 
 
 def test_equal_inputs_give_equal_chunks(engine: TorchEngine) -> None:
@@ -91,7 +91,7 @@ def save(folder: Path) -> Sampler:
 def test_a_checkpoint_comes_back_exactly(tmp_path: Path) -> None:
     module = save(tmp_path)
     loaded, card = checkpoint.load(tmp_path, SPEC)
-    inputs = sampler_inputs(module.network)
+    inputs = sampler_inputs(module)
     one, two = TorchEngine(module, inputs), TorchEngine(loaded, inputs)
     np.testing.assert_array_equal(one.run(arrays(one))["chunk"], two.run(arrays(two))["chunk"])
     assert card.spec == SPEC
@@ -133,11 +133,11 @@ def test_committed_actions_stay_and_the_rest_fits_them(engine: TorchEngine) -> N
 
 def test_a_network_without_committed_beginnings_does_not_ask_for_them() -> None:
     plain = System1Network(msgspec.structs.replace(CONFIG, commit_ticks=0))
-    assert not {"committed", "committed_ticks"} & set(sampler_inputs(plain))
+    assert not {"committed", "committed_ticks"} & set(sampler_inputs(Sampler(plain, {})))
     known = sampler()
     plain.load_state_dict(known.network.state_dict())
     buffers = {name: known.get_buffer(name) for name in checkpoint.NORMALISATION}
-    engines = [TorchEngine(m, sampler_inputs(m.network))
+    engines = [TorchEngine(m, sampler_inputs(m))
                for m in (known, Sampler(plain, buffers).eval())]  # fmt: skip
     one, two = (engine.run(arrays(engine))["chunk"] for engine in engines)
     np.testing.assert_allclose(one, two, atol=1e-5)
