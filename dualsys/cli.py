@@ -21,6 +21,7 @@ commands:
   collect   expert demonstrations, or the episodes of runs=[DIR,...], as a LeRobotDataset v3
   train     train system1 data=DIR out=DIR, train system2 data=DIR out=DIR,
             train heads|value planner=DIR data=[DIR,...], train instruct planner=DIR scores=FILE
+  calibrate what System 1's uncertainty foretells in runs=[DIR,...], and its thresholds
   distill   teach System 1 what guided runs achieved: runs=[DIR,...] start=DIR out=DIR
   score     how well a planner answers and proposes: planner=DIR data=DIR out=FILE.json
   thoughts  what System 2 thought in run=DIR, or all about one thought (tick=T)

@@ -144,6 +144,32 @@ def run_thoughts(config: Config) -> int:
     return 0
 
 
+def run_calibrate(config: Config) -> int:
+    """`dualsys calibrate`."""
+    from dualsys.runtime.calibration import calibrate
+
+    report, console = calibrate(config), table_console()
+    found = report["foretelling"]
+    table = Table(
+        title=f"foretells failure: {found['bad_ticks']} of {found['ticks']} ticks are bad"
+    )
+    for name in ("measure", "AUROC", "95% interval"):
+        table.add_column(name, justify="left" if name == "measure" else "right")
+    for name, row in found["auroc"].items():
+        table.add_row(name, f"{row['auroc']:.3f}", "{:.3f} .. {:.3f}".format(*row["ci95"]))
+    console.print(table)
+    limits = Table(title=f"thresholds [nat] at spread_weight={report['spread_weight']}")
+    limits.add_column("share of ticks above", justify="right")
+    limits.add_column("trigger.threshold", justify="right")
+    for rate, threshold in report["thresholds"].items():
+        limits.add_row(percent(float(rate)), f"{threshold:.3f}")
+    console.print(limits)
+    for name in ("as_trained", "corrected") if report["coverage"] else ():
+        said = ", ".join(f"{level:.0%}: {share:.1%}" for level, share in report["coverage"][name])
+        console.print(f"Laplace intervals {name.replace('_', ' ')}: {said}", highlight=False)
+    return 0
+
+
 def show_help(command: str, folder: Path) -> None:
     """Print the keys of a command with their defaults, and the choices of every group."""
     from dualsys.config import defaults
@@ -174,6 +200,7 @@ RUN: dict[str, Callable[[Config], int]] = {
     "run": run_eval,
     "collect": learning.run_collect,
     "thoughts": run_thoughts,
+    "calibrate": run_calibrate,
     "score": learning.run_score,
     "train system1": learning.run_train_system1,
     "train system2": learning.run_train_system2,

@@ -168,6 +168,18 @@ class ThoughtsConfig:
 
 
 @dataclass
+class CalibrateConfig:
+    """`dualsys calibrate`."""
+
+    runs: list[str] = field(default_factory=list)  # of System 1, on seeds of their own
+    data: str = ""  # held-out demonstrations for the Laplace intervals; "": leave them out
+    checkpoint: str = ""  # System 1 that is held against data
+    spread_weight: float = MISSING  # of the samples' spread in the thresholds
+    every_ticks: int = MISSING  # rows of data that are used
+    out: str = MISSING  # a JSON file
+
+
+@dataclass
 class BenchConfig(EvalConfig):
     """`dualsys bench`: the keys of `dualsys eval` for all variants, and these."""
 
@@ -180,6 +192,7 @@ COMMANDS: dict[str, type[Any]] = {
     "eval": EvalConfig,
     "run": EvalConfig,
     "bench": BenchConfig,
+    "calibrate": CalibrateConfig,
     "collect": CollectConfig,
     "thoughts": ThoughtsConfig,
     "score": ScoreConfig,

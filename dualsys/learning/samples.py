@@ -1,7 +1,8 @@
-"""System 1's own chunks at the ticks of a dataset: what visual prompts show while training."""
+"""System 1 at the ticks of a dataset: its own chunks, and what its Laplace head misses."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,13 @@ import torch
 
 from dualsys.learning.dataset import JoinedDataset
 from dualsys.system1 import checkpoint
-from dualsys.system1.network import Guided
+from dualsys.system1.network import Context, Guided
+from dualsys.system1.sampler import Sampler
 
 
 @torch.inference_mode()
 def system1_samples(
-    folder: Path, dataset: JoinedDataset, rows: np.ndarray, seed: int = 0, batch: int = 256
+    folder: Path, dataset: JoinedDataset, rows: np.ndarray, seed: int = 0
 ) -> np.ndarray:
     """Chunks (N, T, A) that the checkpoint in `folder` proposes at `rows` (N,), without guidance.
 
@@ -23,10 +25,42 @@ def system1_samples(
     sampler, _ = checkpoint.load(folder, dataset.spec)
     network, sizes = sampler.network, sampler.network.config
     mean, std = sampler.get_buffer("action_mean"), sampler.get_buffer("action_std")
-    frames = [dataset.frames(camera.name) for camera in dataset.spec.cameras]
-    frame_of = [dataset.frame_index(camera.name) for camera in dataset.spec.cameras]
     generator = torch.Generator().manual_seed(seed)
     found = []
+    for context in _contexts(sampler, dataset, rows):
+        shape = (len(context.mean), sizes.horizon, sizes.action_size)
+        chunk = network.flow(torch.randn(shape, generator=generator), context, sizes.flow_steps)
+        found.append((chunk * std + mean).numpy())
+    return np.concatenate(found)
+
+
+@torch.inference_mode()
+def laplace_errors(
+    folder: Path, dataset: JoinedDataset, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the Laplace head misses at `rows` (N,) and its scale b, both (M, A), normalised.
+
+    Compared tick by tick over the chunks, inside the episodes: M ticks of N chunks.
+    """
+    sampler, _ = checkpoint.load(folder, dataset.spec)
+    mean, std = (sampler.get_buffer(f"action_{name}").numpy() for name in ("mean", "std"))
+    contexts = list(_contexts(sampler, dataset, rows))
+    centre = torch.cat([context.mean for context in contexts]).numpy()
+    scale = torch.cat([context.log_scale for context in contexts]).exp().numpy()
+    _, end = dataset.episode_bounds()
+    ticks = rows[:, None] + np.arange(centre.shape[1])
+    inside = ticks < end[rows][:, None]
+    action = (dataset.action[np.minimum(ticks, end[rows][:, None] - 1)] - mean) / std
+    return (action - centre)[inside], scale[inside]
+
+
+def _contexts(
+    sampler: Sampler, dataset: JoinedDataset, rows: np.ndarray, batch: int = 256
+) -> Iterator[Context]:
+    """What System 1 encodes at `rows`, without guidance."""
+    network, sizes = sampler.network, sampler.network.config
+    frames = [dataset.frames(camera.name) for camera in dataset.spec.cameras]
+    frame_of = [dataset.frame_index(camera.name) for camera in dataset.spec.cameras]
     for at in range(0, len(rows), batch):
         part = rows[at : at + batch]
         images = [
@@ -40,8 +74,4 @@ def system1_samples(
             torch.zeros(len(part), sizes.plan_vector_size),
             torch.zeros(len(part), 3),
         )
-        context = network.encode(images, state, alone)
-        shape = (len(part), sizes.horizon, sizes.action_size)
-        chunk = network.flow(torch.randn(shape, generator=generator), context, sizes.flow_steps)
-        found.append((chunk * std + mean).numpy())
-    return np.concatenate(found)
+        yield network.encode(images, state, alone)

@@ -65,7 +65,7 @@ class Chronicle:
             self._act(message)
         elif isinstance(message, Command):
             self._in_force = self._taken.get((stamp.epoch, message.action_sequence))
-        elif isinstance(message, Outcome) and _harmful(message):
+        elif isinstance(message, Outcome) and harmful(message):
             self._blame(stamp.epoch)
 
     def _blame(self, epoch: int) -> None:
@@ -99,7 +99,8 @@ class Chronicle:
         self._taken[epoch, action.stamp.sequence] = story
 
 
-def _harmful(outcome: Outcome) -> bool:
+def harmful(outcome: Outcome) -> bool:
+    """Whether something went wrong at this tick: a collision, or off the road."""
     return any(outcome.metrics.get(name, 0.0) > 0 for name in ("collision", "offroad"))
 
 

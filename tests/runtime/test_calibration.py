@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dualsys.cli import main
+from dualsys.errors import DualsysError
+from dualsys.messages import Action, Outcome
+from dualsys.runtime.calibration import CALL_RATES, EpisodeTicks, episodes_of, foretelling
+from dualsys.runtime.log import read_log
+
+
+def test_a_tick_is_bad_when_harm_comes_within_two_seconds(run_folder: Path) -> None:
+    episodes = episodes_of(run_folder)
+    assert len(episodes) == 2
+    log = [m for _, m in read_log(run_folder / "log.mcap")]
+    for epoch, episode in enumerate(episodes):
+        ticks = sorted(
+            m.stamp.tick for m in log if isinstance(m, Action) and m.stamp.epoch == epoch
+        )
+        harm = [
+            m.stamp.tick
+            for m in log
+            if isinstance(m, Outcome)
+            and m.stamp.epoch == epoch
+            and (m.metrics["collision"] or m.metrics["offroad"])
+        ]
+        wanted = [any(0 <= h - tick <= 30 for h in harm) for tick in ticks]
+        np.testing.assert_array_equal(episode.bad, wanted)
+        assert np.isfinite(episode.entropy).all()
+
+
+def test_an_uncertainty_that_knows_is_told_from_one_that_does_not() -> None:
+    rng = np.random.default_rng(0)
+    episodes = []
+    for _ in range(30):
+        bad = np.arange(40) > 30 if rng.random() < 0.5 else np.zeros(40, bool)
+        episodes.append(EpisodeTicks(bad + rng.normal(0, 0.1, 40), rng.normal(size=40), bad))
+    table = foretelling(episodes)["auroc"]
+    assert table["entropy"]["auroc"] > 0.99
+    assert table["spread"]["ci95"][0] < 0.5 < table["spread"]["ci95"][1]
+    assert table["entropy"]["auroc"] > table["entropy + 4.0 spread"]["auroc"] > 0.5
+
+
+def test_the_command_writes_thresholds_and_coverage(
+    run_folder: Path, drives: Path, untrained: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    out = tmp_path / "calibration.json"
+    words = [f"runs=[{run_folder}]", f"data={drives}", f"checkpoint={untrained}", f"out={out}"]
+    with pytest.raises(SystemExit) as stopped:
+        main(["calibrate", *words])
+    assert stopped.value.code == 0
+    report = json.loads(out.read_text())
+    limits = [report["thresholds"][str(rate)] for rate in CALL_RATES]
+    assert limits == sorted(limits, reverse=True)
+    assert len(report["reliability"]) == 10
+    trained, corrected = (dict(report["coverage"][n]) for n in ("as_trained", "corrected"))
+    assert abs(corrected[0.9] - 0.9) <= abs(trained[0.9] - 0.9) + 0.05
+    assert f"{limits[0]:.3f}" in capsys.readouterr().out
+
+
+def test_calibrating_on_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DualsysError, match="not the folder of a run"):
+        episodes_of(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        main(["calibrate", f"out={tmp_path / 'c.json'}"])
+    assert stopped.value.code == 2
