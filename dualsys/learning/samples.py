@@ -37,10 +37,11 @@ def system1_samples(
 @torch.inference_mode()
 def laplace_errors(
     folder: Path, dataset: JoinedDataset, rows: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What the Laplace head misses at `rows` (N,) and its scale b, both (M, A), normalised.
 
-    Compared tick by tick over the chunks, inside the episodes: M ticks of N chunks.
+    Compared tick by tick over the chunks, inside the episodes: M ticks of N chunks. The third array
+    (M,) says of which chunk each tick is.
     """
     sampler, _ = checkpoint.load(folder, dataset.spec)
     mean, std = (sampler.get_buffer(f"action_{name}").numpy() for name in ("mean", "std"))
@@ -51,7 +52,7 @@ def laplace_errors(
     ticks = rows[:, None] + np.arange(centre.shape[1])
     inside = ticks < end[rows][:, None]
     action = (dataset.action[np.minimum(ticks, end[rows][:, None] - 1)] - mean) / std
-    return (action - centre)[inside], scale[inside]
+    return (action - centre)[inside], scale[inside], np.nonzero(inside)[0]
 
 
 def _contexts(

@@ -113,8 +113,9 @@ def laplace_coverage(config: dict[str, Any]) -> dict[str, Any]:
     dataset = open_datasets(config["data"])
     first, _ = dataset.episode_bounds()
     rows = np.arange(0, len(first), config["every_ticks"])
-    error, scale = laplace_errors(Path(config["checkpoint"]), dataset, rows)
-    fitted = (np.unique(first, return_inverse=True)[1][rows] % 2).astype(bool)
+    error, scale, chunk = laplace_errors(Path(config["checkpoint"]), dataset, rows)
+    episode = np.unique(first, return_inverse=True)[1][rows]
+    fitted = (episode[chunk] % 2).astype(bool)
     factor = scale_correction(error[fitted], scale[fitted])
     return {
         "ticks": len(rows),
