@@ -73,6 +73,10 @@ class TriggerConfig:
     hysteresis: float = 0.0  # ... until it is lower by so much
     refractory_s: float = 1.0  # uncertainty: least time between two calls
     max_age_s: float | None = None  # uncertainty: ask, too, when guidance is older than this
+    gate: str = "auto"  # learned: folder of a gate, or "auto": the shipped one of the domain
+    price: float = 0.0  # learned: what a call has to gain
+    latest_s: float | None = None  # an answer about an older observation is not used
+    least_value: float | None = None  # nor one whose candidate is valued lower
 
 
 @dataclass

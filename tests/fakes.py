@@ -97,7 +97,7 @@ class PointEngine:
             "use_candidate": TensorSpec((1, 1), "float32"),
             "noise": chunk,
         }
-        self.outputs = {"chunk": chunk, "scale": chunk}
+        self.outputs = {"chunk": chunk, "scale": chunk, "perceived": TensorSpec((1, 2), "float32")}
         self.calls: list[dict[str, np.ndarray]] = []
 
     def run(self, arrays):
@@ -107,4 +107,5 @@ class PointEngine:
             rows.append(np.clip(-4 * at, -1, 1))
             at = at + rows[-1] / SPEC.control_rate_hz
         chunk = np.array(rows, np.float32)[None]
-        return {"chunk": chunk, "scale": np.full_like(chunk, 0.1)}
+        scale, perceived = np.full_like(chunk, 0.1), arrays["state"].copy()
+        return {"chunk": chunk, "scale": scale, "perceived": perceived}

@@ -9,10 +9,11 @@ from dualsys.trigger.rules import (
     RandomTrigger,
     UncertaintyTrigger,
 )
+from dualsys.trigger.situation import Situation
 
 
 def calls(trigger: NeverTrigger | PeriodicTrigger | RandomTrigger, ticks: int) -> list[int]:
-    return [t for t in range(ticks) if trigger.decide(t, 0.0, None) is not None]
+    return [t for t in range(ticks) if trigger.decide(t, Situation(0.0, None)) is not None]
 
 
 def test_periodic_calls_at_once_and_then_every_period() -> None:
@@ -45,7 +46,7 @@ def test_impossible_settings_are_refused() -> None:
 
 
 def reasons(trigger: UncertaintyTrigger, uncertainty: list[float]) -> list[str | None]:
-    return [trigger.decide(tick, value, 0) for tick, value in enumerate(uncertainty)]
+    return [trigger.decide(tick, Situation(value, 0)) for tick, value in enumerate(uncertainty)]
 
 
 def test_uncertainty_calls_from_the_threshold_on_until_it_is_clearly_below() -> None:
@@ -59,20 +60,22 @@ def test_calls_are_a_refractory_time_apart() -> None:
     said = reasons(trigger, [2.0] * 7)
     assert [tick for tick, reason in enumerate(said) if reason] == [0, 3, 6]
     trigger.reset(1)
-    assert trigger.decide(0, 2.0, 0) == "uncertain", "the last episode's call is forgotten"
+    assert trigger.decide(0, Situation(2.0, 0)) == "uncertain", (
+        "the last episode's call is forgotten"
+    )
 
 
 def test_old_guidance_and_none_are_reasons_to_call() -> None:
     trigger = UncertaintyTrigger(1.0, 0.0, 2, 10)
-    assert trigger.decide(0, 0.0, None) == "no guidance"
-    assert trigger.decide(1, 0.0, None) is None, "the answer is on its way"
-    assert trigger.decide(5, 0.0, 10) is None
-    assert trigger.decide(6, 0.0, 11) == "aged guidance"
-    assert UncertaintyTrigger(1.0, 0.0, 2, None).decide(0, 0.0, None) is None
+    assert trigger.decide(0, Situation(0.0, None)) == "no guidance"
+    assert trigger.decide(1, Situation(0.0, None)) is None, "the answer is on its way"
+    assert trigger.decide(5, Situation(0.0, 10)) is None
+    assert trigger.decide(6, Situation(0.0, 11)) == "aged guidance"
+    assert UncertaintyTrigger(1.0, 0.0, 2, None).decide(0, Situation(0.0, None)) is None
 
 
 def test_an_uncertainty_that_is_not_known_yet_is_no_reason() -> None:
-    assert UncertaintyTrigger(1.0, 0.0, 1, None).decide(0, float("nan"), 0) is None
+    assert UncertaintyTrigger(1.0, 0.0, 1, None).decide(0, Situation(float("nan"), 0)) is None
 
 
 @pytest.mark.parametrize("wrong", [(float("nan"), 0, 1, None), (1, -1, 1, None), (1, 0, 0, None),

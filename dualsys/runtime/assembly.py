@@ -22,7 +22,9 @@ from dualsys.system1.shield import Shield, ShieldConfig
 from dualsys.system2.planner import Planner
 from dualsys.system2.scripted import InstructionRule, ScriptedPlanner
 from dualsys.system2.traffic import TrafficRule
+from dualsys.trigger.acceptance import Acceptance
 from dualsys.trigger.rules import (
+    LearnedTrigger,
     NeverTrigger,
     PeriodicTrigger,
     RandomTrigger,
@@ -82,7 +84,22 @@ def make_policy(config: Config, spec: WorldSpec, engine: Engine) -> Policy:
     lockstep = config["runtime"]["name"] == "lockstep"
     commit = make_latency(config).system1_ticks if lockstep else 1
     timing = PolicyConfig.in_seconds(spec.control_rate_hz, **times, commit_ticks=commit)
-    return Policy(spec, engine, make_trigger(config, spec), timing)
+    latest_s, least = (config["trigger"][k] for k in ("latest_s", "least_value"))
+    latest = None if latest_s is None else round(latest_s * spec.control_rate_hz)
+    acceptance = Acceptance(latest, least)
+    acceptance.check()
+    return Policy(spec, engine, make_trigger(config, spec), timing, acceptance)
+
+
+TRIGGERS = ("never", "always", "periodic", "random", "uncertainty", "learned")
+
+
+def gate_folder(config: Config, spec: WorldSpec) -> Path:
+    """The gate named by the configuration, or the shipped one of the world's domain."""
+    named = config["trigger"]["gate"]
+    if named != "auto":
+        return Path(named)
+    return Path(__file__).parent.parent / "weights" / f"{spec.domain}-gate"
 
 
 def make_trigger(config: Config, spec: WorldSpec) -> Trigger:
@@ -102,9 +119,12 @@ def make_trigger(config: Config, spec: WorldSpec) -> Trigger:
         return UncertaintyTrigger(trigger["threshold"], trigger["hysteresis"], apart, oldest)
     if name == "random":
         return RandomTrigger(trigger["rate"], trigger["seed"])
-    raise UnknownNameError(
-        "trigger", name, ["never", "always", "periodic", "random", "uncertainty"]
-    )
+    if name == "learned":
+        from dualsys.trigger.gate import load_gate
+
+        gate = load_gate(gate_folder(config, spec))
+        return LearnedTrigger(gate, trigger["price"], round(trigger["refractory_s"] * rate))
+    raise UnknownNameError("trigger", name, TRIGGERS)
 
 
 def make_planner(config: Config, spec: WorldSpec, plans: dict[str, str]) -> Planner | None:

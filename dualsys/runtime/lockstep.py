@@ -98,6 +98,8 @@ class Lockstep:
             done = terminated or truncated or record.solved or tick == self._max_ticks
         for reason, count in self._guidance.drops.items():
             self.drops[f"guidance_{reason}"] += count
+        for reason, count in self._policy.refused.items():
+            self.drops[f"not_used_{reason}"] = count
         if self._planner is not None:
             for reason, count in self._planner.faults.items():
                 self.drops[f"planner_{reason}"] = count

@@ -138,6 +138,7 @@ def _report(
         for role, key, name in (
             ("world", "drops", "action"),
             ("system1", "drops", "guidance"),
+            ("system1", "refused", "not_used"),
             ("system1", "link_drops", "request"),
             ("system1", "observation_drops", "observation"),
             ("system2", "drops", "server"),

@@ -7,6 +7,7 @@ running chunk answers, so every tick has an answer.
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import msgspec
 import numpy as np
@@ -17,7 +18,9 @@ from dualsys.messages import Action, Guidance, Observation, PlanRequest, Stamp
 from dualsys.spec import WorldSpec
 from dualsys.system1.chunk import RunningChunk
 from dualsys.system1.uncertainty import Uncertainty
+from dualsys.trigger.acceptance import Acceptance
 from dualsys.trigger.rules import Trigger
+from dualsys.trigger.situation import Situation, features
 from kernels.engine import Engine
 
 
@@ -91,9 +94,16 @@ class Policy:
     """Sans-IO System 1. One instance serves one control loop; `reset` starts an episode."""
 
     def __init__(
-        self, spec: WorldSpec, engine: Engine, trigger: Trigger, config: PolicyConfig
+        self,
+        spec: WorldSpec,
+        engine: Engine,
+        trigger: Trigger,
+        config: PolicyConfig,
+        acceptance: Acceptance = Acceptance(),  # noqa: B008  frozen
     ) -> None:
         self._spec, self._engine, self._trigger, self._config = spec, engine, trigger, config
+        self._acceptance = acceptance
+        self.refused: Counter[str] = Counter()  # guidance that was not used, by reason
         self._chunk = RunningChunk(config.blend_ticks)
         self._horizon, self._width = engine.inputs["candidate"].shape[1:]
         if self._width != len(spec.action):
@@ -111,7 +121,10 @@ class Policy:
         self._requests = 0
         self._chunk_tick = -1
         self._uncertainty = Uncertainty()
+        self._perceived = np.zeros(0, np.float32)
         self._used: Guidance | None = None
+        self._newest: Guidance | None = None
+        self._accepted: Guidance | None = None
 
     @property
     def seam_jumps(self) -> list[float]:
@@ -161,9 +174,24 @@ class Policy:
         return Tick(action, self._uncertainty, request, provenance)
 
     def _in_force(self, guidance: Guidance | None, tick: int) -> Guidance | None:
-        if guidance is None or tick - guidance.stamp.tick > self._config.max_guidance_age_ticks:
+        """The newest guidance that was accepted when it came, while it has not expired."""
+        if guidance is not self._newest:
+            self._newest = guidance
+            self._admit(guidance, tick)
+        known = self._accepted
+        if known is None or tick - known.stamp.tick > self._config.max_guidance_age_ticks:
             return None
-        return guidance
+        return known
+
+    def _admit(self, guidance: Guidance | None, tick: int) -> None:
+        if guidance is None:
+            self._accepted = None
+            return
+        refusal = self._acceptance.refusal(tick - guidance.stamp.tick, guidance.value)
+        if refusal is None:
+            self._accepted = guidance
+        else:
+            self.refused[refusal] += 1
 
     def _replan(self, observation: Observation, guidance: Guidance | None) -> None:
         tick = observation.stamp.tick
@@ -171,6 +199,7 @@ class Policy:
         outputs = self._engine.run(self._inputs(observation, guidance, slice_))
         carried = slice_ if slice_ is not None and not self._config.cascade else None
         chunk = np.clip(outputs["chunk"][0] if carried is None else carried, self._low, self._high)
+        self._perceived = outputs["perceived"][0]
         self._uncertainty = Uncertainty.of(outputs, self._config.spread_weight)
         kept = self._committed(tick)
         if len(kept):
@@ -219,12 +248,23 @@ class Policy:
                 arrays["phase"][0, 1:] = (age_s, 1.0)
         return arrays
 
+    def _situation(
+        self, observation: Observation, guidance: Guidance | None, age: int | None
+    ) -> Situation:
+        unsure = self._uncertainty
+        if math.isnan(unsure.total):
+            return Situation(guidance_age=age)
+        plan = guidance.plan if guidance is not None else None
+        seen = (observation.state, self._perceived)
+        known = features(self._spec, unsure.entropy, unsure.spread, plan, age, *seen)
+        return Situation(unsure.total, age, known)
+
     def _request(
         self, observation: Observation, guidance: Guidance | None, now_ns: int
     ) -> PlanRequest | None:
         tick = observation.stamp.tick
         age = tick - guidance.stamp.tick if guidance else None
-        reason = self._trigger.decide(tick, self._uncertainty.total, age)
+        reason = self._trigger.decide(tick, self._situation(observation, guidance, age))
         if reason is None:
             return None
         self._requests += 1

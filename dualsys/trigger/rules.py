@@ -7,6 +7,8 @@ from typing import Protocol
 import numpy as np
 
 from dualsys.errors import DualsysError
+from dualsys.trigger.gate import Gate
+from dualsys.trigger.situation import Situation
 
 
 class Trigger(Protocol):
@@ -16,8 +18,8 @@ class Trigger(Protocol):
         """Start the episode `epoch`."""
         ...
 
-    def decide(self, tick: int, uncertainty: float, guidance_age: int | None) -> str | None:
-        """Return the reason to call now, or None. `guidance_age` [ticks] is None without any."""
+    def decide(self, tick: int, seen: Situation) -> str | None:
+        """Return the reason to call now, or None."""
         ...
 
 
@@ -27,7 +29,7 @@ class NeverTrigger:
     def reset(self, epoch: int) -> None:
         """Nothing to forget."""
 
-    def decide(self, tick: int, uncertainty: float, guidance_age: int | None) -> str | None:
+    def decide(self, tick: int, seen: Situation) -> str | None:
         """Never call."""
         return None
 
@@ -45,7 +47,7 @@ class PeriodicTrigger:
         """Call at the first tick again."""
         self._last = None
 
-    def decide(self, tick: int, uncertainty: float, guidance_age: int | None) -> str | None:
+    def decide(self, tick: int, seen: Situation) -> str | None:
         """Call when `period_ticks` have passed since the last call."""
         if self._last is not None and tick - self._last < self._period:
             return None
@@ -67,7 +69,7 @@ class RandomTrigger:
         """Start the stream that belongs to the episode, whichever worker runs it."""
         self._rng = np.random.default_rng((self._seed, epoch))
 
-    def decide(self, tick: int, uncertainty: float, guidance_age: int | None) -> str | None:
+    def decide(self, tick: int, seen: Situation) -> str | None:
         """Call with the fixed probability."""
         return "random" if self._rng.random() < self._rate else None
 
@@ -112,12 +114,12 @@ class UncertaintyTrigger:
         self._unsure = False
         self._last: int | None = None
 
-    def decide(self, tick: int, uncertainty: float, guidance_age: int | None) -> str | None:
+    def decide(self, tick: int, seen: Situation) -> str | None:
         """Call when unsure or badly informed, not too soon after the last call."""
-        self._unsure = uncertainty >= (self._leave if self._unsure else self._enter)
+        self._unsure = seen.uncertainty >= (self._leave if self._unsure else self._enter)
         if self._last is not None and tick - self._last < self._refractory:
             return None
-        reason = "uncertain" if self._unsure else self._aged(guidance_age)
+        reason = "uncertain" if self._unsure else self._aged(seen.guidance_age)
         if reason is not None:
             self._last = tick
         return reason
@@ -126,3 +128,36 @@ class UncertaintyTrigger:
         if self._max_age is None or (guidance_age is not None and guidance_age <= self._max_age):
             return None
         return "no guidance" if guidance_age is None else "aged guidance"
+
+
+class LearnedTrigger:
+    """Call when the predicted gain exceeds the price of a call; calls are a refractory time apart.
+
+    The price is in units of the score that the gate learned from; raising it trades success for
+    thinking time.
+    """
+
+    def __init__(self, gate: Gate, price: float, refractory_ticks: int) -> None:
+        if not np.isfinite(price):
+            raise DualsysError(f"trigger.price must be a number, it is {price}")
+        if refractory_ticks < 1:
+            raise DualsysError(
+                f"trigger.refractory_s must be at least one tick, it is {refractory_ticks} ticks"
+            )
+        self._gate, self._price, self._refractory = gate, price, refractory_ticks
+        self.reset(0)
+
+    def reset(self, epoch: int) -> None:
+        """Free to call."""
+        self._last: int | None = None
+
+    def decide(self, tick: int, seen: Situation) -> str | None:
+        """Call when it is worth its price."""
+        if not len(seen.features):
+            return None
+        if self._last is not None and tick - self._last < self._refractory:
+            return None
+        if self._gate.gain(seen.features) <= self._price:
+            return None
+        self._last = tick
+        return "worth it"

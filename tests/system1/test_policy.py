@@ -8,7 +8,9 @@ from dualsys.errors import DualsysError, SpecMismatchError
 from dualsys.inbox import Inbox
 from dualsys.messages import Guidance, Observation, Stamp
 from dualsys.system1.policy import Policy, PolicyConfig
+from dualsys.trigger.acceptance import Acceptance
 from dualsys.trigger.rules import NeverTrigger, PeriodicTrigger
+from dualsys.trigger.situation import Situation, feature_names
 from kernels.engine import TensorSpec
 from tests.fakes import SPEC, PointEngine
 
@@ -181,3 +183,38 @@ def test_the_running_chunk_is_kept_until_the_new_one_can_act() -> None:
     np.testing.assert_array_equal(later.action.commands[:2], first[4:6])
     assert not np.array_equal(later.action.commands[2], first[6])
     assert len(system1.seam_jumps) == 0, "without blending no seam is measured"
+
+
+def test_an_answer_that_came_late_is_not_used_and_the_one_before_stays() -> None:
+    limits = Acceptance(latest_ticks=5, least_value=-1.0)
+    system1 = Policy(SPEC, PointEngine(), NeverTrigger(), PolicyConfig(), limits)
+    good = guidance(0)
+    assert system1.act(observation(2), good, 0).provenance.guidance_age_ticks == 2
+    late = msgspec.structs.replace(guidance(1), stamp=Stamp(1, 0, 8, 1, 0))
+    told = system1.act(observation(9), late, 0).provenance
+    assert told.guidance_sequence == good.stamp.sequence, "the older one is still in force"
+    system1.act(observation(10), late, 0)
+    poor = msgspec.structs.replace(guidance(10), value=-2.0)
+    system1.act(observation(11), poor, 0)
+    assert system1.refused == {"late": 1, "low_value": 1}, "each is judged once"
+
+
+def test_the_trigger_sees_what_system_1_perceives() -> None:
+    class Watching(NeverTrigger):
+        seen: list[Situation] = []  # noqa: RUF012
+
+        def decide(self, tick: int, seen: Situation) -> str | None:
+            self.seen.append(seen)
+            return None
+
+    trigger = Watching()
+    system1 = Policy(SPEC, PointEngine(), trigger, PolicyConfig())
+    system1.act(observation(0), None, 0)
+    system1.act(observation(1), guidance(0), 0)
+    alone, told = trigger.seen
+    assert (alone.guidance_age, told.guidance_age) == (None, 1)
+    names = feature_names(SPEC, 2)
+    found = dict(zip(names, told.features, strict=True))
+    assert found["guided"] == 1
+    assert found["entropy"] == pytest.approx(told.uncertainty)
+    np.testing.assert_array_equal(told.features[-2:], observation(1).state)

@@ -65,6 +65,7 @@ class System1Node:
         self._seams: dict[int, list[float]] = {}
         counts.update(act_ns=self._act_ns, pass_ns=self._pass_ns, passes=self._passes)
         counts.update(seams=self._seams, drops=self._inbox.drops, link_drops=requests.link.drops)
+        counts.update(refused=policy.refused)
 
     @property
     def engaged(self) -> bool:

@@ -1,0 +1,86 @@
+"""The learned value of thinking: a small model that predicts what a call would gain.
+
+An ensemble of two-layer networks in plain arrays, so that it costs some microseconds inside the
+tick and pulls no torch; `dualsys train gate` makes it from counterfactual pairs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from dualsys.errors import DualsysError
+
+WEIGHTS, CARD = "gate.safetensors", "gate.json"
+SCHEMA = "dualsys-gate/1"
+
+
+class GateCard(msgspec.Struct):
+    """What a gate was trained on; `features` are the names of its inputs, in order."""
+
+    schema: str
+    domain: str
+    features: tuple[str, ...]
+    data: dict[str, Any]
+    training: dict[str, Any]
+    scores: dict[str, Any]
+
+
+class Gate:
+    """Predicts the gain of a call. Arrays: M members, F features, H hidden units.
+
+    mean, std (F,); w1 (M, F, H), b1 (M, H), w2 (M, H), b2 (M,).
+    """
+
+    def __init__(self, arrays: dict[str, np.ndarray], card: GateCard) -> None:
+        self.arrays, self.card = arrays, card
+        expected = len(card.features)
+        if arrays["mean"].shape != (expected,) or arrays["w1"].shape[1] != expected:
+            raise DualsysError(
+                f"the gate's weights are for {arrays['w1'].shape[1]} features, its card names "
+                f"{expected}; train it again"
+            )
+
+    def gain(self, features: np.ndarray) -> float:
+        """The mean gain that the members predict for features (F,).
+
+        Raises `DualsysError` for another number of features.
+        """
+        a = self.arrays
+        if features.shape != a["mean"].shape:
+            raise DualsysError(
+                f"the gate takes {len(a['mean'])} features, System 1 gives {features.shape}; train "
+                "a gate for this System 1"
+            )
+        x = (features - a["mean"]) / a["std"]
+        hidden = np.maximum(np.einsum("f,mfh->mh", x, a["w1"]) + a["b1"], 0.0)
+        return float(((hidden * a["w2"]).sum(1) + a["b2"]).mean())
+
+
+def save_gate(folder: Path, gate: Gate) -> None:
+    """Write a gate; each file appears whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f"{WEIGHTS}.partial"
+    save_file(gate.arrays, partial)
+    partial.replace(folder / WEIGHTS)
+    partial = folder / f"{CARD}.partial"
+    partial.write_bytes(msgspec.json.format(msgspec.json.encode(gate.card), indent=1))
+    partial.replace(folder / CARD)
+
+
+def load_gate(folder: Path) -> Gate:
+    """Read a gate. Raises `DualsysError` when the folder holds none."""
+    try:
+        card = msgspec.json.decode((folder / CARD).read_bytes(), type=GateCard)
+        arrays = load_file(folder / WEIGHTS)
+    except (OSError, msgspec.DecodeError) as error:
+        raise DualsysError(
+            f"no gate in {folder} ({error}); train one with `dualsys train gate`"
+        ) from error
+    if card.schema != SCHEMA:
+        raise DualsysError(f"{folder} holds a gate of schema {card.schema!r}, expected {SCHEMA!r}")
+    return Gate(arrays, card)
