@@ -20,7 +20,8 @@ commands:
   bench     a table of variants over scenarios and seeds, compared in pairs; --resume out=DIR
   collect   expert demonstrations, or the episodes of runs=[DIR,...], as a LeRobotDataset v3
   train     train system1 data=DIR out=DIR, train system2 data=DIR out=DIR,
-            train heads|value planner=DIR data=[DIR,...], train instruct planner=DIR scores=FILE
+            train heads|value planner=DIR data=[DIR,...], train instruct planner=DIR scores=FILE,
+            train gate data=[FILE,...] out=DIR
   calibrate what System 1's uncertainty foretells in runs=[DIR,...], and its thresholds
   distill   teach System 1 what guided runs achieved: runs=[DIR,...] start=DIR out=DIR
   score     how well a planner answers and proposes: planner=DIR data=DIR out=FILE.json
@@ -58,7 +59,9 @@ def _dispatch(words: list[str]) -> int:
     if command == "train" and overrides[:1] not in ([], ["-h"], ["--help"]):
         command, overrides = f"train {overrides[0]}", overrides[1:]
     if command == "train":
-        raise DualsysError("say what to train: dualsys train system1|system2|heads|value|instruct")
+        raise DualsysError(
+            "say what to train: dualsys train system1|system2|heads|value|instruct|gate"
+        )
     if command not in COMMANDS:
         raise UnknownNameError("command", command, COMMANDS)
     if "-h" in overrides or "--help" in overrides:

@@ -208,4 +208,5 @@ RUN: dict[str, Callable[[Config], int]] = {
     "train heads": learning.run_train_heads,
     "train value": learning.run_train_value,
     "train instruct": learning.run_train_instruct,
+    "train gate": learning.run_train_gate,
 }

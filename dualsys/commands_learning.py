@@ -161,6 +161,13 @@ def run_train_instruct(config: Config) -> int:
     return _train(config, fit_instruct)
 
 
+def run_train_gate(config: Config) -> int:
+    """`dualsys train gate`."""
+    from dualsys.learning.fit_gate import fit_gate
+
+    return _train(config, fit_gate)
+
+
 def _train(config: Config, fit: Fit) -> int:
     with progress_bar() as bar:
         task = bar.add_task("steps", total=config["steps"], note="")

@@ -15,6 +15,7 @@ from omegaconf import MISSING
 from dualsys.learning.schemas import (
     DistillConfig,
     ScoreConfig,
+    TrainGateConfig,
     TrainHeadsConfig,
     TrainInstructConfig,
     TrainSystem1Config,
@@ -206,4 +207,5 @@ COMMANDS: dict[str, type[Any]] = {
     "train heads": TrainHeadsConfig,
     "train value": TrainValueConfig,
     "train instruct": TrainInstructConfig,
+    "train gate": TrainGateConfig,
 }

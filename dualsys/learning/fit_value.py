@@ -65,8 +65,7 @@ class Replay:
         reward = found.chunk[rows] - centre * (1 - bootstrap)
         self._reward = torch.from_numpy((reward / spread).astype(np.float32))
         shifted = (monte_carlo - centre) / spread
-        floor = np.where(np.isfinite(shifted), shifted, -np.inf)  # not known: no floor
-        self._monte_carlo = torch.from_numpy(floor.astype(np.float32))
+        self._monte_carlo = torch.from_numpy(shifted.astype(np.float32))
         self._bootstrap = torch.from_numpy(bootstrap.astype(np.float32))
         self._after = np.searchsorted(rows, found.after[rows])
 

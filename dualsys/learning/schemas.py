@@ -181,3 +181,18 @@ class DistillConfig(TrainSystem1Config):
 
     runs: list[str] = MISSING
     data: Any = field(default_factory=list)  # further demonstrations
+
+
+@dataclass
+class TrainGateConfig:
+    """`dualsys train gate`."""
+
+    data: Any = MISSING  # a file of launch/try_calls.py, or a list of them
+    out: str = MISSING
+    members: int = MISSING
+    hidden: int = MISSING
+    steps: int = MISSING
+    learning_rate: float = MISSING
+    weight_decay: float = MISSING
+    seed: int = MISSING
+    threads: int = MISSING

@@ -4,7 +4,8 @@ Cal-QL (arXiv 2303.05479) as Hume uses it (arXiv 2505.21432): with Q of the twin
     loss = 1/2 E (Q(s, A) - y)^2 + alpha (E_pi max(Q(s, A'), G) - E_data Q(s, A))
     y = R + b min_critics E_pi Qbar(s', A'),    G = Monte-Carlo return of the data at s
 R is the chunk's discounted reward and b its bootstrap factor: zero after termination (the released
-code of Hume passes the reward there). A' are the depth ladder's candidates.
+code of Hume passes the reward there). A' are the depth ladder's candidates. Where such candidates
+were themselves carried out and recorded, the second term says nothing and is left out.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Transitions(msgspec.Struct):
     proposed: Tensor  # (B, N, knots, A) candidates at the same tick
     reward: Tensor  # (B,) discounted over the chunk
     bootstrap: Tensor  # (B,) factor of the value after it, 0 when terminated
-    monte_carlo: Tensor  # (B,), -inf where it is not known
+    monte_carlo: Tensor  # (B,), nan where candidates themselves were tried: its end is not known
     after_tokens: Tensor  # (B, L, D)
     after_proposed: Tensor  # (B, N, knots, A)
 
@@ -57,8 +58,11 @@ def value_losses(critics: Critics, batch: Transitions) -> dict[str, Tensor]:
     with torch.no_grad():
         after = critics.target(batch.after_tokens, batch.after_proposed).float()
         wanted = batch.reward + batch.bootstrap * after.mean(1).min(-1).values
-    floor = batch.monte_carlo[:, None, None].expand_as(proposed)
+    floor = batch.monte_carlo[:, None, None].nan_to_num()
+    margin = torch.maximum(proposed, floor).mean(1) - recorded  # (B, critics)
+    followed = batch.monte_carlo.isfinite().float()[:, None]
+    count = (followed.sum() * margin.shape[1]).clamp(min=1.0)
     return {
         "difference": 0.5 * (recorded - wanted[:, None]).square().mean(),
-        "conservative": torch.maximum(proposed, floor).mean() - recorded.mean(),
+        "conservative": (margin * followed).sum() / count,
     }

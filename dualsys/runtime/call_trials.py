@@ -16,17 +16,19 @@ import msgspec
 import numpy as np
 
 from dualsys.errors import DualsysError
-from dualsys.messages import Action, Command, Guidance, Observation, PlanRequest, Stamp
+from dualsys.messages import Action, Command, Guidance, Observation, PlanRequest
 from dualsys.runtime import assembly
-from dualsys.runtime.counterfactual import Junction, driven_world
+from dualsys.runtime.counterfactual import Junction, driven_world, observation_of
 from dualsys.runtime.latency import LatencyModel
 from dualsys.runtime.log import read_log
-from dualsys.runtime.plan_scores import drive
+from dualsys.runtime.plan_scores import always, drive
 from dualsys.system1.policy import Policy
 from dualsys.system2.planner import Planner
 from dualsys.workers import completed
+from sim import registry
 from sim.driving.terms import Terms
 
+SCHEMA = "dualsys-call-trials/1"
 WEIGHTS = Terms(safety=2.0, comfort=0.5, efficiency=1.0, economy=0.5)
 
 
@@ -125,61 +127,87 @@ class Branching:
     def trial(self, place: Crossroads) -> CallTrial | None:
         """Both ways from one place; None where the drive is over before it."""
         junction = Junction(self._world, place.seed, place.commands)
-        if junction.reach() is None:
+        reached = junction.reach()
+        if reached is None:
             return None
-        seen: list[Observation] = []
-        features: list[np.ndarray] = []
+        observation = observation_of(self._world, *reached, place.tick)
+        self._policy.reset(0)
+        first = self._policy.act(observation, place.told, 0).action
+        features = self._policy.situation.features
+        answers = self._answers(observation, first.commands)
 
-        def alone(step: int, observation: Observation) -> Guidance | None:
-            seen.append(observation)
-            return place.told
+        def advised(step: int) -> Guidance | None:
+            return next((g for due, g in reversed(answers) if due <= step), place.told)
 
-        def watched() -> None:
-            if not features:
-                features.append(self._policy.situation.features)
-
-        without = drive(
-            self._world, self._policy, junction, place.tick, alone, self._ticks, watched
-        )
-        answers = self._answers(seen[0])
-
-        def advised(step: int, observation: Observation) -> Guidance | None:
-            come = [guidance for due, guidance in answers if due <= step]
-            return come[-1] if come else place.told
-
-        called_for = drive(
-            self._world, self._policy, junction, place.tick, advised, self._ticks, lambda: None
-        )
+        without = self._drive(junction, place.tick, always(place.told))
+        called_for = self._drive(junction, place.tick, advised)
         return CallTrial(
             place.scenario,
             place.seed,
             place.tick,
             place.called,
-            features[0].tolist(),
+            features.tolist(),
             without.score(WEIGHTS),
             called_for.score(WEIGHTS),
             without.safety == 0,
             called_for.safety == 0,
         )
 
-    def _answers(self, observation: Observation) -> list[tuple[int, Guidance]]:
-        """(tick of arrival from now on, guidance) of a call about `observation`."""
-        stamp = msgspec.structs.replace(observation.stamp, sequence=1)
-        samples = self._policy.ahead(observation.stamp.tick)[None]
-        request = PlanRequest(stamp, 1, observation, samples, "trial", math.nan, self._budget)
+    def _drive(
+        self, junction: Junction, begin: int, told: Callable[[int], Guidance | None]
+    ) -> Terms:
+        return drive(self._world, self._policy, junction, begin, told, self._ticks)
+
+    def _answers(
+        self, observation: Observation, commands: np.ndarray
+    ) -> list[tuple[int, Guidance]]:
+        """(tick of arrival from now on, guidance) of a call about `observation`, in order."""
+        samples = commands[None]
+        request = PlanRequest(
+            observation.stamp, 1, observation, samples, "trial", math.nan, self._budget
+        )
         found = list(self._planner.think(request, self._budget))
         times = self._latency.answers_ns(max(1, len(found)))
         period = self._world.world_spec.period_ns
-        sequenced = [
-            msgspec.structs.replace(g, stamp=Stamp(0, 0, n + 1, observation.stamp.tick, 0))
-            for n, g in enumerate(found)
-        ]
-        return [(math.ceil(t / period), g) for t, g in zip(times, sequenced, strict=False)]
+        return [(math.ceil(t / period), g) for t, g in zip(times, found, strict=False)]
+
+
+def save_trials(trials: list[CallTrial], names: tuple[str, ...], path: Path, about: Any) -> None:
+    """Write trials with the names of their features as JSON; it appears whole or not at all."""
+    report = {"schema": SCHEMA, "features": names, "trials": trials, "about": about}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_bytes(msgspec.json.encode(report))
+    partial.replace(path)
+
+
+class SavedTrials(msgspec.Struct):
+    """A file of `save_trials`."""
+
+    schema: str
+    features: tuple[str, ...]
+    trials: list[CallTrial]
+    about: dict[str, Any]
+
+
+def load_trials(path: Path) -> SavedTrials:
+    """Read trials. Raises `DualsysError` when the file holds none."""
+    try:
+        saved = msgspec.json.decode(path.read_bytes(), type=SavedTrials)
+    except (OSError, msgspec.DecodeError) as error:
+        raise DualsysError(
+            f"{path} holds no call trials ({error}); make them with launch/try_calls.py"
+        ) from error
+    if saved.schema != SCHEMA:
+        raise DualsysError(f"{path} has schema {saved.schema!r}, expected {SCHEMA!r}")
+    return saved
 
 
 def work(job: Job) -> list[CallTrial]:
     """Try the crossroads of a job (runs in a worker process)."""
-    with driven_world(job.config, job.scenario) as (world, policy):
+    # The drives are told what to do: their own trigger asks nobody.
+    silent = {**job.config, "trigger": {**job.config["trigger"], "name": "never"}}
+    with driven_world(silent, job.scenario) as (world, policy):
         planner = assembly.make_planner(job.config, world.world_spec, {})
         if planner is None:
             raise DualsysError("a call needs a System 2; give system2=vlm or another")
@@ -203,7 +231,13 @@ def try_calls(
     workers: int,
     progress: Callable[[int], None],
 ) -> list[CallTrial]:
-    """Both ways from all places, in an order that does not depend on the workers."""
+    """Both ways from all places, in an order that does not depend on the workers.
+
+    Raises `DualsysError` for places outside driving: elsewhere no terms judge a stretch.
+    """
+    foreign = {p.scenario for p in places if registry.spec_of(p.scenario).domain != "driving"}
+    if foreign:
+        raise DualsysError(f"calls are tried in driving worlds, not in {sorted(foreign)}")
     jobs = list(_jobs(config, places, horizon_s))
     found: dict[int, list[CallTrial]] = {}
     for number, trials in completed(work, jobs, workers):

@@ -79,10 +79,19 @@ def starts_of(dataset: Dataset, count: int, horizon_ticks: int, seed: int) -> li
     ]
 
 
-def try_plan(
-    world: Any, policy: Policy, junction: Junction, begin: int, plan: int, ticks: int
+def drive(
+    world: Any,
+    policy: Policy,
+    junction: Junction,
+    begin: int,
+    told: Callable[[int], Guidance | None],
+    ticks: int,
 ) -> Terms:
-    """Follow `plan` for `ticks` ticks from a recorded state, at tick `begin`, and judge it."""
+    """Go on for `ticks` ticks from a recorded state, at tick `begin`, and judge it.
+
+    `told` gives the guidance that System 1 has in each of these ticks, counted from 0. Raises
+    `DualsysError` when the drive is over before it begins.
+    """
     spec, reached = world.world_spec, junction.reach()
     if reached is None:
         raise DualsysError(f"a recorded drive ends before tick {begin} when it is driven again")
@@ -90,10 +99,10 @@ def try_plan(
     policy.reset(0)
     axis = {a.name: i for i, a in enumerate(spec.state)}
     speed, wanted, closest = [], [], []
-    harmed, told = False, _told(begin, plan, len(spec.action))
+    harmed = False
     for step in range(ticks):
         observation = observation_of(world, frame, info, begin + step)
-        command = policy.act(observation, told, 0).action.commands[0]
+        command = policy.act(observation, told(step), 0).action.commands[0]
         frame, _, terminated, truncated, info = world.step(command)
         harmed |= info["collision"] or info["metrics"]["offroad"] > 0
         speed.append(float(frame["state"][axis["speed"]]))
@@ -104,6 +113,11 @@ def try_plan(
     cruise = float(frame["state"][axis["cruise_speed"]])
     rate = spec.control_rate_hz
     return terms(np.array(speed), cruise, np.array(wanted), np.array(closest), harmed, rate)
+
+
+def always(guidance: Guidance | None) -> Callable[[int], Guidance | None]:
+    """The same guidance in every tick."""
+    return lambda _: guidance
 
 
 def _told(tick: int, plan: int, axes: int) -> Guidance:
@@ -128,9 +142,9 @@ def work(job: Job) -> list[list[Terms]]:
         found = []
         for start in job.starts:
             junction, begin = Junction(world, start.seed, start.commands), len(start.commands)
-            plans = range(len(spec.plans))
-            found.append([try_plan(world, policy, junction, begin, p, ticks) for p in plans])
-        return found
+            told = [_told(begin, plan, len(spec.action)) for plan in range(len(spec.plans))]
+            found.append([drive(world, policy, junction, begin, always(t), ticks) for t in told])
+    return found
 
 
 def score_plans(

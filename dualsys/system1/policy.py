@@ -125,6 +125,7 @@ class Policy:
         self._used: Guidance | None = None
         self._newest: Guidance | None = None
         self._accepted: Guidance | None = None
+        self.situation = Situation()  # what the trigger saw in the last tick
 
     @property
     def seam_jumps(self) -> list[float]:
@@ -264,7 +265,8 @@ class Policy:
     ) -> PlanRequest | None:
         tick = observation.stamp.tick
         age = tick - guidance.stamp.tick if guidance else None
-        reason = self._trigger.decide(tick, self._situation(observation, guidance, age))
+        self.situation = self._situation(observation, guidance, age)
+        reason = self._trigger.decide(tick, self.situation)
         if reason is None:
             return None
         self._requests += 1

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -62,6 +63,20 @@ def test_what_was_never_done_is_not_valued_above_what_was() -> None:
         return float((values[:, 0] - values[:, 1:].mean(1)).mean())
 
     assert lead(wary) > lead(plain) + 0.2
+
+
+def test_candidates_that_were_tried_are_not_distrusted() -> None:
+    worth = torch.linspace(-1, 1, 32)
+    batch = transitions(32, worth, bootstrap=0.0)
+    tried = msgspec.structs.replace(batch, monte_carlo=torch.full((32,), torch.nan))
+    torch.manual_seed(0)
+    critics = Critics(ValueHead(SIZES))
+    assert value_losses(critics, tried)["conservative"] == 0.0
+    parts = value_losses(critics, batch)
+    assert parts["conservative"] != 0.0
+    both = Transitions(*(torch.cat([getattr(b, name) for b in (batch, tried)])
+                         for name in Transitions.__struct_fields__))  # fmt: skip
+    torch.testing.assert_close(value_losses(critics, both)["conservative"], parts["conservative"])
 
 
 def test_a_run_becomes_data_as_it_was_driven(run_folder: Path, tmp_path: Path) -> None:

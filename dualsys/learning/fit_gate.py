@@ -1,0 +1,132 @@
+"""`dualsys train gate`: call trials -> the model that predicts what a call would gain.
+
+Few trials and much noise: an ensemble of small networks, each on its own bootstrap draw of whole
+episodes, with weight decay; episodes held out say how well it ranks calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dualsys.errors import DualsysError
+from dualsys.runtime.call_trials import CallTrial, load_trials
+from dualsys.runtime.results import machine, versions
+from dualsys.trigger.gate import SCHEMA, Gate, GateCard, save_gate
+
+HELD_OUT = 0.2  # share of the episodes that the scores in the card are of
+
+
+class Ensemble(nn.Module):
+    """The networks of `dualsys.trigger.gate.Gate`, as parameters."""
+
+    def __init__(self, members: int, features: int, hidden: int) -> None:
+        super().__init__()
+        self.w1 = nn.Parameter(torch.randn(members, features, hidden) / features**0.5)
+        self.b1 = nn.Parameter(torch.zeros(members, hidden))
+        self.w2 = nn.Parameter(torch.randn(members, hidden) / hidden**0.5)
+        self.b2 = nn.Parameter(torch.zeros(members))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Gains (M, N) predicted for normalised features x (N, F)."""
+        hidden = torch.einsum("nf,mfh->mnh", x, self.w1) + self.b1[:, None]
+        return (hidden.relu() * self.w2[:, None]).sum(-1) + self.b2[:, None]
+
+
+def fit_gate(config: dict[str, Any], progress: Callable[[int, dict[str, float]], None]) -> Path:
+    """Train the gate and write it to `config["out"]`. Returns the folder."""
+    torch.set_num_threads(config["threads"])
+    torch.manual_seed(config["seed"])
+    trials, names, domain = _read(config)
+    x = np.array([t.features for t in trials], np.float32)
+    gain = np.array([t.gain for t in trials], np.float32)
+    episode = np.unique([f"{t.scenario} {t.seed}" for t in trials], return_inverse=True)[1]
+    rng = np.random.default_rng(config["seed"])
+    held = rng.random(episode.max() + 1) < HELD_OUT
+    held_out = held[episode]
+    mean, std = x[~held_out].mean(0), np.maximum(x[~held_out].std(0), 1e-3)
+    weight = _bootstrap(episode, ~held_out, config["members"], rng)
+    ensemble = Ensemble(config["members"], x.shape[1], config["hidden"])
+    inputs, target = torch.from_numpy((x - mean) / std), torch.from_numpy(gain)
+    _fit(ensemble, inputs, target, torch.from_numpy(weight), config, progress)
+    arrays = {k: v.detach().numpy().copy() for k, v in ensemble.named_parameters()}
+    with torch.no_grad():
+        predicted = ensemble(inputs).mean(0).numpy()
+    card = GateCard(
+        SCHEMA,
+        domain,
+        names,
+        {"trials": len(trials), "episodes": int(episode.max()) + 1, "files": len(config["data"])},
+        {k: config[k] for k in ("steps", "learning_rate", "weight_decay", "members", "hidden")}
+        | {"machine": machine(), "versions": versions()},
+        scores(predicted[held_out], gain[held_out]),
+    )
+    save_gate(Path(config["out"]), Gate(arrays | {"mean": mean, "std": std}, card))
+    return Path(config["out"])
+
+
+def _read(config: dict[str, Any]) -> tuple[list[CallTrial], tuple[str, ...], str]:
+    files = [config["data"]] if isinstance(config["data"], str) else list(config["data"])
+    saved = [load_trials(Path(file)) for file in files]
+    if len({s.features for s in saved}) != 1:
+        raise DualsysError(f"the trials of {files} have different features; make them anew")
+    trials = [trial for s in saved for trial in s.trials]
+    if len(trials) < 20:
+        raise DualsysError(f"{len(trials)} trials are too few for a gate; make hundreds")
+    return trials, saved[0].features, trials[0].scenario.split("/")[0]
+
+
+def _bootstrap(
+    episode: np.ndarray, usable: np.ndarray, members: int, rng: np.random.Generator
+) -> np.ndarray:
+    """How often each trial counts for each member, float32 (M, N): episodes drawn anew."""
+    kinds = np.unique(episode[usable])
+    counts = np.zeros((members, len(episode)), np.float32)
+    for member in range(members):
+        drawn = rng.choice(kinds, len(kinds))
+        often = np.bincount(drawn, minlength=episode.max() + 1)
+        counts[member] = often[episode] * usable
+    return counts
+
+
+def _fit(
+    ensemble: Ensemble,
+    inputs: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    config: dict[str, Any],
+    progress: Callable[[int, dict[str, float]], None],
+) -> None:
+    optimiser = torch.optim.AdamW(
+        ensemble.parameters(), config["learning_rate"], weight_decay=config["weight_decay"]
+    )
+    for step in range(1, config["steps"] + 1):
+        error = (ensemble(inputs) - target).square()
+        loss = (error * weight).sum() / weight.sum()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        if step % 50 == 0 or step == config["steps"]:
+            progress(step, {"error": float(loss.detach())})
+
+
+def scores(predicted: np.ndarray, gain: np.ndarray) -> dict[str, Any]:
+    """How well predictions (N,) rank gains (N,): correlation, and the gain of the better half."""
+    from scipy.stats import spearmanr
+
+    if len(gain) < 3:
+        return {"trials": len(gain)}
+    better = predicted >= np.median(predicted)
+    return {
+        "trials": len(gain),
+        "rank_correlation": float(spearmanr(predicted, gain).statistic),
+        "mean_gain": float(gain.mean()),
+        "mean_gain_of_better_half": float(gain[better].mean()),
+        "useful": float((gain > 0.01).mean()),
+        "harmful": float((gain < -0.01).mean()),
+    }

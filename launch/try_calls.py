@@ -1,0 +1,95 @@
+"""What calls to System 2 are worth: `python launch/try_calls.py RUN ... --out FILE`.
+
+From ticks of logged drives System 1 goes on with and without a call. On training seeds the file
+feeds `dualsys train gate data=FILE`; with --calls, on evaluation seeds, it says how many of the
+calls that a run really made were useful, neutral or harmful.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from rich.table import Table
+
+from dualsys.console import percent, progress_bar, table_console
+from dualsys.environment import set_headless_defaults
+from dualsys.errors import DualsysError
+from dualsys.runtime.assembly import checkpoint_folder
+from dualsys.runtime.call_trials import CallTrial, crossroads, save_trials, try_calls
+from dualsys.runtime.results import git_state, machine, versions
+from dualsys.statistics import bootstrap, wilson
+from dualsys.system1.checkpoint import load_card
+from dualsys.trigger.situation import feature_names
+from sim import registry
+
+MARGIN = 0.01  # of the score: smaller differences are neutral
+
+
+def show(trials: list[CallTrial]) -> None:
+    """Print per scenario how many calls gain or harm."""
+    table = Table(title="what a call is worth")
+    for name in ("scenario", "calls", "useful", "neutral", "harmful", "95% interval", "mean gain"):
+        table.add_column(name, justify="left" if name == "scenario" else "right", no_wrap=True)
+    kinds = list(dict.fromkeys(t.scenario for t in trials))
+    for kind in [*kinds, "all"] if len(kinds) > 1 else kinds:
+        gain = np.array([t.gain for t in trials if kind in (t.scenario, "all")])
+        useful, harmful = (gain > MARGIN).mean(), (gain < -MARGIN).mean()
+        low, high = wilson(int((gain < -MARGIN).sum()), len(gain))
+        least, most = bootstrap(gain)
+        table.add_row(
+            kind,
+            str(len(gain)),
+            percent(float(useful)),
+            percent(float(1 - useful - harmful)),
+            percent(float(harmful)),
+            f"{low:.1%} .. {high:.1%}",
+            f"{gain.mean():+.4f} ({least:+.4f} .. {most:+.4f})",
+        )
+    table_console().print(table)
+
+
+def main() -> None:
+    """Try the calls, print the table, write the file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--places", type=int, default=400, help="per run")
+    parser.add_argument("--calls", action="store_true", help="only where the run did call")
+    parser.add_argument("--horizon-s", type=float, default=4.0)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    set_headless_defaults()
+    git, found = git_state(), []
+    try:
+        for run in options.runs:
+            places = crossroads(run, options.calls)
+            drawn = np.random.default_rng(options.seed).permutation(len(places))
+            chosen = [places[i] for i in sorted(drawn[: options.places])]
+            results = msgspec.json.decode((run / "results.json").read_bytes())
+            with progress_bar() as bar:
+                task = bar.add_task(run.name, total=len(chosen), note="")
+                found += try_calls(
+                    results["config"],
+                    chosen,
+                    options.horizon_s,
+                    options.workers,
+                    lambda count, task=task: bar.update(task, advance=count),  # type: ignore[misc]
+                )
+        if not found:
+            raise DualsysError("no call to try: the runs hold no tick at which System 1 answered")
+    except DualsysError as error:
+        parser.exit(2, f"try_calls: {error}\n")
+    spec = registry.spec_of(found[0].scenario)
+    perceived = load_card(checkpoint_folder(results["config"], spec)).network.perceived_size
+    about = {"horizon_s": options.horizon_s, "config": results["config"], "git": git}
+    about |= {"versions": versions(), "machine": machine()}
+    save_trials(found, feature_names(spec, perceived), options.out, about)
+    show(found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from dualsys.cli import main
+from dualsys.config import load
+from dualsys.errors import DualsysError
+from dualsys.learning.fit_gate import fit_gate
+from dualsys.learning.fit_gate import scores as gate_scores
+from dualsys.messages import Action, Guidance, PlanRequest
+from dualsys.runtime.call_trials import (
+    CallTrial,
+    crossroads,
+    load_trials,
+    save_trials,
+    try_calls,
+)
+from dualsys.runtime.log import read_log
+from dualsys.trigger.gate import load_gate
+
+NAMES = ("entropy", "spread", "noise")
+
+
+def config_of(run: Path) -> dict[str, object]:
+    found: dict[str, object] = json.loads((run / "results.json").read_text())["config"]
+    return found
+
+
+def test_crossroads_are_the_ticks_that_were_answered(run_folder: Path) -> None:
+    log = [m for _, m in read_log(run_folder / "log.mcap")]
+    places = crossroads(run_folder, calls_only=False)
+    calls = crossroads(run_folder, calls_only=True)
+    assert len(places) >= sum(isinstance(m, Action) for m in log) - 2
+    assert len(calls) == sum(isinstance(m, PlanRequest) for m in log)
+    assert {(c.seed, c.tick) for c in calls} <= {(p.seed, p.tick) for p in places}
+    assert all(len(p.commands) == p.tick for p in places)
+    told = [m for m in log if isinstance(m, Guidance)]
+    assert {p.told.plan for p in places if p.told is not None} <= {g.plan for g in told}
+    assert any(p.told is None for p in places), "at first nothing was told"
+
+
+def test_a_call_that_says_the_same_again_gains_little(run_folder: Path) -> None:
+    places = [p for p in crossroads(run_folder, True) if p.told is not None][:2]
+    seen: list[int] = []
+    trials = try_calls(config_of(run_folder), places, 1.0, 1, seen.append)
+    assert sum(seen) == len(trials) == 2
+    for trial in trials:
+        assert 0 <= trial.without <= 1
+        assert 0 <= trial.called_for <= 1
+        assert len(trial.features) > 10
+        assert np.isfinite(trial.features).all()
+    again = try_calls(config_of(run_folder), places, 1.0, 2, seen.append)
+    assert again == trials, "for any number of workers"
+
+
+def test_a_call_outside_driving_is_refused(run_folder: Path) -> None:
+    (place, *_) = crossroads(run_folder, True)
+    arm = msgspec.structs.replace(place, scenario="manipulation/push")
+    with pytest.raises(DualsysError, match=r"not in \['manipulation/push'\]"):
+        try_calls(config_of(run_folder), [arm], 1.0, 1, lambda count: None)
+
+
+def trials(count: int, rng: np.random.Generator) -> list[CallTrial]:
+    """Calls gain where the entropy is high, and nothing else matters."""
+    found = []
+    for n in range(count):
+        entropy, spread, noise = (float(v) for v in rng.normal(size=3))
+        gain = 0.3 * max(entropy, 0.0) + 0.05 * float(rng.normal())
+        found.append(
+            CallTrial(
+                "driving/merge",
+                n // 5,
+                n,
+                False,
+                [entropy, spread, noise],
+                0.5,
+                0.5 + gain,
+                False,
+                False,
+            )
+        )
+    return found
+
+
+def test_a_gate_learns_where_calls_pay(tmp_path: Path) -> None:
+    save_trials(trials(400, np.random.default_rng(0)), NAMES, tmp_path / "trials.json", {})
+    words = [f"data={tmp_path / 'trials.json'}", f"out={tmp_path / 'gate'}", "steps=200"]
+    folder = fit_gate(load("train gate", words), lambda step, parts: None)
+    gate = load_gate(folder)
+    assert gate.card.features == NAMES
+    assert gate.card.scores["rank_correlation"] > 0.4
+    assert gate.card.scores["mean_gain_of_better_half"] > gate.card.scores["mean_gain"]
+    sure, unsure = (gate.gain(np.array([e, 0, 0], np.float32)) for e in (-1.5, 1.5))
+    assert sure < 0.1 < 0.3 < unsure
+
+
+def test_equal_trials_and_seed_give_an_equal_gate(tmp_path: Path) -> None:
+    save_trials(trials(60, np.random.default_rng(1)), NAMES, tmp_path / "trials.json", {})
+    gains = []
+    for name in ("a", "b"):
+        words = [f"data={tmp_path / 'trials.json'}", f"out={tmp_path / name}", "steps=20"]
+        folder = fit_gate(load("train gate", words), lambda step, parts: None)
+        gains.append(load_gate(folder).gain(np.ones(3, np.float32)))
+    assert gains[0] == gains[1]
+
+
+def test_too_few_trials_and_foreign_files_are_refused(tmp_path: Path) -> None:
+    save_trials(trials(5, np.random.default_rng(2)), NAMES, tmp_path / "few.json", {})
+    (tmp_path / "other.json").write_text("{}")
+    for file, told in (("few.json", "too few"), ("other.json", "no call trials")):
+        with pytest.raises(DualsysError, match=told):
+            fit_gate(
+                load("train gate", [f"data={tmp_path / file}", f"out={tmp_path / 'g'}"]),
+                lambda step, parts: None,
+            )
+    assert load_trials(tmp_path / "few.json").trials[0].gain != 0
+    assert gate_scores(np.zeros(1), np.zeros(1)) == {"trials": 1}
+
+
+def test_a_gate_for_another_system_1_is_refused_before_it_acts(
+    untrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_trials(trials(60, np.random.default_rng(1)), NAMES, tmp_path / "trials.json", {})
+    words = [f"data={tmp_path / 'trials.json'}", f"out={tmp_path / 'gate'}", "steps=2"]
+    folder = fit_gate(load("train gate", words), lambda step, parts: None)
+    with pytest.raises(SystemExit) as stopped:
+        main(["eval", "scenario=driving/merge", "seeds=0", f"system1.checkpoint={untrained}",
+              "trigger=learned", f"trigger.gate={folder}", f"out={tmp_path / 'run'}"])  # fmt: skip
+    assert stopped.value.code == 2
+    assert "takes 3 features" in capsys.readouterr().err
