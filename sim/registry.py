@@ -16,6 +16,7 @@ import numpy as np
 from dualsys.errors import DualsysError, UnknownNameError
 from dualsys.spec import WorldSpec
 from sim.driving.scenarios import LONG_TAIL, SCENARIOS, scenario_of
+from sim.manipulation.disturbances import disturbed_tasks, parse
 from sim.manipulation.tasks import TASKS
 
 
@@ -52,6 +53,7 @@ SUITES: dict[str, tuple[str, ...]] = {
     "driving": tuple(f"driving/{name}" for name in SCENARIOS),
     "longtail": tuple(f"driving/{name}" for name in LONG_TAIL),
     "mt10": tuple(f"manipulation/{name}" for name in TASKS),
+    "disturbed": tuple(f"manipulation/{task}+{kind}" for task, kind in disturbed_tasks()),
 }
 """Suite name -> scenarios."""
 
@@ -74,8 +76,11 @@ def scenarios() -> list[str]:
 
 def require(scenario: str) -> None:
     """Raise `UnknownNameError`, which lists the valid ones, for a scenario that nobody offers."""
-    if scenario.startswith("driving/") and "@" in scenario:
-        scenario_of(scenario.removeprefix("driving/"))
+    domain, _, name = scenario.partition("/")
+    if domain == "driving" and "@" in name:
+        scenario_of(name)
+    elif domain == "manipulation" and "+" in name:
+        parse(name)
     elif scenario not in scenarios():
         raise UnknownNameError("scenario", scenario, scenarios())
 
@@ -83,8 +88,11 @@ def require(scenario: str) -> None:
 def make(scenario: str) -> Any:
     """Make the world of a scenario. Raises `UnknownNameError` that lists the valid ones."""
     require(scenario)
-    if "@" in scenario:
-        return _driving(scenario.removeprefix("driving/"))
+    domain, _, name = scenario.partition("/")
+    if domain == "manipulation" and "+" in name:
+        return _manipulation(name)
+    if domain == "driving" and "@" in name:
+        return _driving(name)
     if scenario not in _FACTORIES:
         (entry,) = entry_points(group="dualsys.worlds", name=scenario)
         register(scenario, entry.load())

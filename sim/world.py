@@ -7,6 +7,7 @@ Observation space: a Dict with one uint8 (H, W, C) entry per camera under "image
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol, TypedDict, runtime_checkable
 
 import gymnasium
@@ -33,8 +34,8 @@ class World(Protocol):
 
     world_spec: WorldSpec
     instruction: str
-    plan_hint: str
-    """Plan (of the vocabulary) that fits the instruction; "" where it depends on the scene."""
+    plan_hints: Mapping[str, str]
+    """Instruction -> the plan (of the vocabulary) that fits it; empty where the scene decides."""
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -29,7 +29,7 @@ class PointWorld(gymnasium.Env):
 
     world_spec = SPEC
     instruction = "go to the origin"
-    plan_hint = "go"
+    plan_hints: ClassVar[dict[str, str]] = {"go to the origin": "go"}
 
     def __init__(self) -> None:
         self.action_space = gymnasium.spaces.Box(SPEC.action_low, SPEC.action_high)

@@ -54,7 +54,6 @@ class Rig:
         from sim import registry
 
         spec = world.world_spec
-        plans = {world.instruction: world.plan_hint} if world.plan_hint else {}
         self.period_ns, self.choice = spec.period_ns, assembly.make_engine(config, spec)
         policy = assembly.make_policy(config, spec, self.choice.engine)
         policy.warm_up()
@@ -62,7 +61,7 @@ class Rig:
         self.lockstep = Lockstep(
             world,
             policy,
-            assembly.make_planner(config, spec, plans),
+            assembly.make_planner(config, spec, dict(world.plan_hints)),
             self.shield,
             assembly.make_latency(config),
             assembly.session_of(config),

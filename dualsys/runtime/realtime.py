@@ -52,7 +52,7 @@ def realtime(
     out.mkdir(parents=True, exist_ok=True)
     plant = registry.make(scenario)
     spec: WorldSpec = plant.world_spec
-    plans = {plant.instruction: plant.plan_hint} if plant.plan_hint else {}
+    plans = dict(plant.plan_hints)
     plant.close()
     _check_checkpoint(config, spec)
     session = int.from_bytes(os.urandom(8), "little") >> 11

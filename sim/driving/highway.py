@@ -37,7 +37,7 @@ class HighwayWorld(gymnasium.Env[Frame, np.ndarray]):
     def __init__(self, name: str) -> None:
         self.scenario = scenario_of(name)
         self.instruction = self.scenario.instruction
-        self.plan_hint = ""
+        self.plan_hints: dict[str, str] = {}
         self._driver_defaults = _driver_constants()  # before upstream can change them
         self.upstream = _make_upstream(self.scenario.upstream, self.scenario.config)
         self.action_space = gymnasium.spaces.Box(SPEC.action_low, SPEC.action_high)

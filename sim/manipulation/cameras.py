@@ -53,6 +53,15 @@ class CameraPose(msgspec.Struct, frozen=True):
         return np.round(matrix, 6)  # the last bits would differ between processors
 
 
+class Decor(msgspec.Struct, frozen=True):
+    """Something that is only seen: a box or a ball, place and half sizes [m], colour and alpha."""
+
+    box: bool
+    place: tuple[float, ...]
+    size: tuple[float, ...]
+    colour: tuple[float, ...]
+
+
 class CameraRig:
     """Renders a set of `CameraPose`s of one model; one GL context, closed with `close`.
 
@@ -71,12 +80,15 @@ class CameraRig:
         for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
             self._renderer.scene.flags[flag] = 0
         self._cameras = [_free_camera(pose) for pose in poses]
+        self.decor: tuple[Decor, ...] = ()  # drawn into every image
 
     def render(self, data: Any) -> dict[str, np.ndarray]:
         """Return camera name -> uint8 (H, W, 3) for the present simulator state."""
         images = {}
         for pose, camera in zip(self._poses, self._cameras, strict=True):
             self._renderer.update_scene(data, camera)
+            for thing in self.decor:
+                _draw(self._renderer.scene, thing)
             images[pose.name] = self._renderer.render().copy()
         return images
 
@@ -118,6 +130,21 @@ def _make_renderer(model: Any, height: int, width: int) -> Any:
     finally:
         sys.unraisablehook = hook
     raise DualsysError(f"can not make a {width}x{height} GL renderer ({failure}); {_REMEDY}")
+
+
+def _draw(scene: Any, thing: Decor) -> None:
+    import mujoco
+
+    kind = mujoco.mjtGeom.mjGEOM_BOX if thing.box else mujoco.mjtGeom.mjGEOM_ELLIPSOID
+    mujoco.mjv_initGeom(
+        scene.geoms[scene.ngeom],
+        kind,
+        np.array(thing.size),
+        np.array(thing.place),
+        np.eye(3).ravel(),
+        np.array(thing.colour, np.float32),
+    )
+    scene.ngeom += 1
 
 
 def _free_camera(pose: CameraPose) -> Any:

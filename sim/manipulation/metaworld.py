@@ -66,14 +66,14 @@ class MetaWorld(gymnasium.Env[Frame, np.ndarray]):
             raise UnknownNameError("manipulation task", name, TASKS)
         self.task = TASKS[name]
         self.instruction = self.task.instruction
-        self.plan_hint = name
+        self.plan_hints = {self.instruction: name}
         upstream: Any = ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE[f"{self.task.upstream}-goal-observable"]
         self.upstream = upstream(seed=0)
-        self._rig = CameraRig(self.upstream.model, POSES)
+        self.rig = CameraRig(self.upstream.model, POSES)
         self.expert_observation = np.zeros(39)
         self._tick = 0
         self._images: dict[str, np.ndarray] = {}
-        self._image_tick = 0
+        self.image_tick = 0
         self.action_space = gymnasium.spaces.Box(SPEC.action_low, SPEC.action_high)
         self.observation_space: gymnasium.Space[Any] = frame_space(SPEC)
 
@@ -97,11 +97,21 @@ class MetaWorld(gymnasium.Env[Frame, np.ndarray]):
         success = bool(info["success"])
         return self._frame(), float(reward), terminated, truncated, self._info(success)
 
+    def look(self) -> Frame:
+        """Take new images of the present state, due or not."""
+        self._images, self.image_tick = self.rig.render(self.upstream.data), self._tick
+        return self._frame()
+
+    def scene_points(self) -> list[np.ndarray]:
+        """Where hand, objects and goal are [m], (3,) each."""
+        scene = self._scene()
+        return [row[1:4] for row in scene if row[0] > 0]
+
     def save(self) -> Any:
         """Return the present state: the simulator's data and upstream's own notes."""
         data = self.upstream.data
         notes = {k: v for k, v in vars(self.upstream).items() if k not in _NOT_STATE}
-        mine = (self.expert_observation, self._tick, self._images, self._image_tick)
+        mine = (self.expert_observation, self._tick, self._images, self.image_tick)
         return copy.copy(data), copy.deepcopy((notes, mine)), _views(notes, data)
 
     def restore(self, saved: Any) -> None:
@@ -110,16 +120,16 @@ class MetaWorld(gymnasium.Env[Frame, np.ndarray]):
         data, (notes, mine) = copy.copy(data), copy.deepcopy(rest)
         notes |= {name: data.xpos.reshape(-1)[part] for name, part in views.items()}
         vars(self.upstream).update(notes, data=data)
-        self.expert_observation, self._tick, self._images, self._image_tick = mine
+        self.expert_observation, self._tick, self._images, self.image_tick = mine
 
     def close(self) -> None:
         """Free the renderer."""
-        self._rig.close()
+        self.rig.close()
 
     def _frame(self) -> Frame:
         if self._tick % CAMERA_PERIOD_TICKS == 0:
-            self._images = self._rig.render(self.upstream.data)
-            self._image_tick = self._tick
+            self._images = self.rig.render(self.upstream.data)
+            self.image_tick = self._tick
         state = self.expert_observation[:4].astype(np.float32)
         return {"images": dict(self._images), "state": state, "scene": self._scene()}
 
@@ -133,7 +143,7 @@ class MetaWorld(gymnasium.Env[Frame, np.ndarray]):
         return rows
 
     def _info(self, success: bool) -> dict[str, Any]:
-        ticks = {camera.name: self._image_tick for camera in SPEC.cameras}
+        ticks = {camera.name: self.image_tick for camera in SPEC.cameras}
         return {"success": success, "collision": False, "image_ticks": ticks, "metrics": {}}
 
 
