@@ -11,12 +11,13 @@ import msgspec
 
 from dualsys.bench.store import SCHEMA, Cell, Row, Store
 from dualsys.bench.summary import summarise
-from dualsys.bench.table import PLACEHOLDER, Variant, check
+from dualsys.bench.table import PLACEHOLDER, TICKS, Variant, check
 from dualsys.config import load
 from dualsys.errors import DualsysError
 from dualsys.runtime.evaluate import rig
 from dualsys.runtime.results import git_state, versions
 from dualsys.workers import completed, on_ray
+from sim import registry
 
 EPISODES_PER_JOB = 4
 
@@ -95,14 +96,22 @@ def configured(words: list[str], more: tuple[str, ...]) -> dict[str, Any]:
 def resolved(
     words: tuple[str, ...], store: Store, scenarios: list[str], seeds: list[int]
 ) -> tuple[str, ...]:
-    """The words with "{rate of VARIANT}" replaced by its calls per tick in this benchmark."""
+    """The words with their placeholders replaced.
+
+    "{rate of VARIANT}" is its calls per tick in this benchmark, "{ms of N ticks}" the time of N
+    control ticks of the scenarios' world.
+    """
+    rate_hz = registry.spec_of(scenarios[0]).control_rate_hz
 
     def rate(match: re.Match[str]) -> str:
         cells = [Cell(match[1], scenario, seed) for scenario in scenarios for seed in seeds]
         rows = [store.get(cell) for cell in cells]
         return f"{sum(r['calls'] for r in rows) / sum(r['steps'] for r in rows):.6f}"
 
-    return tuple(PLACEHOLDER.sub(rate, word) for word in words)
+    def milliseconds(match: re.Match[str]) -> str:
+        return f"{1000 * int(match[1]) / rate_hz:.3f}"
+
+    return tuple(TICKS.sub(milliseconds, PLACEHOLDER.sub(rate, word)) for word in words)
 
 
 def split(config: dict[str, Any], missing: list[Cell]) -> list[Job]:
