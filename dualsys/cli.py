@@ -25,6 +25,7 @@ commands:
   calibrate what System 1's uncertainty foretells in runs=[DIR,...], and its thresholds
   distill   teach System 1 what guided runs achieved: runs=[DIR,...] start=DIR out=DIR
   score     how well a planner answers and proposes: planner=DIR data=DIR out=FILE.json
+  report    runs, benchmarks and calibrations as one HTML page: report DIR ... out=FILE.html
   thoughts  what System 2 thought in run=DIR, or all about one thought (tick=T)
 
 `dualsys COMMAND --help` lists keys and choices. Example:
@@ -74,6 +75,10 @@ def _dispatch(words: list[str]) -> int:
         from dualsys.bench.command import run_bench
 
         return run_bench(overrides)
+    if command == "report":  # plain words are what it is about
+        about = [word for word in overrides if "=" not in word]
+        overrides = [word for word in overrides if "=" in word]
+        overrides += [f"of=[{','.join(about)}]"] if about else []
     if "-m" in overrides or "--multirun" in overrides:
         return _sweep(command, [word for word in overrides if word[:1] != "-"])
     return _execute(command, load(command, overrides))

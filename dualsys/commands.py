@@ -144,6 +144,19 @@ def run_thoughts(config: Config) -> int:
     return 0
 
 
+def run_report(config: Config) -> int:
+    """`dualsys report`."""
+    from dualsys.report.page import write_report
+
+    if not config["of"]:
+        raise DualsysError(
+            "report what? give folders of runs or benchmarks: dualsys report DIR ..."
+        )
+    page = write_report([Path(p) for p in config["of"]], Path(config["out"]), config["episodes"])
+    table_console().print(f"written to {page}", markup=False, soft_wrap=True)
+    return 0
+
+
 def run_calibrate(config: Config) -> int:
     """`dualsys calibrate`."""
     from dualsys.runtime.calibration import calibrate
@@ -201,6 +214,7 @@ RUN: dict[str, Callable[[Config], int]] = {
     "collect": learning.run_collect,
     "thoughts": run_thoughts,
     "calibrate": run_calibrate,
+    "report": run_report,
     "score": learning.run_score,
     "train system1": learning.run_train_system1,
     "train system2": learning.run_train_system2,

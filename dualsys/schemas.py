@@ -173,6 +173,15 @@ class ThoughtsConfig:
 
 
 @dataclass
+class ReportConfig:
+    """`dualsys report`."""
+
+    of: list[str] = field(default_factory=list)  # folders of runs and benchmarks, JSON files
+    out: str = MISSING  # an HTML file
+    episodes: int = MISSING  # in the player, per run
+
+
+@dataclass
 class CalibrateConfig:
     """`dualsys calibrate`."""
 
@@ -198,6 +207,7 @@ COMMANDS: dict[str, type[Any]] = {
     "run": EvalConfig,
     "bench": BenchConfig,
     "calibrate": CalibrateConfig,
+    "report": ReportConfig,
     "collect": CollectConfig,
     "thoughts": ThoughtsConfig,
     "score": ScoreConfig,

@@ -1,0 +1,1 @@
+"""`dualsys report`: runs, benchmarks and calibrations as one self-contained page."""

@@ -1,0 +1,161 @@
+"""The figures of a report, as plotly figures; each is None where its source has nothing to show."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from dualsys.bench.summary import POOLED
+
+HEIGHT_PX = 380
+LATE = re.compile(r"(System [12]) late by (\d+)")
+
+
+def whole(bench: dict[str, Any], name: str) -> dict[str, Any]:
+    """What was measured of a variant over all its scenarios."""
+    rows: dict[str, Any] = bench["measured"][name]
+    found: dict[str, Any] = rows.get(POOLED) or next(iter(rows.values()))
+    return found
+
+
+def success_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Success rates and their intervals, as plotly's y and error_y; none where nothing ended."""
+    rates = [row["success_rate"] for row in rows]
+    success = np.array([np.nan if rate is None else rate for rate in rates], float)
+    low, high = np.array([row["success_ci95"] for row in rows]).T
+    away = {"type": "data", "array": high - success, "arrayminus": success - low}
+    return {"y": success, "error_y": away}
+
+
+def pareto(bench: dict[str, Any]) -> go.Figure | None:
+    """Success against calls per minute; variants that differ in one number share a line."""
+    figure = go.Figure()
+    for line, names in _families(bench).items():
+        rows = [whole(bench, name) for name in names]
+        order = np.argsort([row["mean"]["calls_per_minute"]["value"] for row in rows])
+        rows, names = [rows[i] for i in order], [names[i] for i in order]
+        figure.add_scatter(
+            x=[row["mean"]["calls_per_minute"]["value"] for row in rows],
+            **success_of(rows),
+            mode="lines+markers" if len(rows) > 1 else "markers",
+            name=line,
+            text=names,
+        )
+    return _shaped(figure, "Success against calls", "calls per minute", "success rate")
+
+
+def _families(bench: dict[str, Any]) -> dict[str, list[str]]:
+    """Variants by their name up to " at NUMBER"."""
+    found: dict[str, list[str]] = {}
+    for name in bench["measured"]:
+        if not LATE.fullmatch(name):
+            found.setdefault(re.sub(r" at -?[\d.]+$", "", name), []).append(name)
+    return found
+
+
+def delays(bench: dict[str, Any]) -> go.Figure | None:
+    """Success against the delay of each system."""
+    lines: dict[str, list[tuple[int, str]]] = {}
+    for name in bench["measured"]:
+        if match := LATE.fullmatch(name):
+            lines.setdefault(match[1], []).append((int(match[2]), name))
+    if not lines:
+        return None
+    figure = go.Figure()
+    for system, late in lines.items():
+        points = sorted(late)
+        if "no delay" in bench["measured"]:
+            points = [(0, "no delay"), *points]
+        rows = [whole(bench, name) for _, name in points]
+        figure.add_scatter(
+            x=[ticks for ticks, _ in points],
+            **success_of(rows),
+            mode="lines+markers",
+            name=f"{system} late",
+        )
+    return _shaped(figure, "Success against delay", "delay [control ticks]", "success rate")
+
+
+def bars(bench: dict[str, Any]) -> go.Figure | None:
+    """Success of every variant in every scenario, with Wilson intervals."""
+    figure = go.Figure()
+    for name, rows in bench["measured"].items():
+        scenarios = [s for s in rows if s != POOLED]
+        figure.add_bar(
+            x=[s.split("/")[-1] for s in scenarios],
+            **success_of([rows[s] for s in scenarios]),
+            name=name,
+        )
+    return _shaped(figure, "Success by scenario", "", "success rate")
+
+
+def latencies(run: dict[str, Any]) -> go.Figure | None:
+    """Percentiles of every stage's time and of the ages of a run."""
+    stages = {**run["timing"], **{f"age: {k}": v for k, v in run["age"].items()}}
+    stages = {name: values for name, values in stages.items() if values}
+    if not stages:
+        return None
+    figure = go.Figure()
+    for percentile in ("p50_ms", "p99_ms", "p999_ms", "max_ms"):
+        figure.add_bar(
+            x=list(stages),
+            y=[values[percentile] for values in stages.values()],
+            name=percentile.removesuffix("_ms"),
+        )
+    figure.update_yaxes(type="log")
+    return _shaped(figure, "Latencies and ages", "", "time [ms]")
+
+
+def reliability(calibration: dict[str, Any]) -> go.Figure | None:
+    """How many ticks of like uncertainty are followed by a failure."""
+    bins = calibration["reliability"]
+    figure = go.Figure()
+    figure.add_scatter(
+        x=[b["uncertainty"] for b in bins],
+        y=[b["failing"] for b in bins],
+        mode="lines+markers",
+        text=[f"{b['ticks']} ticks" for b in bins],
+        name="share followed by a failure",
+    )
+    return _shaped(
+        figure, "Reliability of the uncertainty", "uncertainty [nat]", "share that fails"
+    )
+
+
+def values(checked: dict[str, Any]) -> go.Figure | None:
+    """Value against realised return, both within their state and in units of its spread."""
+    figure = go.Figure()
+    for scenario, pairs in checked["pairs"].items():
+        told, came = (np.array([pair[i] for pair in pairs], float) for i in (0, 1))
+        figure.add_scatter(
+            x=_within(told).ravel(), y=_within(came).ravel(), mode="markers", name=scenario
+        )
+    return _shaped(
+        figure,
+        "Value against realised return of the candidates, within their state",
+        "value [spreads]",
+        "realised return [spreads]",
+    )
+
+
+def _within(rows: np.ndarray) -> np.ndarray:
+    centred = rows - rows.mean(1, keepdims=True)
+    scaled: np.ndarray = centred / max(float(centred.std()), 1e-9)
+    return scaled
+
+
+def _shaped(figure: go.Figure, title: str, x: str, y: str) -> go.Figure | None:
+    if not figure.data:
+        return None
+    figure.update_layout(
+        title=title,
+        xaxis_title=x,
+        yaxis_title=y,
+        height=HEIGHT_PX,
+        margin={"l": 60, "r": 20, "t": 50, "b": 50},
+        template="plotly_white",
+    )
+    return figure

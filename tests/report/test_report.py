@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dualsys.bench.command import run_bench
+from dualsys.cli import main
+from dualsys.errors import DualsysError
+from dualsys.report.page import write_report
+from dualsys.report.player import chosen
+from dualsys.report.sources import read_source
+
+TABLE = """
+variants:
+  never: {words: [system2=none]}
+  learned at 0.1: {words: [trigger.period_s=1.0], against: never}
+  learned at 0.2: {words: [trigger.period_s=0.5], against: never}
+  no delay: {words: [latency=none]}
+  System 1 late by 4: {words: [latency=fixed, latency.system1_ticks=4], against: no delay}
+"""
+
+
+@pytest.fixture(scope="module")
+def benched(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    (folder / "mine.yaml").write_text(TABLE)
+    words = ["scenario=driving/merge", "seeds=0:2", f"system1.checkpoint={untrained}"]
+    words += ["system2=scripted", "runtime.episode_s=1", "workers=1"]
+    run_bench([*words, f"table={folder / 'mine.yaml'}", f"out={folder / 'bench'}"])
+    return folder / "bench"
+
+
+@pytest.fixture(scope="module")
+def calibration(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("calibration") / "calibration.json"
+    with pytest.raises(SystemExit):
+        main(["calibrate", f"runs=[{run_folder}]", f"out={out}"])
+    return out
+
+
+@pytest.fixture(scope="module")
+def values(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    row = {"states": 2, "spearman": 0.5, "argmax_gain": 1.0, "beats_random": 0.7}
+    row |= {f"{name}_ci95": [0.1, 0.9] for name in ("spearman", "argmax_gain", "beats_random")}
+    pairs = [[[0.0, 1.0, 2.0], [1.0, 2.0, 4.0]], [[1.0, 0.0, 3.0], [0.0, 1.0, 0.5]]]
+    path = tmp_path_factory.mktemp("values") / "values.json"
+    path.write_text(json.dumps({"rankings": {"a": row}, "pairs": {"a": pairs}}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def page(
+    benched: Path, thinking_run: Path, calibration: Path, values: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:  # fmt: skip
+    out = tmp_path_factory.mktemp("page") / "report.html"
+    with pytest.raises(SystemExit) as stopped:
+        main(["report", *map(str, (benched, thinking_run, calibration, values)), f"out={out}"])
+    assert stopped.value.code == 0
+    return out
+
+
+def test_the_page_needs_nothing_but_itself(page: Path) -> None:
+    text = page.read_text()
+    head = text.split("<script>", 1)[0]
+    assert "src=" not in head
+    assert "__" not in text.split("</script>", 1)[1].split("<script>")[0], "every mark is filled"
+    assert "plotly" in text.lower()
+    assert text.count("data:image/jpeg;base64,") > 10
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium is installed to open the page in")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+def test_the_page_is_opened_and_clicked(page: Path, browser: Any, tmp_path: Path) -> None:
+    tab = browser.new_page(viewport={"width": 1200, "height": 900})
+    faults: list[str] = []
+    tab.on("pageerror", lambda error: faults.append(str(error)))
+    tab.on("requestfailed", lambda request: faults.append(request.url))
+    tab.goto(page.as_uri())
+    tab.wait_for_selector("#curve .main-svg")
+    plots = tab.locator("section .js-plotly-plot").count()
+    assert plots >= 6, "Pareto, delay, bars, latencies, reliability, values, and the curve"
+    first = tab.locator("#caption").inner_text()
+    assert first.startswith("0.00 s, tick 0")
+    tab.locator("#slider").fill("12")
+    later = tab.locator("#caption").inner_text()
+    assert later != first
+    picture = tab.locator("#picture").get_attribute("src")
+    assert tab.locator("#picture").evaluate("image => image.naturalWidth") == 64
+    tab.locator("#thoughts div").nth(1).click()
+    assert tab.locator("#picture").get_attribute("src") != picture
+    assert "values of the candidates" in tab.locator("#thoughts").inner_text()
+    assert tab.locator("#thoughts div.now").count() <= 1
+    tab.locator("#play").click()
+    assert tab.locator("#play").inner_text() == "pause"
+    tab.wait_for_timeout(500)
+    assert tab.locator("#caption").inner_text() != later
+    tab.locator("#play").click()
+    tab.screenshot(path=tmp_path / "report.png", full_page=True)
+    assert (tmp_path / "report.png").stat().st_size > 20_000
+    assert not faults
+
+
+def test_a_strange_word_does_not_break_out_of_the_page(run_folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run_folder, tmp_path / "<b>run</b>")
+    results = json.loads((copy / "results.json").read_text())
+    results["summary"]["by_scenario"]["</script><i>x"] = results["summary"]["by_scenario"][
+        "driving/merge"
+    ]
+    (copy / "results.json").write_text(json.dumps(results))
+    text = write_report([copy], tmp_path / "page.html", 1).read_text()
+    assert "<b>run" not in text
+    assert "<i>x" not in text
+
+
+def test_failures_come_first_and_scenarios_take_turns() -> None:
+    rows = [{"scenario": s, "seed": n, "success": n % 2 == 0} for s in ("a", "b") for n in range(4)]
+    found = [(r["scenario"], r["seed"]) for r in chosen({"episodes": rows}, 3)]
+    assert found == [("a", 1), ("b", 1), ("a", 3)]
+
+
+def test_what_is_no_result_is_named(tmp_path: Path, page: Path) -> None:
+    with pytest.raises(DualsysError, match=r"neither bench.json nor results.json"):
+        read_source(tmp_path)
+    (tmp_path / "x.json").write_text('{"schema": "other/1"}')
+    with pytest.raises(DualsysError, match=r"nothing that a report shows .*other/1"):
+        read_source(tmp_path / "x.json")
+    with pytest.raises(DualsysError, match="can not be read as JSON"):
+        read_source(page)
+    with pytest.raises(SystemExit) as stopped:
+        main(["report"])
+    assert stopped.value.code == 2
