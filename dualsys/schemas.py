@@ -28,6 +28,7 @@ from dualsys.learning.schemas import (
 class System1Config:
     """The reactive policy; times are rounded to control ticks."""
 
+    driver: str = "network"  # or a peer in its place: idm, scripted, expert (lockstep only)
     checkpoint: str = "auto"  # a folder, or "auto": the shipped one of the world's domain
     replan_s: float = MISSING
     blend_s: float = MISSING

@@ -130,6 +130,31 @@ def chosen(scenario: str | None, suite_name: str | None) -> list[str]:
     return [scenario]
 
 
+PEERS = ("idm", "scripted", "expert")
+
+
+def peer_for(world: Any, name: str) -> Expert:
+    """Somebody to compare System 1 with, of `PEERS`.
+
+    "idm" is highway-env's driver model, "scripted" Meta-World's policy of the task, "expert" the
+    demonstrator that System 1 learned from.
+
+    Raises `UnknownNameError` for another name, `DualsysError` for one of another domain.
+    """
+    if name not in PEERS:
+        raise UnknownNameError("peer (system1.driver)", name, PEERS)
+    wanted = {"idm": "driving", "scripted": "manipulation"}.get(name)
+    if wanted is not None and world.world_spec.domain != wanted:
+        raise DualsysError(
+            f"the peer {name!r} is for {wanted}, this world is of {world.world_spec.domain}"
+        )
+    if name == "idm":
+        from sim.experts.idm import IdmDriver
+
+        return IdmDriver(world)
+    return expert_for(world)
+
+
 def expert_for(world: Any) -> Expert:
     """The demonstrator of a world of this package. Raises `DualsysError` where there is none."""
     if world.world_spec.domain == "driving":

@@ -79,7 +79,7 @@ def make_engine(config: Config, spec: WorldSpec) -> Choice:
 def make_policy(config: Config, spec: WorldSpec, engine: Engine) -> Policy:
     """System 1 around an engine, with its trigger."""
     system1 = config["system1"]
-    times = {k: v for k, v in system1.items() if k not in ("checkpoint", "samples")}
+    times = {k: v for k, v in system1.items() if k not in ("driver", "checkpoint", "samples")}
     # On the wall clock an action acts in the tick after its observation.
     lockstep = config["runtime"]["name"] == "lockstep"
     commit = make_latency(config).system1_ticks if lockstep else 1

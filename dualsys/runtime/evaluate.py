@@ -17,7 +17,9 @@ from dualsys.runtime import assembly
 from dualsys.runtime.episode import EpisodeRecord
 from dualsys.runtime.lockstep import Lockstep
 from dualsys.runtime.log import LogWriter, NoLog, concatenate
+from dualsys.runtime.peers import PeerPolicy
 from dualsys.runtime.results import git_state, summarise
+from dualsys.system1.policy import Policy
 from dualsys.workers import completed
 
 Config = dict[str, Any]
@@ -54,8 +56,14 @@ class Rig:
         from sim import registry
 
         spec = world.world_spec
-        self.period_ns, self.choice = spec.period_ns, assembly.make_engine(config, spec)
-        policy = assembly.make_policy(config, spec, self.choice.engine)
+        self.period_ns, driver = spec.period_ns, config["system1"]["driver"]
+        if driver == "network":
+            choice = assembly.make_engine(config, spec)
+            self.engine = {"used": choice.engine.name, "refused": choice.refused}
+            policy: Policy | PeerPolicy = assembly.make_policy(config, spec, choice.engine)
+        else:
+            self.engine = {"used": driver, "refused": {}}
+            policy = PeerPolicy(spec, registry.peer_for(world, driver))
         policy.warm_up()
         self.shield = assembly.make_shield(config, spec)
         self.lockstep = Lockstep(
@@ -115,7 +123,7 @@ def run_job(job: Job) -> JobResult:
             dict(lockstep.drops),
             driven.shield.counts,
             driven.period_ns,
-            {"used": driven.choice.engine.name, "refused": driven.choice.refused},
+            driven.engine,
             dict(lockstep.codes),
         )
 

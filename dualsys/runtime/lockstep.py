@@ -31,6 +31,7 @@ from dualsys.messages import (
 from dualsys.runtime.episode import EpisodeRecord
 from dualsys.runtime.latency import LatencyModel
 from dualsys.runtime.log import LogWriter, NoLog
+from dualsys.runtime.peers import PeerPolicy
 from dualsys.system1.policy import Policy
 from dualsys.system1.shield import Shield
 from dualsys.system2.coding import name_of
@@ -46,7 +47,7 @@ class Lockstep:
     def __init__(
         self,
         world: Any,
-        policy: Policy,
+        policy: Policy | PeerPolicy,
         planner: Planner | None,
         shield: Shield,
         latency: LatencyModel,

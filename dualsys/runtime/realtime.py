@@ -48,6 +48,8 @@ def realtime(
     """
     from sim import registry
 
+    if config["system1"]["driver"] != "network":
+        raise DualsysError("a peer reads the simulator, and drives in lockstep only")
     out, git = Path(config["out"]), git_state()
     out.mkdir(parents=True, exist_ok=True)
     plant = registry.make(scenario)
