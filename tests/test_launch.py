@@ -179,30 +179,6 @@ def test_plans_are_tried_in_datasets_only(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_an_ablation_pairs_its_variants_and_runs_none_twice(
-    untrained: Path, planner_folder: Path, tmp_path: Path
-) -> None:
-    words = ["scenario=driving/merge", f"system1.checkpoint={untrained}"]
-    words += [f"system2.checkpoint={planner_folder}", "--seeds", "0:2", "--workers", "1"]
-    words += ["--out", str(tmp_path), "--only", "System 1 alone", "plan", "plan, code of 8 bits"]
-    assert run("launch/ablation.py", *words).returncode == 0
-    first = json.loads((tmp_path / "ablation.json").read_text())["variants"]
-    assert list(first) == ["System 1 alone", "plan", "plan, code of 8 bits"]
-    assert "success_gain" not in first["System 1 alone"]
-    gain = first["plan"]["return_gain"]
-    assert gain["episodes"] == 2
-    returns = [first[name]["mean_return"] for name in ("plan", "System 1 alone")]
-    assert gain["difference"] == pytest.approx(returns[0] - returns[1])
-    assert first["plan"]["bits"] == 0
-    assert first["plan, code of 8 bits"]["bits"] >= 0
-    files = sorted(tmp_path.glob("*/results.json"))
-    times = [file.stat().st_mtime_ns for file in files]
-    again = run("launch/ablation.py", *words)
-    assert again.returncode == 0
-    assert [file.stat().st_mtime_ns for file in files] == times
-    assert "no difference shown" in again.stdout or "+" in again.stdout
-
-
 def test_an_interrupted_planner_keeps_its_thoughts_apart(
     planner_folder: Path, tmp_path: Path
 ) -> None:

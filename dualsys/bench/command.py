@@ -20,14 +20,15 @@ OWN_KEYS = (
     *("table", "variants", "ray_address"),
     *("suite", "scenario", "seeds", "workers", "out", "videos"),
 )
-RESUME = "--resume"
+RESUME, MARKDOWN = "--resume", "--markdown"
 
 
 def run_bench(words: list[str]) -> int:
     """Run or go on running a benchmark and print its tables.
 
-    With `--resume out=DIR` the words are those that began it.
+    With `--resume out=DIR` the words are those that began it; `--markdown` prints for a document.
     """
+    markdown, words = MARKDOWN in words, [word for word in words if word != MARKDOWN]
     if RESUME in words:
         words = resumed([word for word in words if word != RESUME])
     config = load("bench", words)
@@ -52,7 +53,7 @@ def run_bench(words: list[str]) -> int:
             config["ray_address"],
             lambda name, count: bar.update(tasks[name], advance=count),
         )
-    show(report, table_console())
+    show(report, table_console(), markdown)
     return 0
 
 
@@ -80,6 +81,7 @@ COLUMNS = (
     "collisions",
     "score",
     "calls/min",
+    "bits",
     "against",
     "gain of success",
 )
@@ -99,6 +101,7 @@ def cells(report: dict[str, Any], name: str, scenario: str) -> tuple[str, ...]:
         percent(row["collision_rate"]),
         f"{score['value']:.3f}" if score else "-",
         f"{row['mean']['calls_per_minute']['value']:.1f}",
+        f"{row['bits']:.1f}",
         compared.get("against", ""),
         gain(compared[scenario]["success"]) if compared else "",
     )

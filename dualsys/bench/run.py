@@ -34,8 +34,12 @@ class Job(msgspec.Struct, frozen=True):
 def work(job: Job) -> list[Row]:
     """Rows of a job's episodes (runs in a worker process, here or elsewhere)."""
     with rig(job.config, job.scenario) as driven:
-        # The seed is the epoch: an episode is the same whatever stands beside it.
-        return [driven.run(seed, seed).row for seed in job.seeds]
+        rows = []
+        for seed in job.seeds:
+            # The seed is the epoch: an episode is the same whatever stands beside it.
+            row = driven.run(seed, seed).row
+            rows.append({**row, "codes": dict(driven.lockstep.episode_codes)})
+        return rows
 
 
 def bench(

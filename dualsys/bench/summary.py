@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from dualsys.runtime.results import summary
 from dualsys.statistics import bootstrap, holm, paired
+from dualsys.system2.coding import entropy_bits
 
 if TYPE_CHECKING:
     from dualsys.bench.table import Variant
@@ -72,7 +74,11 @@ def measured(rows: Rows) -> dict[str, Any]:
     found = {}
     for scenario in scenarios_of(rows):
         mine = list(part(rows, scenario).values())
-        found[scenario] = {**summary(mine), "mean": {}}
+        codes: Counter[str] = Counter()
+        for row in mine:
+            codes.update(row["codes"])
+        # What a plan vector carries: the entropy of those that were sent.
+        found[scenario] = {**summary(mine), "bits": entropy_bits(codes.values()), "mean": {}}
         for name, of in MEASURES.items():
             values = np.array([v for row in mine if (v := of(row)) is not None], float)
             if len(values) and name not in ("success", "collision"):

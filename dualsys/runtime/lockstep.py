@@ -109,6 +109,7 @@ class Lockstep:
 
     def _start(self, epoch: int, seed: int, log: LogWriter | NoLog) -> None:
         self._epoch, self._log, self._calls, self._passes = epoch, log, 0, 0
+        self.episode_codes: Counter[str] = Counter()  # as `codes`, of the present episode
         self._thinking_ns = 0  # of all thoughts; one that is cut short counts as far as it came
         self._sequence: dict[str, int] = defaultdict(int)
         self._events: list[tuple[int, int, Action | Guidance | PlanRequest, Thought | None]] = []
@@ -207,6 +208,7 @@ class Lockstep:
         self._write("guidance", guidance)
         if len(guidance.z):
             self.codes[name_of(guidance.z)] += 1
+            self.episode_codes[name_of(guidance.z)] += 1
         self._guidance.offer(guidance, arrival)
 
     def _interrupt(self, arrival: int) -> None:

@@ -60,6 +60,7 @@ def test_every_variant_is_measured_and_compared(done: Path) -> None:
     gain = found["compared"]["periodic"]["driving/merge"]["collision"]
     assert gain["pairs"] == 0 or gain["p"] <= gain["p_holm"] <= 1
     assert found["compared"]["as_often"]["against"] == "periodic"
+    assert periodic["bits"] == 0, "the scripted planner sends no plan vector"
 
 
 def test_the_random_gate_calls_as_often_as_what_it_controls(done: Path) -> None:
