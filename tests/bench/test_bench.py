@@ -45,7 +45,8 @@ def done(untrained: Path, table: Path, tmp_path_factory: pytest.TempPathFactory)
 
 def report(out: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((out / "bench.json").read_text())
-    found.pop("command")  # names the folder and the number of workers
+    for key in ("command", "git"):  # the folder, the number of workers; a tree that is edited
+        found.pop(key)
     return found
 
 
