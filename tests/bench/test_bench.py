@@ -107,14 +107,18 @@ def test_more_seeds_go_into_the_same_folder(
 
 
 def test_mistakes_are_one_clear_line(
-    done: Path, untrained: Path, table: Path, capsys: pytest.CaptureFixture[str]
+    done: Path,
+    untrained: Path,
+    table: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for wrong, told in (
         (["bench", "suite=driven"], "driven"),
         (["bench", "suite=mt10", "table=trigers"], "triggers"),
         (["bench", "--resume"], "takes out=DIR"),
         (["bench", *words(untrained, table, done), "latency=none"], "holds another benchmark"),
-        (["bench", "suite=mt10", "runtime=realtime", "out=/tmp/never"], "lockstep"),
+        (["bench", "suite=mt10", "runtime=realtime", f"out={tmp_path / 'never'}"], "lockstep"),
     ):
         with pytest.raises(SystemExit) as stopped:
             main(wrong)
@@ -122,6 +126,7 @@ def test_mistakes_are_one_clear_line(
         error = capsys.readouterr().err
         assert told in error
         assert "Traceback" not in error
+    assert not (tmp_path / "never").exists(), "nothing is begun"
 
 
 def test_resuming_needs_a_benchmark(tmp_path: Path) -> None:
