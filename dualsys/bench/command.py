@@ -103,16 +103,20 @@ def cells(report: dict[str, Any], name: str, scenario: str) -> tuple[str, ...]:
         f"{row['mean']['calls_per_minute']['value']:.1f}",
         f"{row['bits']:.1f}",
         compared.get("against", ""),
-        gain(compared[scenario]["success"]) if compared else "",
+        gain(compared[scenario].get("success")) if compared else "",
     )
 
 
-def gain(difference: dict[str, Any]) -> str:
-    """A paired difference in words."""
+def gain(difference: dict[str, Any] | None) -> str:
+    """A paired difference in words; "-" where no pair of episodes came to its end."""
+    if difference is None:
+        return "-"
     low, high = difference["ci95"]
     text = f"{difference['mean']:+.1%} ({low:+.1%} .. {high:+.1%})"
     if not difference["shown"]:
         return f"{text}, no difference shown"
+    if difference["p_holm"] >= 0.05:
+        return f"{text}, not shown among so many comparisons (p {difference['p_holm']:.2f})"
     return f"{text}, p {difference['p_holm']:.3f}"
 
 

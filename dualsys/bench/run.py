@@ -14,6 +14,7 @@ from dualsys.bench.summary import summarise
 from dualsys.bench.table import PLACEHOLDER, TICKS, Variant, check
 from dualsys.config import load
 from dualsys.errors import DualsysError
+from dualsys.runtime.assembly import make_trigger
 from dualsys.runtime.evaluate import rig
 from dualsys.runtime.results import git_state, versions
 from dualsys.workers import completed, on_ray
@@ -59,8 +60,10 @@ def bench(
     `progress` is told the variant and how many of its episodes are newly there.
     """
     check(variants)
+    spec = registry.spec_of(scenarios[0])
     for variant in variants.values():  # a mistake in the last one is told before the first runs
-        configured(shared, tuple(TICKS.sub("1", PLACEHOLDER.sub("0", w)) for w in variant.words))
+        filled = tuple(TICKS.sub("1", PLACEHOLDER.sub("0", word)) for word in variant.words)
+        make_trigger(configured(shared, filled), spec)
     header = {
         "schema": SCHEMA,
         "command": words,
@@ -75,7 +78,8 @@ def bench(
         missing = [cell for cell in cells if not store.has(cell)]
         progress(name, len(cells) - len(missing))
         if missing:
-            config = configured(shared, resolved(variants[name].words, store, scenarios, seeds))
+            told = store.settled(name, resolved(variants[name].words, store, scenarios, seeds))
+            config = configured(shared, told)
             jobs = split(config, missing)
             for number, rows in run(work, jobs, workers):
                 for seed, row in zip(jobs[number].seeds, rows, strict=True):

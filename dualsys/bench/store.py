@@ -68,6 +68,17 @@ class Store:
             ) from error
         return row
 
+    def settled(self, variant: str, words: tuple[str, ...]) -> tuple[str, ...]:
+        """The words under which a variant first ran here; these ones if it has not run yet.
+
+        A random gate keeps its rate when seeds are added: its episodes stay of one kind.
+        """
+        path = self.root / "words" / f"{slug(variant)}.json"
+        if not path.is_file():
+            _write(path, msgspec.json.encode(words))
+        first: tuple[str, ...] = msgspec.json.decode(path.read_bytes(), type=tuple[str, ...])
+        return first
+
     def _path(self, cell: Cell) -> Path:
         folder = self.root / "episodes" / slug(cell.variant) / slug(cell.scenario)
         return folder / f"{cell.seed}.json"

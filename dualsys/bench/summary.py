@@ -20,8 +20,9 @@ Rows = Mapping[tuple[str, int], dict[str, Any]]
 POOLED = "all"
 
 MEASURES: dict[str, Callable[[dict[str, Any]], float | bool | None]] = {
-    "success": lambda row: bool(row["success"]),
-    "collision": lambda row: bool(row["collision"]),
+    # An episode that was cut off says nothing about how it would have ended.
+    "success": lambda row: bool(row["success"]) if row["completed"] else None,
+    "collision": lambda row: bool(row["collision"]) if row["completed"] else None,
     "score": lambda row: row["drive"].get("score"),
     "comfort": lambda row: row["drive"].get("comfort"),
     "progress": lambda row: row["drive"].get("progress"),
@@ -95,8 +96,8 @@ def compare(one: Rows, other: Rows) -> dict[str, Any]:
         found[scenario] = {}
         for name in COMPARED:
             pairs = [(MEASURES[name](mine[key]), MEASURES[name](theirs[key])) for key in mine]
-            if any(value is None for pair in pairs for value in pair):
-                continue
-            a, b = (np.array(values) for values in zip(*pairs, strict=True))
-            found[scenario][name] = msgspec.to_builtins(paired(a, b))
+            known = [pair for pair in pairs if None not in pair]
+            if known:
+                a, b = (np.array(values) for values in zip(*known, strict=True))
+                found[scenario][name] = msgspec.to_builtins(paired(a, b))
     return found

@@ -58,8 +58,10 @@ def test_every_variant_is_measured_and_compared(done: Path) -> None:
     assert periodic["mean"]["calls_per_minute"]["value"] == pytest.approx(60, abs=1)
     assert periodic["mean"]["thinking_s"]["value"] > 0
     assert 0 <= periodic["mean"]["score"]["value"] <= 1
-    gain = found["compared"]["periodic"]["driving/merge"]["collision"]
-    assert gain["pairs"] == 0 or gain["p"] <= gain["p_holm"] <= 1
+    gain = found["compared"]["periodic"]["driving/merge"]["score"]
+    assert gain["pairs"] == 5
+    assert gain["p"] <= gain["p_holm"] <= 1
+    assert "success" not in found["compared"]["periodic"]["driving/merge"], "all were cut off"
     assert found["compared"]["as_often"]["against"] == "periodic"
     assert periodic["bits"] == 0, "the scripted planner sends no plan vector"
 
@@ -102,8 +104,11 @@ def test_more_seeds_go_into_the_same_folder(
     done: Path, untrained: Path, table: Path, tmp_path: Path
 ) -> None:
     out = shutil.copytree(done, tmp_path / "more")
+    (rate,) = [json.loads(file.read_text()) for file in (out / "words").glob("as_often*")]
     run_bench([*words(untrained, table, out), "seeds=0:6"])
     assert report(out)["seeds"] == list(range(6))
+    (after,) = [json.loads(file.read_text()) for file in (out / "words").glob("as_often*")]
+    assert after == rate, "the random gate's episodes stay of one kind"
 
 
 def test_mistakes_are_one_clear_line(
@@ -118,6 +123,7 @@ def test_mistakes_are_one_clear_line(
         (["bench", "suite=mt10", "table=trigers"], "triggers"),
         (["bench", "--resume"], "takes out=DIR"),
         (["bench", *words(untrained, table, done), "latency=none"], "holds another benchmark"),
+        (["bench", "suite=longtail", "table=triggers", "trigger.gate=/nowhere"], "train gate"),
         (["bench", "suite=mt10", "runtime=realtime", f"out={tmp_path / 'never'}"], "lockstep"),
     ):
         with pytest.raises(SystemExit) as stopped:

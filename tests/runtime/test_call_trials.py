@@ -44,7 +44,7 @@ def test_crossroads_are_the_ticks_that_were_answered(run_folder: Path) -> None:
     assert any(p.told is None for p in places), "at first nothing was told"
 
 
-def test_a_call_that_says_the_same_again_gains_little(run_folder: Path) -> None:
+def test_a_trial_is_the_same_for_any_number_of_workers(run_folder: Path) -> None:
     places = [p for p in crossroads(run_folder, True) if p.told is not None][:2]
     seen: list[int] = []
     trials = try_calls(config_of(run_folder), places, 1.0, 1, seen.append)
@@ -55,7 +55,7 @@ def test_a_call_that_says_the_same_again_gains_little(run_folder: Path) -> None:
         assert len(trial.features) > 10
         assert np.isfinite(trial.features).all()
     again = try_calls(config_of(run_folder), places, 1.0, 2, seen.append)
-    assert again == trials, "for any number of workers"
+    assert again == trials
 
 
 def test_a_call_outside_driving_is_refused(run_folder: Path) -> None:
