@@ -73,10 +73,11 @@ class TriggerConfig:
     seed: int = 0
     threshold: float | None = None  # uncertainty: ask from here on [nat] ...
     hysteresis: float = 0.0  # ... until it is lower by so much
-    refractory_s: float = 1.0  # uncertainty: least time between two calls
+    refractory_s: float = 1.0  # least time between two calls (oracle: between two looks)
     max_age_s: float | None = None  # uncertainty: ask, too, when guidance is older than this
     gate: str = "auto"  # learned: folder of a gate, or "auto": the shipped one of the domain
-    price: float = 0.0  # learned: what a call has to gain
+    price: float = 0.0  # learned, oracle: what a call has to gain
+    horizon_s: float = 4.0  # oracle: how far both ways are tried
     latest_s: float | None = None  # an answer about an older observation is not used
     least_value: float | None = None  # nor one whose candidate is valued lower
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from dualsys.errors import DualsysError, UnknownNameError
 from dualsys.spec import WorldSpec
-from sim.driving.scenarios import LONG_TAIL, SCENARIOS, scenario_of
+from sim.driving.scenarios import LONG_TAIL, SCENARIOS, TRAINING_LEVELS, UNSEEN, scenario_of
 from sim.manipulation.disturbances import disturbed_tasks, parse
 from sim.manipulation.tasks import TASKS
 
@@ -52,6 +52,12 @@ _FACTORIES: dict[str, Factory] = {}
 SUITES: dict[str, tuple[str, ...]] = {
     "driving": tuple(f"driving/{name}" for name in SCENARIOS),
     "longtail": tuple(f"driving/{name}" for name in LONG_TAIL),
+    "longtail_seen": tuple(
+        f"driving/{name}@{level}"
+        for name in LONG_TAIL
+        if name not in UNSEEN
+        for level in TRAINING_LEVELS
+    ),
     "mt10": tuple(f"manipulation/{name}" for name in TASKS),
     "disturbed": tuple(f"manipulation/{task}+{kind}" for task, kind in disturbed_tasks()),
 }

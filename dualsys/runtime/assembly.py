@@ -76,8 +76,10 @@ def make_engine(config: Config, spec: WorldSpec) -> Choice:
     return choose(engine["names"], sampler, sampler_inputs(sampler), engine["threads"])
 
 
-def make_policy(config: Config, spec: WorldSpec, engine: Engine) -> Policy:
-    """System 1 around an engine, with its trigger."""
+def make_policy(
+    config: Config, spec: WorldSpec, engine: Engine, trigger: Trigger | None = None
+) -> Policy:
+    """System 1 around an engine, with its trigger: `trigger`, or the configuration's."""
     system1 = config["system1"]
     times = {k: v for k, v in system1.items() if k not in ("driver", "checkpoint", "samples")}
     # On the wall clock an action acts in the tick after its observation.
@@ -88,10 +90,10 @@ def make_policy(config: Config, spec: WorldSpec, engine: Engine) -> Policy:
     latest = None if latest_s is None else round(latest_s * spec.control_rate_hz)
     acceptance = Acceptance(latest, least)
     acceptance.check()
-    return Policy(spec, engine, make_trigger(config, spec), timing, acceptance)
+    return Policy(spec, engine, trigger or make_trigger(config, spec), timing, acceptance)
 
 
-TRIGGERS = ("never", "always", "periodic", "random", "uncertainty", "learned")
+TRIGGERS = ("never", "always", "periodic", "random", "uncertainty", "learned", "oracle")
 
 
 def gate_folder(config: Config, spec: WorldSpec) -> Path:
@@ -124,6 +126,8 @@ def make_trigger(config: Config, spec: WorldSpec) -> Trigger:
 
         gate = load_gate(gate_folder(config, spec))
         return LearnedTrigger(gate, trigger["price"], round(trigger["refractory_s"] * rate))
+    if name == "oracle":
+        raise DualsysError("trigger=oracle tries both ways in the simulator: lockstep only")
     raise UnknownNameError("trigger", name, TRIGGERS)
 
 

@@ -62,6 +62,11 @@ class CallTrial(msgspec.Struct, frozen=True):
         return self.called_for - self.without
 
 
+def gain(without: Terms, called_for: Terms) -> float:
+    """What a call was worth: the difference of the two drives' scores."""
+    return called_for.score(WEIGHTS) - without.score(WEIGHTS)
+
+
 class Job(msgspec.Struct, frozen=True):
     """Some crossroads of one scenario for one worker."""
 
@@ -130,17 +135,9 @@ class Branching:
         reached = junction.reach()
         if reached is None:
             return None
+        self.draw(place.seed, place.tick)
         observation = observation_of(self._world, *reached, place.tick)
-        self._policy.reset(0)
-        first = self._policy.act(observation, place.told, 0).action
-        features = self._policy.situation.features
-        answers = self._answers(observation, first.commands)
-
-        def advised(step: int) -> Guidance | None:
-            return next((g for due, g in reversed(answers) if due <= step), place.told)
-
-        without = self._drive(junction, place.tick, always(place.told))
-        called_for = self._drive(junction, place.tick, advised)
+        without, called_for, features = self.both(junction, observation, place.told)
         return CallTrial(
             place.scenario,
             place.seed,
@@ -152,6 +149,26 @@ class Branching:
             without.safety == 0,
             called_for.safety == 0,
         )
+
+    def draw(self, seed: int, tick: int) -> None:
+        """Make the next latencies a function of the place alone, whichever worker tries it."""
+        self._latency.reset(seed * 10_000 + tick)
+
+    def both(
+        self, junction: Junction, observation: Observation, told: Guidance | None
+    ) -> tuple[Terms, Terms, np.ndarray]:
+        """The drives without and with a call about `observation`, and what the trigger sees."""
+        self._policy.reset(0)
+        first = self._policy.act(observation, told, 0).action
+        features = self._policy.situation.features
+        answers = self._answers(observation, first.commands)
+
+        def advised(step: int) -> Guidance | None:
+            return next((g for due, g in reversed(answers) if due <= step), told)
+
+        tick = observation.stamp.tick
+        without = self._drive(junction, tick, always(told))
+        return without, self._drive(junction, tick, advised), features
 
     def _drive(
         self, junction: Junction, begin: int, told: Callable[[int], Guidance | None]
@@ -216,8 +233,6 @@ def work(job: Job) -> list[CallTrial]:
         branching = Branching(world, policy, planner, latency, budget, job.horizon_s)
         found = []
         for place in job.places:
-            # A function of the place alone, whichever worker tries it.
-            latency.reset(place.seed * 10_000 + place.tick)
             trial = branching.trial(place)
             if trial is not None:
                 found.append(trial)

@@ -116,6 +116,13 @@ class Junction:
         self._world, self._seed, self._commands = world, seed, commands
         self._saved: tuple[Any, Any, dict[str, Any]] | None = None
 
+    @classmethod
+    def here(cls, world: Any, frame: Any, info: dict[str, Any]) -> Junction:
+        """The present state of a world that can save it."""
+        junction = cls(world, 0, np.zeros((0, 0), np.float32))
+        junction._saved = world.save(), frame, info
+        return junction
+
     def reach(self) -> tuple[Any, dict[str, Any]] | None:
         """Put the world there: frame and info, or None where the episode is over before."""
         if self._saved is not None:

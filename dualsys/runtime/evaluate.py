@@ -17,6 +17,7 @@ from dualsys.runtime import assembly
 from dualsys.runtime.episode import EpisodeRecord
 from dualsys.runtime.lockstep import Lockstep
 from dualsys.runtime.log import LogWriter, NoLog, concatenate
+from dualsys.runtime.oracle import OracleTrigger, make_oracle
 from dualsys.runtime.peers import PeerPolicy
 from dualsys.runtime.results import git_state, summarise
 from dualsys.system1.policy import Policy
@@ -57,10 +58,13 @@ class Rig:
 
         spec = world.world_spec
         self.period_ns, driver = spec.period_ns, config["system1"]["driver"]
+        oracle: OracleTrigger | None = None
         if driver == "network":
             choice = assembly.make_engine(config, spec)
             self.engine = {"used": choice.engine.name, "refused": choice.refused}
-            policy: Policy | PeerPolicy = assembly.make_policy(config, spec, choice.engine)
+            if config["trigger"]["name"] == "oracle":
+                oracle = make_oracle(config, world, choice.engine)
+            policy: Policy | PeerPolicy = assembly.make_policy(config, spec, choice.engine, oracle)
         else:
             self.engine = {"used": driver, "refused": {}}
             policy = PeerPolicy(spec, registry.peer_for(world, driver))
@@ -76,6 +80,7 @@ class Rig:
             config["system2"]["budget"],
             registry.expert_for(world) if config["runtime"]["labels"] else None,
             round(config["runtime"]["episode_s"] * spec.control_rate_hz),
+            oracle,
         )
 
     def run(self, epoch: int, seed: int, log: Path | None = None) -> EpisodeRecord:

@@ -38,6 +38,7 @@ from dualsys.system2.coding import name_of
 from dualsys.system2.planner import Planner
 
 if TYPE_CHECKING:
+    from dualsys.runtime.oracle import OracleTrigger
     from sim.registry import Expert
 
 
@@ -55,12 +56,16 @@ class Lockstep:
         budget: str = "short",
         expert: Expert | None = None,
         max_ticks: int = 0,
+        oracle: OracleTrigger | None = None,
     ) -> None:
-        """`expert` labels every tick (it never drives); episodes end after `max_ticks`, if any."""
+        """`expert` labels every tick (it never drives); episodes end after `max_ticks`, if any.
+
+        `oracle` is the policy's trigger, if it is one that looks into the world.
+        """
         self._world, self._policy, self._planner = world, policy, planner
         self._shield, self._latency = shield, latency
         self._session, self._budget = session, budget
-        self._expert, self._max_ticks = expert, max_ticks
+        self._expert, self._max_ticks, self._oracle = expert, max_ticks, oracle
         self._period = world.world_spec.period_ns
         self.stage_ns: dict[str, list[int]] = defaultdict(list)
         self.drops: dict[str, int] = defaultdict(int)
@@ -77,6 +82,8 @@ class Lockstep:
             self._deliver(tick * self._period)
             self._think_if_free(tick * self._period)
             self._deliver(tick * self._period)
+            if self._oracle is not None:
+                self._oracle.look(observation, frame, info, self._guidance.newest)
             self._react(observation)
             self._deliver(tick * self._period)
             command = self._shield.command(self._stamp("command", tick))

@@ -88,6 +88,9 @@ LONG_TAIL: dict[str, Scenario] = {
 UNSEEN = ("wrong_way", "red_light_runner", "emergency_behind")
 """Kinds of the long tail that no training of this project ever shows."""
 
+TRAINING_LEVELS = (0.2, 0.5, 0.8)
+"""Difficulties at which the other kinds are shown (`suite=longtail_seen`)."""
+
 
 def scenario_of(name: str) -> Scenario:
     """The row of "name" or "name@difficulty". Raises `UnknownNameError` or `DualsysError`."""
