@@ -18,11 +18,11 @@ from dualsys.console import percent, progress_bar, table_console
 from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
 from dualsys.runtime.assembly import checkpoint_folder
-from dualsys.runtime.call_trials import CallTrial, crossroads, save_trials, try_calls
 from dualsys.runtime.results import git_state, machine, versions
 from dualsys.statistics import bootstrap, wilson
 from dualsys.system1.checkpoint import load_card
 from dualsys.trigger.situation import feature_names
+from dualsys.whatif.call_trials import CallTrial, crossroads, save_trials, try_calls
 from sim import registry
 
 MARGIN = 0.01  # of the score: smaller differences are neutral

@@ -13,8 +13,8 @@ from pathlib import Path
 from dualsys.console import progress_bar
 from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
-from dualsys.runtime.candidate_trials import record_trials
-from dualsys.runtime.counterfactual import drawn_branches
+from dualsys.whatif.candidate_trials import record_trials
+from dualsys.whatif.candidates import drawn_branches
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from dualsys.config import load
 from dualsys.console import progress_bar, table_console
 from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
-from dualsys.runtime.plan_scores import PlanScores, save_scores, score_plans
+from dualsys.whatif.plan_scores import PlanScores, save_scores, score_plans
 from sim.driving.terms import Terms
 
 

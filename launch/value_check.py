@@ -19,17 +19,10 @@ from rich.table import Table
 from dualsys.console import percent, progress_bar, table_console
 from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
-from dualsys.runtime.counterfactual import (
-    Branch,
-    Junction,
-    Ranking,
-    drawn_branches,
-    driven_world,
-    in_parts,
-    rank,
-    realised_return,
-)
 from dualsys.runtime.results import git_state, machine, versions
+from dualsys.whatif.candidates import Branch, drawn_branches, in_parts, realised_return
+from dualsys.whatif.junction import Junction, driven_world
+from dualsys.whatif.ranking import Ranking, rank
 from dualsys.workers import completed
 
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from dualsys.errors import DualsysError
-from dualsys.runtime.call_trials import CallTrial, load_trials
 from dualsys.runtime.results import machine, versions
 from dualsys.trigger.gate import SCHEMA, Gate, GateCard, save_gate
+from dualsys.whatif.call_trials import CallTrial, load_trials
 
 HELD_OUT = 0.2  # share of the episodes that the scores in the card are of
 

@@ -24,11 +24,11 @@ from dualsys.learning.train_instruct import (
 from dualsys.learning.train_system2 import PlannerModule
 from dualsys.learning.trainer import Trainer, optimiser_of
 from dualsys.learning.views import Views
-from dualsys.runtime.plan_scores import PlanScores, load_scores
 from dualsys.runtime.results import machine, versions
 from dualsys.system2 import checkpoint
 from dualsys.system2.checkpoint import Planning, save_planner
 from dualsys.system2.questions import chain
+from dualsys.whatif.plan_scores import PlanScores, load_scores
 from sim.driving.terms import Terms
 
 HELD_OUT = 0.25  # share of the tried states that is kept for the score before and after

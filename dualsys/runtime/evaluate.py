@@ -17,10 +17,10 @@ from dualsys.runtime import assembly
 from dualsys.runtime.episode import EpisodeRecord
 from dualsys.runtime.lockstep import Lockstep
 from dualsys.runtime.log import LogWriter, NoLog, concatenate
-from dualsys.runtime.oracle import OracleTrigger, make_oracle
 from dualsys.runtime.peers import PeerPolicy
 from dualsys.runtime.results import git_state, summarise
 from dualsys.system1.policy import Policy
+from dualsys.whatif.oracle import OracleTrigger, make_oracle
 from dualsys.workers import completed
 
 Config = dict[str, Any]

@@ -38,7 +38,7 @@ from dualsys.system2.coding import name_of
 from dualsys.system2.planner import Planner
 
 if TYPE_CHECKING:
-    from dualsys.runtime.oracle import OracleTrigger
+    from dualsys.whatif.oracle import OracleTrigger
     from sim.registry import Expert
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dualsys.messages import PlanRequest, Stamp
-from dualsys.runtime.counterfactual import observation_of
+from dualsys.whatif.junction import observation_of
 
 
 def requests_of(scenario: str, count: int, samples: int = 1, session: int = 0) -> list[PlanRequest]:

@@ -16,14 +16,14 @@ from dualsys.learning.fit_instruct import Tried, fit_instruct
 from dualsys.learning.from_log import collect_runs
 from dualsys.learning.train_instruct import advantages
 from dualsys.learning.views import Views
-from dualsys.runtime.plan_scores import (
+from dualsys.system2 import checkpoint as checkpoints
+from dualsys.whatif.plan_scores import (
     PlanScores,
     load_scores,
     save_scores,
     score_plans,
     starts_of,
 )
-from dualsys.system2 import checkpoint as checkpoints
 from sim.driving.spec import SPEC
 from sim.driving.terms import Terms
 

@@ -8,15 +8,16 @@ import pytest
 
 from dualsys.learning.dataset import Dataset
 from dualsys.learning.returns import returns
-from dualsys.runtime.candidate_trials import carry_out, record_trials, trial_seed
-from dualsys.runtime.counterfactual import Junction, branches
+from dualsys.whatif.candidate_trials import carry_out, record_trials, trial_seed
+from dualsys.whatif.candidates import branches
+from dualsys.whatif.junction import Junction
 from sim import registry
 
 
 def test_every_candidate_becomes_an_episode_from_the_same_state(
     thinking_run: Path, tmp_path: Path
 ) -> None:
-    found = branches(thinking_run)[:2]
+    found = branches(thinking_run)[1][:2]
     assert sum(record_trials(tmp_path / "trials", found, 1)) == 2
     dataset = Dataset(tmp_path / "trials")
     named = {trial_seed(b, n): (b, n) for b in found for n in range(5)}
@@ -35,7 +36,7 @@ def test_every_candidate_becomes_an_episode_from_the_same_state(
 def test_a_trial_that_ends_with_its_chunk_is_not_taken_for_over(
     thinking_run: Path, tmp_path: Path
 ) -> None:
-    found = branches(thinking_run)[:1]
+    found = branches(thinking_run)[1][:1]
     list(record_trials(tmp_path / "trials", found, 1))
     dataset = Dataset(tmp_path / "trials")
     assert not dataset.terminated.any()
@@ -48,7 +49,7 @@ def test_a_trial_that_ends_with_its_chunk_is_not_taken_for_over(
 def test_recording_goes_on_where_it_stopped(
     thinking_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = branches(thinking_run)[:1]
+    found = branches(thinking_run)[1][:1]
     root = tmp_path / "trials"
     list(record_trials(root, found, 1))
     before = (root / "meta" / "info.json").stat().st_mtime_ns
@@ -60,7 +61,7 @@ def test_recording_goes_on_where_it_stopped(
 
 
 def test_a_state_that_is_not_reached_gives_no_trial(thinking_run: Path) -> None:
-    branch = branches(thinking_run)[0]
+    branch = branches(thinking_run)[1][0]
     onward = np.tile(np.array([5.0, 0.0], np.float32), (400, 1))
     world = registry.make("driving/merge")
     assert carry_out(world, Junction(world, 3, onward), branch, 0) is None

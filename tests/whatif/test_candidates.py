@@ -8,14 +8,16 @@ import pytest
 from dualsys.config import load
 from dualsys.messages import Command, Outcome
 from dualsys.runtime import assembly
-from dualsys.runtime.counterfactual import Branch, Junction, branches, rank, realised_return
 from dualsys.runtime.log import read_log
+from dualsys.whatif.candidates import Branch, branches, realised_return
+from dualsys.whatif.junction import Junction
+from dualsys.whatif.ranking import rank
 from sim import registry
 from sim.driving.spec import SPEC
 
 
 def test_a_branch_repeats_what_was_done_and_returns_what_came(thinking_run: Path) -> None:
-    found = branches(thinking_run)
+    _, found = branches(thinking_run)
     assert len(found) >= 2
     log = [m for _, m in read_log(thinking_run / "log.mcap")]
     done = np.stack([m.command for m in log if isinstance(m, Command)])
@@ -50,7 +52,7 @@ def _checkpoint(run: Path) -> str:
 
 
 def test_a_branch_that_is_over_returns_nothing(thinking_run: Path) -> None:
-    branch = branches(thinking_run)[0]
+    branch = branches(thinking_run)[1][0]
     onward = np.tile(np.array([5.0, 0.0], np.float32), (400, 1))
     over = Branch(
         branch.scenario, 3, 400, onward, branch.candidates, branch.values, branch.guidance

@@ -15,7 +15,8 @@ import msgspec
 from dualsys.learning.from_log import Recording
 from dualsys.learning.shards import Episode, finalise, shard_folder, write_shard
 from dualsys.messages import Command, Outcome, Stamp
-from dualsys.runtime.counterfactual import Branch, Junction, in_parts, observation_of
+from dualsys.whatif.candidates import Branch, in_parts
+from dualsys.whatif.junction import Junction, observation_of
 from dualsys.workers import completed
 from sim import registry
 

@@ -13,15 +13,15 @@ from dualsys.errors import DualsysError
 from dualsys.learning.fit_gate import fit_gate
 from dualsys.learning.fit_gate import scores as gate_scores
 from dualsys.messages import Action, Guidance, PlanRequest
-from dualsys.runtime.call_trials import (
+from dualsys.runtime.log import read_log
+from dualsys.trigger.gate import load_gate
+from dualsys.whatif.call_trials import (
     CallTrial,
     crossroads,
     load_trials,
     save_trials,
     try_calls,
 )
-from dualsys.runtime.log import read_log
-from dualsys.trigger.gate import load_gate
 
 NAMES = ("entropy", "spread", "noise")
 

@@ -16,14 +16,13 @@ import msgspec
 import numpy as np
 
 from dualsys.errors import DualsysError
-from dualsys.messages import Action, Command, Guidance, Observation, PlanRequest
+from dualsys.messages import Action, Guidance, Message, Observation, PlanRequest
 from dualsys.runtime import assembly
-from dualsys.runtime.counterfactual import Junction, driven_world, observation_of
 from dualsys.runtime.latency import LatencyModel
-from dualsys.runtime.log import read_log
-from dualsys.runtime.plan_scores import always, drive
 from dualsys.system1.policy import Policy
 from dualsys.system2.planner import Planner
+from dualsys.whatif.drives import always, drive
+from dualsys.whatif.junction import Junction, driven_world, observation_of, play
 from dualsys.workers import completed
 from sim import registry
 from sim.driving.terms import Terms
@@ -81,35 +80,31 @@ def crossroads(run: Path, calls_only: bool) -> list[Crossroads]:
 
     Raises `DualsysError` for a folder that is no run.
     """
-    if not (run / "results.json").is_file():
-        raise DualsysError(f"{run} is not the folder of a run; give the out= of a `dualsys eval`")
-    results = msgspec.json.decode((run / "results.json").read_bytes())
-    rows = {row["epoch"]: row for row in results["episodes"]}
-    done: dict[int, list[np.ndarray]] = {}
     told: dict[tuple[int, int], Guidance] = {}
     used: dict[tuple[int, int], int] = {}
     called: set[tuple[int, int]] = set()
-    for _, message in read_log(run / "log.mcap"):
+
+    def take(message: Message) -> None:
         at = message.stamp.epoch, message.stamp.tick
-        if isinstance(message, Command):
-            done.setdefault(at[0], []).append(message.command)
-        elif isinstance(message, Guidance):
+        if isinstance(message, Guidance):
             told[at[0], message.stamp.sequence] = message
         elif isinstance(message, Action):
             used[at] = message.guidance_sequence
         elif isinstance(message, PlanRequest):
             called.add((at[0], message.observation.stamp.tick))
+
+    played = play(run, take)
     return [
         Crossroads(
-            rows[epoch]["scenario"],
-            rows[epoch]["seed"],
+            played.rows[epoch]["scenario"],
+            played.rows[epoch]["seed"],
             tick,
-            np.array(done[epoch], np.float32)[:tick],
+            played.commands[epoch][:tick],
             told.get((epoch, sequence)),
             (epoch, tick) in called,
         )
         for (epoch, tick), sequence in sorted(used.items())
-        if tick < len(done[epoch]) and ((epoch, tick) in called or not calls_only)
+        if tick < len(played.commands[epoch]) and ((epoch, tick) in called or not calls_only)
     ]
 
 

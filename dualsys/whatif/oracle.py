@@ -12,9 +12,9 @@ import numpy as np
 from dualsys.errors import DualsysError
 from dualsys.messages import Guidance, Observation
 from dualsys.runtime import assembly
-from dualsys.runtime.call_trials import Branching, gain
-from dualsys.runtime.counterfactual import Junction
 from dualsys.trigger.situation import Situation
+from dualsys.whatif.call_trials import Branching, gain
+from dualsys.whatif.junction import Junction
 from kernels.engine import Engine
 from sim.world import SavableWorld
 

@@ -1,0 +1,1 @@
+"""What would have come of it: recorded states reached again, and other ways tried from there."""

@@ -1,0 +1,117 @@
+"""What would have come of each candidate: rolled out from the very state it was proposed in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from dualsys.errors import DualsysError
+from dualsys.messages import Guidance, Message, PlanRequest, Thought
+from dualsys.system1.policy import Policy
+from dualsys.whatif.junction import Junction, observation_of, play
+
+
+class Branch(msgspec.Struct, frozen=True):
+    """A thought's candidates at one tick of one episode, and how that state is reached."""
+
+    scenario: str
+    seed: int
+    tick: int
+    commands: np.ndarray  # float32 (tick, A): what was done before
+    candidates: np.ndarray  # float32 (N, T, A)
+    values: np.ndarray  # float32 (N,)
+    guidance: Guidance  # what was told; System 1 goes on under its plan
+
+
+def branches(run: Path) -> tuple[dict[str, Any], list[Branch]]:
+    """The configuration of a run, and every valued thought of its log, in order."""
+    asked: dict[tuple[int, int], int] = {}
+    thought: Thought | None = None
+    found: list[tuple[int, int, Thought, Guidance]] = []
+
+    def take(message: Message) -> None:
+        nonlocal thought
+        epoch = message.stamp.epoch
+        if isinstance(message, PlanRequest):
+            asked[epoch, message.request_id] = message.observation.stamp.tick
+        elif isinstance(message, Thought):
+            thought = message
+        elif isinstance(message, Guidance) and thought is not None and len(thought.values) > 1:
+            if message.final and thought.request_id == message.request_id:
+                found.append((epoch, asked[epoch, message.request_id], thought, message))
+            thought = None
+
+    played = play(run, take)
+    branches = [
+        Branch(
+            played.rows[epoch]["scenario"],
+            played.rows[epoch]["seed"],
+            tick,
+            played.commands[epoch][:tick],
+            valued.candidates,
+            valued.values,
+            guidance,
+        )
+        for epoch, tick, valued, guidance in found
+        if epoch in played.commands and len(played.commands[epoch]) > tick
+    ]
+    return played.config, branches
+
+
+def drawn_branches(run: Path, count: int, seed: int) -> tuple[dict[str, Any], list[Branch]]:
+    """The configuration of a run, and `count` of its branches, drawn without replacement.
+
+    Raises `DualsysError` when the run holds none.
+    """
+    config, found = branches(run)
+    if not found:
+        raise DualsysError(
+            f"{run} holds no valued thought; run `dualsys eval system2=vlm system2.candidates=5`"
+        )
+    places = np.random.default_rng(seed).permutation(len(found))[:count]
+    return config, [found[i] for i in sorted(places)]
+
+
+def in_parts(branches: list[Branch], size: int = 4) -> Iterator[tuple[str, tuple[Branch, ...]]]:
+    """The branches scenario by scenario, a few at a time: what one worker takes on."""
+    for scenario in dict.fromkeys(branch.scenario for branch in branches):
+        mine = [branch for branch in branches if branch.scenario == scenario]
+        for at in range(0, len(mine), size):
+            yield scenario, tuple(mine[at : at + size])
+
+
+def realised_return(
+    world: Any,
+    policy: Policy,
+    junction: Junction,
+    branch: Branch,
+    chunk: np.ndarray,
+    gamma: float,
+    ticks: int,
+) -> float:
+    """Discounted return of `ticks` ticks from the branch's state: `chunk` (T, A), then System 1.
+
+    `gamma` is per tick. An episode that terminates earns nothing more; one that is truncated ends
+    the sum, too.
+    """
+    reached = junction.reach()
+    if reached is None:
+        return 0.0
+    frame, info = reached
+    policy.reset(0)
+    total = 0.0
+    for step in range(ticks):
+        if step < len(chunk):
+            command = chunk[step]
+        else:
+            observation = observation_of(world, frame, info, branch.tick + step)
+            command = policy.act(observation, branch.guidance, 0).action.commands[0]
+        frame, reward, terminated, truncated, info = world.step(command)
+        total += gamma**step * reward
+        if terminated or truncated:
+            break
+    return total

@@ -1,0 +1,108 @@
+"""A state of an episode from which several ways are tried, and how a log leads there.
+
+Worlds are functions of seed and commands, so a state is reached by doing again what was done. A
+world that can save its state is led there once, any other for every way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from dualsys.errors import DualsysError
+from dualsys.messages import Command, Message, Observation, Stamp
+from dualsys.runtime.log import read_log
+from dualsys.system1.policy import Policy
+from sim.world import SavableWorld
+
+
+class Played(msgspec.Struct, frozen=True):
+    """The episodes of a run, by epoch: scenario, seed, and what was done."""
+
+    config: dict[str, Any]
+    rows: dict[int, dict[str, Any]]
+    commands: dict[int, np.ndarray]  # float32 (T, A)
+
+
+def play(run: Path, take: Callable[[Message], None]) -> Played:
+    """Read a run's folder; every message but the commands goes to `take`, in the log's order.
+
+    Raises `DualsysError` for a folder that is no run.
+    """
+    if not (run / "results.json").is_file():
+        raise DualsysError(f"{run} is not the folder of a run; give the out= of a `dualsys eval`")
+    results = msgspec.json.decode((run / "results.json").read_bytes())
+    done: dict[int, list[np.ndarray]] = {}
+    for _, message in read_log(run / "log.mcap"):
+        if isinstance(message, Command):
+            done.setdefault(message.stamp.epoch, []).append(message.command)
+        else:
+            take(message)
+    rows = {row["epoch"]: row for row in results["episodes"]}
+    commands = {epoch: np.array(rows, np.float32) for epoch, rows in done.items()}
+    return Played(results["config"], rows, commands)
+
+
+class Junction:
+    """A state of an episode from which several ways are tried. Valid until the world's reset."""
+
+    def __init__(self, world: Any, seed: int, commands: np.ndarray) -> None:
+        """The state after `commands` (tick, A) in the episode of `seed`."""
+        self._world, self._seed, self._commands = world, seed, commands
+        self._saved: tuple[Any, Any, dict[str, Any]] | None = None
+
+    @classmethod
+    def here(cls, world: Any, frame: Any, info: dict[str, Any]) -> Junction:
+        """The present state of a world that can save it."""
+        junction = cls(world, 0, np.zeros((0, 0), np.float32))
+        junction._saved = world.save(), frame, info
+        return junction
+
+    def reach(self) -> tuple[Any, dict[str, Any]] | None:
+        """Put the world there: frame and info, or None where the episode is over before."""
+        if self._saved is not None:
+            saved, frame, info = self._saved
+            self._world.restore(saved)
+            return frame, info
+        frame, info = self._world.reset(seed=self._seed)
+        for command in self._commands:
+            frame, _, terminated, truncated, info = self._world.step(command)
+            if terminated or truncated:
+                return None
+        if isinstance(self._world, SavableWorld):
+            self._saved = self._world.save(), frame, info
+        return frame, info
+
+
+@contextmanager
+def driven_world(config: dict[str, Any], scenario: str) -> Iterator[tuple[Any, Policy]]:
+    """A world with System 1 for it, as the `eval` configuration says; for worker processes."""
+    import torch
+
+    from dualsys.runtime import assembly
+    from sim import registry
+
+    torch.set_num_threads(1)
+    world = registry.make(scenario)
+    try:
+        engine = assembly.make_engine(config, world.world_spec).engine
+        yield world, assembly.make_policy(config, world.world_spec, engine)
+    finally:
+        world.close()
+
+
+def observation_of(world: Any, frame: Any, info: dict[str, Any], tick: int) -> Observation:
+    """The observation of one tick, as System 1 gets it in a run."""
+    return Observation(
+        stamp=Stamp(0, 0, tick + 1, tick, tick * world.world_spec.period_ns),
+        images=frame["images"],
+        image_ticks=info["image_ticks"],
+        state=frame["state"],
+        scene=frame["scene"],
+        instruction=world.instruction,
+    )

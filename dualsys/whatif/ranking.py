@@ -1,0 +1,46 @@
+"""How well values order what really comes of candidates."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from dualsys.statistics import bootstrap
+
+
+class Ranking(msgspec.Struct, frozen=True):
+    """How well values order the realised returns; intervals are 95% bootstrap over states."""
+
+    states: int
+    spearman: float
+    spearman_ci95: tuple[float, float]
+    argmax_gain: float  # return of the argmax minus the mean return of the candidates
+    argmax_gain_ci95: tuple[float, float]
+    beats_random: float  # share of states in which argmax beats a random pick, ties count half
+    beats_random_ci95: tuple[float, float]
+
+
+def rank(values: np.ndarray, returns: np.ndarray, seed: int = 0) -> Ranking:
+    """Compare values and realised returns, both (states, N).
+
+    States in which all candidates return the same say nothing of the order and are left out of the
+    correlation, not of the rest.
+    """
+    from scipy.stats import spearmanr
+
+    best = returns[np.arange(len(returns)), values.argmax(1)]
+    gain = best - returns.mean(1)
+    others = (best[:, None] > returns).mean(1) + 0.5 * (best[:, None] == returns).mean(1)
+    telling = (np.ptp(returns, 1) > 1e-9) & (np.ptp(values, 1) > 0)
+    order = np.array(
+        [spearmanr(v, r).statistic for v, r in zip(values[telling], returns[telling], strict=True)]
+    )
+    return Ranking(
+        len(values),
+        float(order.mean()) if len(order) else 0.0,
+        bootstrap(order, seed),
+        float(gain.mean()),
+        bootstrap(gain, seed),
+        float(others.mean()),
+        bootstrap(others, seed),
+    )
