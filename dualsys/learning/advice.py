@@ -1,7 +1,9 @@
-"""What a trained planner would have told System 1 at recorded ticks: codes and candidate slices.
+"""What a trained planner would have told System 1 at recorded ticks: plans, codes and candidates.
 
 System 1 learns on these pairs to go on from the planner's chunk with a newer observation (cascaded
-denoising as in Hume, arXiv 2505.21432: source = the candidate's current slice).
+denoising as in Hume, arXiv 2505.21432: source = the candidate's current slice). The plans are the
+planner's own answers, also where they are wrong: taught with the expert's plans alone, System 1
+trusts every plan as if the expert had made it.
 """
 
 from __future__ import annotations
@@ -19,13 +21,13 @@ from dualsys.system2.checkpoint import Planning
 class Advice:
     """Thoughts at some rows of a dataset, looked up by tick.
 
-    `rows` int64 (M,): where thoughts were made; `codes` float32 (M, Z).
+    `rows` int64 (M,): where thoughts were made; `codes` float32 (M, Z); `plans` int64 (M,).
     """
 
     def __init__(
         self, planning: Planning, dataset: JoinedDataset, rows: np.ndarray, thoughts: Thoughts
     ) -> None:
-        self.rows, self.codes = rows, thoughts.code.numpy()
+        self.rows, self.codes, self.plans = rows, thoughts.code.numpy(), thoughts.plan.numpy()
         norm = planning.normalisation
         commands = thoughts.candidates * norm["action_std"] + norm["action_mean"]
         low, high = planning.card.spec.action_low, planning.card.spec.action_high
@@ -67,5 +69,5 @@ def advise(
     planning = checkpoint.load(planner)
     start, _ = dataset.episode_bounds()
     rows = np.flatnonzero((np.arange(len(start)) - start) % every_ticks == 0)
-    thoughts = think_at(planning, dataset, rows, prompts_from, candidates, seed)
+    thoughts = think_at(planning, dataset, rows, prompts_from, candidates, seed, own_plans=True)
     return Advice(planning, dataset, rows, thoughts)

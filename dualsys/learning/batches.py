@@ -161,14 +161,16 @@ class Batches:
         then = np.maximum(index - age, self._start[index])
         kept = self._rng.random(size) >= self._config.plan_dropout
         thought, code = np.full(size, -1), np.zeros((size, self._z), np.float32)
+        told = self._plan[then]
         if self._advice is not None:
             thought = self._advice.newest(then)
             then = np.where(thought >= 0, self._advice.rows[thought], then)
             coded = kept & (thought >= 0) & (self._rng.random(size) >= self._config.plan_dropout)
             code = self._coarsened(self._advice.codes[thought]) * coded[:, None]
+            told = np.where(thought >= 0, self._advice.plans[thought], told)
         plan = np.zeros((size, len(self._spec.plans)), np.float32)
-        kept = kept & (self._plan[then] >= 0)  # there may have been no plan at that tick
-        plan[np.arange(size), self._plan[then]] = kept
+        kept = kept & (told >= 0)  # there may have been no plan at that tick
+        plan[np.arange(size), told] = kept
         return _Told(plan, code, kept, index - then, thought)
 
     def _coarsened(self, code: np.ndarray) -> np.ndarray:

@@ -14,11 +14,12 @@ import msgspec
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from dualsys.learning.conversation import knots
 from dualsys.learning.dataset import JoinedDataset, open_datasets
 from dualsys.learning.plan_labels import label_plans
-from dualsys.learning.thoughts import read, views_of
+from dualsys.learning.thoughts import read_and_plan, views_of
 from dualsys.learning.train_system2 import ReadBatch, heads_losses
 from dualsys.learning.trainer import Trainer, optimiser_of
 from dualsys.learning.views import Views
@@ -33,12 +34,27 @@ BATCH = 64
 class Readings:
     """Recorded ticks as the model has read them, in half precision, held in memory."""
 
-    def __init__(self, planning: Planning, dataset: JoinedDataset, views: Views, seed: int) -> None:
+    def __init__(
+        self,
+        planning: Planning,
+        dataset: JoinedDataset,
+        views: Views,
+        seed: int,
+        own_plans: float = 0.0,
+    ) -> None:
+        """`own_plans` is the share of ticks whose plan is the planner's answer, be it wrong.
+
+        Candidates and code come under that plan in a run; the rest of the ticks has the recorded.
+        """
         require_same(planning.card.spec, dataset.spec, "the planner", "the data")
         # Half of the ticks with visual prompts, as in the training of the model.
-        drawn = np.random.default_rng(seed).random(len(views)) < 0.5
-        self._hidden, self._there = _read(planning, views, drawn & planning.card.prompts)
-        self._state, self._plan = views.known(list(range(len(views))))
+        rng = np.random.default_rng(seed)
+        drawn = rng.random(len(views)) < 0.5
+        read = _read(planning, views, drawn & planning.card.prompts)
+        self._hidden, self._there, answered = read
+        self._state, recorded = views.known(list(range(len(views))))
+        own = torch.from_numpy(rng.random(len(views)) < own_plans)
+        self._plan = torch.where(own[:, None], answered, recorded)
         _, end = dataset.episode_bounds()
         action, mask = knots(dataset.action, views.rows, end, planning.heads.config)
         norm = views.normalisation
@@ -62,14 +78,18 @@ class Readings:
 
 
 @torch.inference_mode()
-def _read(planning: Planning, views: Views, drawn: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Hidden states float16 (N, L, D) of all prompts, padded on the left, and their mask (N, L)."""
-    hidden, there = [], []
+def _read(planning: Planning, views: Views, drawn: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    """All prompts as read: hidden states float16 (N, L, D), padded on the left, and mask (N, L).
+
+    Third come the plans that the planner answers, one-hot (N, P).
+    """
+    hidden, there, plans = [], [], []
     for at in range(0, len(views), BATCH):
         places = list(range(at, min(at + BATCH, len(views))))
-        states, known = read(planning, views, places, drawn[places])
-        hidden.append(states.half())
-        there.append(known)
+        reading, answered = read_and_plan(planning, views, places, drawn[places])
+        hidden.append(reading.hidden.half())
+        there.append(reading.there)
+        plans.append(answered)
     longest = max(part.shape[1] for part in there)
     total, width = len(views), hidden[0].shape[-1]
     whole = torch.zeros(total, longest, width, dtype=torch.float16)
@@ -79,7 +99,7 @@ def _read(planning: Planning, views: Views, drawn: np.ndarray) -> tuple[Tensor, 
         whole[at : at + len(part), longest - part.shape[1] :] = part
         mask[at : at + len(part), longest - part.shape[1] :] = known
         at += len(part)
-    return whole, mask
+    return whole, mask, functional.one_hot(torch.cat(plans), len(views.spec.plans)).float()
 
 
 def fit_heads(config: dict[str, Any], progress: Callable[[int, dict[str, float]], None]) -> Path:
@@ -91,7 +111,7 @@ def fit_heads(config: dict[str, Any], progress: Callable[[int, dict[str, float]]
     rows = np.arange(0, len(dataset.state), config["every_ticks"])
     label_plans(dataset, config["plans"], rows)
     views = views_of(planning, dataset, rows, config["prompts_from"])
-    readings = Readings(planning, dataset, views, config["seed"])
+    readings = Readings(planning, dataset, views, config["seed"], config["own_plans"])
     torch.manual_seed(config["seed"])
     heads = planning.heads.train()
     heads.value.requires_grad_(False)
@@ -103,7 +123,7 @@ def fit_heads(config: dict[str, Any], progress: Callable[[int, dict[str, float]]
     trainer.run(lambda step: readings.of_step(seed, step, size), progress)
     heads.load_state_dict(trainer.averaged())
     told = {**msgspec.to_builtins(optimiser), "weights": weights, "ticks": len(readings)}
-    told["plans"] = config["plans"]
+    told |= {"plans": config["plans"], "own_plans": config["own_plans"]}
     told |= {"machine": machine(), "versions": versions()}
     card = planning.card
     card = msgspec.structs.replace(card, training={**card.training, "heads": told})

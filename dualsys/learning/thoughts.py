@@ -5,12 +5,14 @@ The language model is run once over the rows; what is trained on top of it then 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from dualsys.errors import DualsysError
 from dualsys.learning.dataset import JoinedDataset
@@ -18,18 +20,33 @@ from dualsys.learning.samples import system1_samples
 from dualsys.learning.views import Views
 from dualsys.spec import require_same
 from dualsys.system2.checkpoint import Planning
+from dualsys.system2.grammar import AnswerGrammar
+from dualsys.system2.questions import chain
 
 
 class Thoughts(msgspec.Struct, frozen=True):
     """One thought per row, all tensors on the processor; actions normalised as the planner's.
 
     tokens: float16 (N, L, D), what the heads read; candidates: float32 (N, C, knots, A), the depth
-    ladder; code: float32 (N, Z), the plan vector.
+    ladder; code: float32 (N, Z), the plan vector; plan: int64 (N,), under which all these are.
     """
 
     tokens: Tensor
     candidates: Tensor
     code: Tensor
+    plan: Tensor
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """Prompts that the model has read.
+
+    hidden: float32 (B, L, D), last hidden states; there: bool (B, L), their mask; logits: float32
+    (B, V), for the token that follows.
+    """
+
+    hidden: Tensor
+    there: Tensor
+    logits: Tensor
 
 
 def think_at(
@@ -39,46 +56,105 @@ def think_at(
     prompts_from: str,
     candidates: int,
     seed: int = 0,
+    own_plans: bool = False,
 ) -> Thoughts:
-    """Think at `rows` of a dataset, under the plans that it holds.
+    """Think at `rows` of a dataset, under the plans that it holds or those the planner answers.
 
     Raises `SpecMismatchError` when planner and data are of two worlds.
     """
     require_same(planning.card.spec, dataset.spec, "the planner", "the data")
-    return think(planning, views_of(planning, dataset, rows, prompts_from), candidates, seed)
+    views = views_of(planning, dataset, rows, prompts_from)
+    return think(planning, views, candidates, seed, own_plans=own_plans)
 
 
 @torch.inference_mode()
 def read(
-    planning: Planning, views: Views, places: list[int], drawn: np.ndarray
-) -> tuple[Tensor, Tensor]:
-    """Last hidden states float32 (B, L, D) of the prompts at `places` and their mask (B, L).
+    planning: Planning,
+    views: Views,
+    places: list[int],
+    drawn: np.ndarray,
+    said: Sequence[int] = (),
+) -> Reading:
+    """Read the prompts at `places`, and after them the tokens `said` in the model's own turn.
 
     In bfloat16, as in training: that takes half the time, and changes the states by half a percent.
     """
     inputs, model = views.prompt(places, drawn), planning.language.model
+    prompt, mask = inputs.pop("input_ids"), inputs.pop("attention_mask")
+    after = torch.tensor([list(said)] * len(places), dtype=prompt.dtype, device=prompt.device)
+    whole = torch.cat([mask, torch.ones_like(after)], 1)
     with torch.autocast(model.device.type, torch.bfloat16):
-        output = model(**inputs, output_hidden_states=True, use_cache=False, logits_to_keep=1)
-    return output.hidden_states[-1].float().cpu(), inputs["attention_mask"].bool().cpu()
+        output = model(
+            input_ids=torch.cat([prompt, after], 1),
+            attention_mask=whole,
+            position_ids=(whole.cumsum(-1) - 1).clamp(min=0),
+            output_hidden_states=True,
+            use_cache=False,
+            logits_to_keep=1,
+            **inputs,
+        )
+    hidden = output.hidden_states[-1][:, : prompt.shape[1]]  # what is said later changes no state
+    return Reading(hidden.float().cpu(), mask.bool().cpu(), output.logits[:, -1].float().cpu())
+
+
+@torch.inference_mode()
+def read_and_plan(
+    planning: Planning, views: Views, places: list[int], drawn: np.ndarray
+) -> tuple[Reading, Tensor]:
+    """Read the prompts at `places` and answer the question of the plan: greedily, as in a run.
+
+    Returns what was read, and the plans, int64 (B,).
+    """
+    question, language = chain(views.spec)[-1], planning.language
+    grammar = AnswerGrammar(question, language.tokenize)
+    asked = language.tokenize(f" {question.phrasings[0]}")
+    reading = read(planning, views, places, drawn, asked)
+    answers: list[tuple[int, ...]] = [()] * len(places)
+    rows, logits = list(range(len(places))), reading.logits
+    while rows:
+        for row, seen in zip(rows, logits, strict=True):
+            allowed = grammar.allowed(answers[row])
+            answers[row] = (*answers[row], allowed[int(seen[allowed].argmax())])
+            while len(sure := grammar.allowed(answers[row])) == 1:
+                answers[row] = (*answers[row], sure[0])
+        # Those that are not at an end all look alike as a rule: the first such group goes on.
+        open_rows = [row for row, answer in enumerate(answers) if grammar.allowed(answer)]
+        rows = [row for row in open_rows if answers[row] == answers[open_rows[0]]]
+        if rows:
+            there = [places[row] for row in rows]
+            logits = read(planning, views, there, drawn[rows], [*asked, *answers[rows[0]]]).logits
+    words = [next(iter(grammar.parse(answer).values())) for answer in answers]
+    return reading, torch.tensor([views.spec.plans.index(word) for word in words])
 
 
 @torch.inference_mode()
 def think(
-    planning: Planning, views: Views, candidates: int, seed: int = 0, batch_size: int = 64
+    planning: Planning,
+    views: Views,
+    candidates: int,
+    seed: int = 0,
+    batch_size: int = 64,
+    own_plans: bool = False,
 ) -> Thoughts:
-    """Think about every view."""
+    """Think about every view, under the recorded plans or those that the planner answers."""
     heads, sizes = planning.heads, planning.heads.config
     generator = torch.Generator().manual_seed(seed)
-    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    parts: list[tuple[Tensor, ...]] = []
     for at in range(0, len(views), batch_size):
         places = list(range(at, min(at + batch_size, len(views))))
-        hidden, mask = read(planning, views, places, np.full(len(places), planning.card.prompts))
-        tokens = heads.readout(hidden, mask, *views.known(places))
+        drawn = np.full(len(places), planning.card.prompts)
+        state, plan = views.known(places)
+        if own_plans:
+            reading, answered = read_and_plan(planning, views, places, drawn)
+            plan = functional.one_hot(answered, plan.shape[1]).float()
+        else:
+            reading = read(planning, views, places, drawn)
+        tokens = heads.readout(reading.hidden, reading.there, state, plan)
         noise = torch.randn((len(places), sizes.knots, sizes.action_size), generator=generator)
         ladder = heads.candidates.ladder(noise, tokens, candidates)
-        parts.append((tokens.half(), ladder, heads.bottleneck(tokens)))
-    tokens, ladder, code = (torch.cat(found) for found in zip(*parts, strict=True))
-    return Thoughts(tokens, ladder, code)
+        parts.append((tokens.half(), ladder, heads.bottleneck(tokens), plan.argmax(-1)))
+    tokens, ladder, code, plans = (torch.cat(found) for found in zip(*parts, strict=True))
+    return Thoughts(tokens, ladder, code, plans)
 
 
 def views_of(

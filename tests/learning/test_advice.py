@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,16 @@ def test_codes_come_with_plans_only(dataset: JoinedDataset, advice: Advice) -> N
     for code in (advice.codes, *(coarser(advice.codes, levels) for levels in COARSER_LEVELS)):
         known |= {tuple(row) for row in code.round(5).tolist()}
     assert {tuple(row) for row in batch.z[coded].numpy().round(5).tolist()} <= known
+
+
+def test_the_plan_told_is_the_planners_own(dataset: JoinedDataset, advice: Advice) -> None:
+    assert set(advice.plans.tolist()) <= set(range(len(SPEC.plans)))
+    wrong = copy.copy(advice)
+    never = next(p for p in range(len(SPEC.plans)) if p not in dataset.plan)
+    wrong.plans = np.full_like(advice.plans, never)
+    told = drawn(dataset, wrong, 200).plan
+    assert (told.argmax(1)[told.sum(1) > 0] == never).all()
+    assert 0.6 < told.sum(1).mean() < 0.95, "some plans are dropped"
 
 
 def test_a_code_of_another_size_is_refused(dataset: JoinedDataset, advice: Advice) -> None:

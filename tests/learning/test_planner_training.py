@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from dualsys.learning.dataset import open_datasets
 from dualsys.learning.fit_heads import Readings, fit_heads
 from dualsys.learning.fit_planner import fit_planner
 from dualsys.learning.scene_targets import motion_fields
-from dualsys.learning.thoughts import views_of
+from dualsys.learning.thoughts import read_and_plan, views_of
 from dualsys.learning.train_system2 import PlannerModule, converse, planner_losses
 from dualsys.learning.trainer import OptimiserConfig, Trainer
 from dualsys.learning.views import Views
@@ -157,3 +158,48 @@ def test_readings_are_what_a_prompt_gives(
     drawn = np.random.default_rng(0).random(70) < 0.5
     same = torch.allclose(own[there], hidden[0], atol=2e-2)
     assert same != bool(drawn[68]), "with visual prompts the reading is another one"
+
+
+def test_a_batch_is_answered_as_a_run_answers_one_request(
+    drives: Path, planner_folder: Path, untrained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In half precision a tie could fall otherwise than in a run, which reads in single precision.
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+    planning = checkpoints.load(planner_folder)
+    dataset = open_datasets(str(drives))
+    views = views_of(planning, dataset, np.arange(0, 70, 20), str(untrained))
+    places, drawn = list(range(len(views))), np.ones(len(views), bool)
+    question = chain(SPEC)[-1]
+    grammar = AnswerGrammar(question, planning.language.tokenize)
+    said = set()
+    for seed in range(6):  # an untrained model always answers the same; six say several things
+        torch.manual_seed(seed)
+        for tensor in planning.language.model.lm_head.parameters():
+            tensor.data.normal_()
+        reading, plans = read_and_plan(planning, views, places, drawn)
+        for place, plan in zip(places, plans.tolist(), strict=True):
+            prefix = planning.language.read(views._images(place, True), views._text(place))
+            answer = planning.language.answer(prefix, question.phrasings[0], grammar)
+            assert tuple(answer.words.values()) == (SPEC.plans[plan],)
+            there = reading.there[place]
+            torch.testing.assert_close(
+                reading.hidden[place][there], prefix.hidden[0], atol=1e-4, rtol=1e-4
+            )
+            said.add(SPEC.plans[plan])
+    assert len(said) > 1
+    assert any("change" in plan for plan in said), "an answer of several choices is among them"
+
+
+def test_heads_learn_under_the_planners_own_plans_as_often_as_told(
+    drives: Path, planner_folder: Path, untrained: Path
+) -> None:
+    planning = checkpoints.load(planner_folder)
+    dataset = open_datasets(str(drives))
+    views = views_of(planning, dataset, np.arange(0, 60), str(untrained))
+    places = list(range(60))
+    recorded = views.known(places)[1]
+    _, answered = read_and_plan(planning, views, places, np.zeros(60, bool))
+    own = torch.nn.functional.one_hot(answered, len(SPEC.plans)).float()
+    half = [Readings(planning, dataset, views, 0, share)._plan for share in (0.0, 1.0)]
+    assert torch.equal(half[0], recorded)
+    assert (half[1] == own).float().mean() > 0.9, "visual prompts may change some answers"
