@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -136,20 +137,20 @@ def chosen(scenario: str | None, suite_name: str | None) -> list[str]:
     return [scenario]
 
 
-PEERS = ("idm", "scripted", "expert")
+PEERS = ("idm", "sac", "scripted", "expert")
 
 
 def peer_for(world: Any, name: str) -> Expert:
     """Somebody to compare System 1 with, of `PEERS`.
 
-    "idm" is highway-env's driver model, "scripted" Meta-World's policy of the task, "expert" the
-    demonstrator that System 1 learned from.
+    "idm" is highway-env's driver model, "sac" a policy of stable-baselines3, "scripted" the task's
+    policy of Meta-World, "expert" the demonstrator that System 1 learned from.
 
     Raises `UnknownNameError` for another name, `DualsysError` for one of another domain.
     """
     if name not in PEERS:
         raise UnknownNameError("peer (system1.driver)", name, PEERS)
-    wanted = {"idm": "driving", "scripted": "manipulation"}.get(name)
+    wanted = {"idm": "driving", "sac": "driving", "scripted": "manipulation"}.get(name)
     if wanted is not None and world.world_spec.domain != wanted:
         raise DualsysError(
             f"the peer {name!r} is for {wanted}, this world is of {world.world_spec.domain}"
@@ -158,6 +159,11 @@ def peer_for(world: Any, name: str) -> Expert:
         from sim.experts.idm import IdmDriver
 
         return IdmDriver(world)
+    if name == "sac":
+        import dualsys
+        from sim.experts.sac import SacDriver
+
+        return SacDriver(world, Path(dualsys.__file__).parent / "weights" / "driving-sac")
     return expert_for(world)
 
 

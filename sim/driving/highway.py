@@ -86,6 +86,12 @@ class HighwayWorld(gymnasium.Env[Frame, np.ndarray]):
         network = self.upstream.road.network
         return copy.deepcopy(state, {id(network): network})
 
+    def measured(self) -> tuple[np.ndarray, np.ndarray]:
+        """State (S,) and scene rows as in a frame, without the picture."""
+        ego, road = self.upstream.vehicle, self.upstream.road
+        things = [] if getattr(self.upstream, "blind", False) else visible(ego, road)
+        return self._state(), object_rows(ego, things)
+
     def close(self) -> None:
         """Close upstream's environment."""
         self.upstream.close()
