@@ -40,7 +40,7 @@ def build_planner(checkpoint: Path, folder: Path) -> Path:
     torch.manual_seed(0)
     config = HeadsConfig(text_width=16, state_size=len(SPEC.state), action_size=2,
                          plans=len(SPEC.plans), stride_ticks=2, knots=8, width=16, layers=1,
-                         heads=2, read_tokens=4)  # fmt: skip
+                         heads=2, read_tokens=4, proposal_ticks=12)  # fmt: skip
     heads = Heads(config)
     for parameter in (heads.candidates.out.weight, heads.value.value):
         torch.nn.init.normal_(parameter, std=0.5)  # they start at zero: let inputs show

@@ -34,6 +34,7 @@ class PlannerBatch(msgspec.Struct):
     answer: Tensor  # bool (B, K): the token belongs to an answer, not to a question
     state: Tensor  # (B, S) normalised
     plan: Tensor  # (B, P) one-hot
+    proposal: Tensor  # (B, T, A) System 1's chunk, normalised, zeros where it is not drawn in
     chunk: Tensor  # (B, knots, A) normalised
     mask: Tensor  # (B, knots): 1 inside the episode
     objects: Tensor  # (B, X) motion of the nearest objects, normalised
@@ -81,6 +82,7 @@ class Conversations:
             answer=torch.tensor([[*a, *[False] * (longest - len(a))] for a in answer]),
             state=state,
             plan=plan,
+            proposal=self._views.proposals(places, drawn, self._sizes.proposal_ticks),
             chunk=torch.from_numpy(chunk),
             mask=torch.from_numpy(mask),
             objects=torch.from_numpy(self._objects[rows]),

@@ -6,6 +6,7 @@ the heads see each tick many times over; the language model stays as it is, and 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from dualsys.runtime.results import machine, versions
 from dualsys.spec import require_same
 from dualsys.system2 import checkpoint
 from dualsys.system2.checkpoint import Planning
+from dualsys.system2.heads import Heads
 
 BATCH = 64
 
@@ -50,11 +52,14 @@ class Readings:
         # Half of the ticks with visual prompts, as in the training of the model.
         rng = np.random.default_rng(seed)
         drawn = rng.random(len(views)) < 0.5
-        read = _read(planning, views, drawn & planning.card.prompts)
+        drawn &= planning.card.prompts
+        read = _read(planning, views, drawn)
         self._hidden, self._there, answered = read
         self._state, recorded = views.known(list(range(len(views))))
         own = torch.from_numpy(rng.random(len(views)) < own_plans)
         self._plan = torch.where(own[:, None], answered, recorded)
+        ticks, places = planning.heads.config.proposal_ticks, list(range(len(views)))
+        self._proposal = views.proposals(places, drawn, ticks)
         _, end = dataset.episode_bounds()
         action, mask = knots(dataset.action, views.rows, end, planning.heads.config)
         norm = views.normalisation
@@ -72,6 +77,7 @@ class Readings:
             self._there[at],
             self._state[at],
             self._plan[at],
+            self._proposal[at],
             self._chunk[at],
             self._mask[at],
         )
@@ -102,11 +108,27 @@ def _read(planning: Planning, views: Views, drawn: np.ndarray) -> tuple[Tensor, 
     return whole, mask, functional.one_hot(torch.cat(plans), len(views.spec.plans)).float()
 
 
+def _grown(planning: Planning, ticks: int | None) -> Planning:
+    """The planner with heads that read `ticks` of System 1's chunk; what they knew they keep."""
+    old = planning.heads.config
+    if ticks is None or ticks == old.proposal_ticks:
+        return planning
+    heads = Heads(dataclasses.replace(old, proposal_ticks=ticks))
+    known = planning.heads.state_dict()
+    fitting = {name: known.get(name, value) for name, value in heads.state_dict().items()}
+    if ticks and old.proposal_ticks:  # another length: nothing of it is of use
+        fresh = heads.readout.state_dict(prefix="readout.")
+        fitting |= {name: fresh[name] for name in fresh if "proposal_in" in name}
+    heads.load_state_dict(fitting)
+    card = msgspec.structs.replace(planning.card, heads=heads.config)
+    return msgspec.structs.replace(planning, heads=heads, card=card)
+
+
 def fit_heads(config: dict[str, Any], progress: Callable[[int, dict[str, float]], None]) -> Path:
     """Train (or go on training) the heads of the planner in `config["planner"]`, in place."""
     torch.set_num_threads(config["threads"])
     folder = Path(config["planner"])
-    planning = checkpoint.load(folder)
+    planning = _grown(checkpoint.load(folder), config["proposal_ticks"])
     dataset = open_datasets(config["data"])
     rows = np.arange(0, len(dataset.state), config["every_ticks"])
     label_plans(dataset, config["plans"], rows)

@@ -149,7 +149,8 @@ def think(
             plan = functional.one_hot(answered, plan.shape[1]).float()
         else:
             reading = read(planning, views, places, drawn)
-        tokens = heads.readout(reading.hidden, reading.there, state, plan)
+        proposal = views.proposals(places, drawn, sizes.proposal_ticks)
+        tokens = heads.readout(reading.hidden, reading.there, state, plan, proposal)
         noise = torch.randn((len(places), sizes.knots, sizes.action_size), generator=generator)
         ladder = heads.candidates.ladder(noise, tokens, candidates)
         parts.append((tokens.half(), ladder, heads.bottleneck(tokens), plan.argmax(-1)))

@@ -43,7 +43,7 @@ def planner_losses(module: PlannerModule, batch: PlannerBatch) -> dict[str, Tens
     """The terms of the loss on one batch, each a scalar."""
     hidden, mask, logits = converse(module.language, batch)
     answers = functional.cross_entropy(logits[batch.answer].float(), batch.said[batch.answer])
-    read = ReadBatch(hidden, mask, batch.state, batch.plan, batch.chunk, batch.mask)
+    read = ReadBatch(hidden, mask, batch.state, batch.plan, batch.proposal, batch.chunk, batch.mask)
     parts = {"answer": answers, **heads_losses(module.heads, read)}
     if module.see is not None:
         blank = torch.zeros_like(batch.plan), torch.zeros_like(batch.state)
@@ -60,6 +60,7 @@ class ReadBatch(msgspec.Struct):
     there: Tensor  # bool (B, L)
     state: Tensor  # (B, S) normalised
     plan: Tensor  # (B, P) one-hot
+    proposal: Tensor  # (B, T, A) normalised, zeros where none is shown
     chunk: Tensor  # (B, knots, A) normalised
     mask: Tensor  # (B, knots): 1 inside the episode
 
@@ -67,7 +68,8 @@ class ReadBatch(msgspec.Struct):
 def heads_losses(heads: Heads, batch: ReadBatch) -> dict[str, Tensor]:
     """The terms of the candidates and of the bottleneck, each a scalar."""
     keep = (torch.rand(len(batch.plan), 1, device=batch.plan.device) >= PLAN_DROPOUT).float()
-    tokens = heads.readout(batch.hidden, batch.there, batch.state, batch.plan * keep)
+    plan = batch.plan * keep
+    tokens = heads.readout(batch.hidden, batch.there, batch.state, plan, batch.proposal)
     return {"flow": _flow(heads, tokens, batch), "code": _code(heads, tokens, batch)}
 
 

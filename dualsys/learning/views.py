@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dualsys.errors import DualsysError
 from dualsys.learning.dataset import JoinedDataset, statistics
 from dualsys.system2.language import LanguageModel, describe
 from dualsys.system2.prompts import draw, paths, project
@@ -45,6 +46,24 @@ class Views:
         state = (self._dataset.state[rows] - norm["state_mean"]) / norm["state_std"]
         plan = self._dataset.plan[rows][:, None] == np.arange(len(self.spec.plans))
         return torch.from_numpy(state.astype(np.float32)), torch.from_numpy(plan).float()
+
+    def proposals(self, places: list[int], drawn: np.ndarray, ticks: int) -> Tensor:
+        """System 1's chunks (B, ticks, A), normalised; zeros where they are not drawn in, either.
+
+        Raises `DualsysError` when System 1's chunks are shorter than `ticks`.
+        """
+        norm = self.normalisation
+        found = np.zeros((len(places), ticks, len(self.spec.action)), np.float32)
+        if self._samples is None:
+            return torch.from_numpy(found)
+        if self._samples.shape[1] < ticks:
+            raise DualsysError(
+                f"the heads read {ticks} ticks of System 1's chunk (heads.proposal_ticks), that "
+                f"System 1 plans {self._samples.shape[1]}; give prompts_from= another one"
+            )
+        chunk = (self._samples[places][:, :ticks] - norm["action_mean"]) / norm["action_std"]
+        found[drawn] = chunk[drawn]
+        return torch.from_numpy(found)
 
     def prompt(self, places: list[int], drawn: np.ndarray) -> dict[str, Tensor]:
         """The processor's inputs; System 1's samples are drawn in where `drawn` (B,) says so."""

@@ -8,6 +8,7 @@ quantisation (arXiv 2309.15505). All heads read a fixed number of tokens, so sha
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,21 +34,45 @@ class Readout(nn.Module):
         self.state_in = nn.Linear(config.state_size, width)
         self.plan_in = nn.Linear(config.plans, width)
         self.norm = nn.LayerNorm(width)
+        self.proposal_in = _proposal_in(config) if config.proposal_ticks else None
 
-    def forward(self, hidden: Tensor, mask: Tensor, state: Tensor, plan: Tensor) -> Tensor:
-        """Tokens (B, read_tokens + 2, width) from the prefix, the state and the plan.
+    def forward(
+        self,
+        hidden: Tensor,
+        mask: Tensor,
+        state: Tensor,
+        plan: Tensor,
+        proposal: Tensor | None = None,
+    ) -> Tensor:
+        """Tokens (B, L', width) from prefix, state, plan and System 1's proposal.
 
         hidden (B, L, text_width), mask (B, L) true where there is a token, state (B, S) normalised,
-        plan (B, P) one-hot or zeros.
+        plan (B, P) one-hot or zeros, proposal (B, T, A) normalised, zeros or None where there is
+        none. L' is read_tokens + 2, and one more in heads that read proposals.
         """
         inner = self.inner(hidden)
         queries = self.queries.expand(len(hidden), -1, -1)
         read, _ = self.attend(queries, inner, inner, key_padding_mask=~mask, need_weights=False)
         read = queries + read
         read = read + self.mlp(read)
-        extra = torch.stack([self.state_in(state), self.plan_in(plan)], 1)
-        tokens: Tensor = self.norm(torch.cat([read, extra], 1))
+        extra = [self.state_in(state), self.plan_in(plan)]
+        if self.proposal_in is not None:
+            given = proposal.flatten(1) if proposal is not None else self._nothing(len(hidden))
+            there = (given != 0).any(1, keepdim=True).to(given.dtype)
+            extra.append(self.proposal_in(torch.cat([given, there], 1)))
+        tokens: Tensor = self.norm(torch.cat([read, torch.stack(extra, 1)], 1))
         return tokens
+
+    def _nothing(self, batch: int) -> Tensor:
+        assert self.proposal_in is not None
+        inner: Any = self.proposal_in[0]
+        return self.queries.new_zeros(batch, inner.in_features - 1)
+
+
+def _proposal_in(config: HeadsConfig) -> nn.Sequential:
+    inner = 2 * config.width
+    size = config.proposal_ticks * config.action_size
+    return nn.Sequential(nn.Linear(size + 1, inner), nn.GELU(), nn.Linear(inner, config.width))
 
 
 class CandidateHead(nn.Module):
@@ -139,8 +164,9 @@ class Bottleneck(nn.Module):
             raise ValueError(f"code_levels must be at least 2, it is {config.code_levels}")
         self.levels = config.code_levels
         self.size = config.code_size
-        tokens = config.read_tokens + 2
-        self.down = nn.Linear(tokens * config.width, config.code_size)
+        # Not the proposal's: a message need not tell System 1 what System 1 proposed.
+        self.tokens = config.read_tokens + 2
+        self.down = nn.Linear(self.tokens * config.width, config.code_size)
 
     @property
     def bits(self) -> float:
@@ -149,7 +175,7 @@ class Bottleneck(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Code (B, code_size), each value one of `levels` in [-1, 1]; gradients pass straight."""
-        bounded = torch.tanh(self.down(tokens.flatten(1)))
+        bounded = torch.tanh(self.down(tokens[:, : self.tokens].flatten(1)))
         half = (self.levels - 1) / 2
         level = torch.round((bounded + 1) * half)
         hard = level / half - 1

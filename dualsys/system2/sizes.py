@@ -40,6 +40,7 @@ class HeadSizes:
     layers: int = 3
     heads: int = 4
     read_tokens: int = 16
+    proposal_ticks: int = 0  # of System 1's own chunk that the heads read as numbers; 0: none
     flow_steps: int = 10
     depth_step: float = 0.1  # xi: candidate n stops at tau = 1 - (n - 1) xi
     code_size: int = 8

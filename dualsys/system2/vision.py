@@ -114,8 +114,8 @@ class Thinking:
         self._spec, self.planning, self._config = spec, planning, config
         self._request = request
         observation = request.observation
-        draw = config.prompts and planning.card.prompts
-        samples = request.samples if draw else request.samples[:0]
+        self._prompted = config.prompts and planning.card.prompts
+        samples = request.samples if self._prompted else request.samples[:0]
         self.images = prompted(spec, observation, samples)
         text = describe(spec, observation.state, observation.instruction)
         ordered = [self.images[camera.name] for camera in spec.cameras]
@@ -214,8 +214,23 @@ class Thinking:
         plan = torch.zeros(1, len(self._spec.plans), device=hidden.device)
         plan[0, self.plan] = 1.0
         mask = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
-        tokens: Tensor = self.planning.heads.readout(hidden.float(), mask, state[None], plan)
+        heads = self.planning.heads
+        tokens: Tensor = heads.readout(hidden.float(), mask, state[None], plan, self._proposal())
         return tokens
+
+    def _proposal(self) -> Tensor | None:
+        """System 1's chunk (1, T, A), normalised; where it ends too early its last command lasts.
+
+        None where visual prompts are switched off, or nothing was sent.
+        """
+        ticks, sent = self.planning.heads.config.proposal_ticks, self._request.samples
+        if not (ticks and self._prompted and sent.size):
+            return None
+        normalisation = self.planning.normalisation
+        mean = normalisation["action_mean"]
+        chunk = np.pad(sent[0, :ticks], ((0, max(0, ticks - sent.shape[1])), (0, 0)), "edge")
+        told = torch.from_numpy(chunk.astype(np.float32)).to(mean.device)
+        return ((told - mean) / normalisation["action_std"])[None]
 
     def guidance(self, stage: str, final: bool) -> Guidance:
         """What System 1 is told: as little as possible."""

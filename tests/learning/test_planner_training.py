@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from dualsys.config import load
+from dualsys.errors import DualsysError
 from dualsys.learning.conversation import Conversations
 from dualsys.learning.dataset import open_datasets
 from dualsys.learning.fit_heads import Readings, fit_heads
@@ -203,3 +204,31 @@ def test_heads_learn_under_the_planners_own_plans_as_often_as_told(
     half = [Readings(planning, dataset, views, 0, share)._plan for share in (0.0, 1.0)]
     assert torch.equal(half[0], recorded)
     assert (half[1] == own).float().mean() > 0.9, "visual prompts may change some answers"
+
+
+def test_heads_learn_to_read_proposals_and_keep_what_they_knew(
+    drives: Path, untrained: Path, planner_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(planner_folder, tmp_path / "planner")
+    words = [f"planner={folder}", f"data={drives}", f"prompts_from={untrained}", "steps=2"]
+    words += ["batch_size=8", "threads=1", "device=cpu", "proposal_ticks=6", "learning_rate=1e-9"]
+    fit_heads(load("train heads", words), lambda step, parts: None)
+    before, after = (checkpoints.load(f) for f in (planner_folder, folder))
+    assert (before.heads.config.proposal_ticks, after.heads.config.proposal_ticks) == (12, 6)
+    kept = after.heads.state_dict()
+    for name, tensor in before.heads.state_dict().items():
+        if "proposal_in" not in name:
+            torch.testing.assert_close(kept[name], tensor, atol=1e-5, rtol=1e-5)
+
+
+def test_proposals_longer_than_system_1_plans_are_refused(
+    drives: Path, untrained: Path, planner_folder: Path
+) -> None:
+    planning = checkpoints.load(planner_folder)
+    views = views_of(planning, open_datasets(str(drives)), np.arange(0, 10), str(untrained))
+    places, drawn = [0, 1, 2], np.array([True, False, True])
+    found = views.proposals(places, drawn, 16)
+    assert found.shape == (3, 16, 2)
+    assert (found.abs().sum((1, 2)) > 0).tolist() == drawn.tolist()
+    with pytest.raises(DualsysError, match=r"20 ticks .* plans 16"):
+        views.proposals(places, drawn, 20)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -35,6 +37,28 @@ def test_padding_changes_nothing(heads: Heads) -> None:
     torch.testing.assert_close(
         heads.readout(hidden, mask, state, plan), heads.readout(padded, wider, state, plan)
     )
+
+
+def test_a_proposal_is_read_by_all_heads_but_the_bottleneck() -> None:
+    torch.manual_seed(0)
+    heads = Heads(dataclasses.replace(CONFIG, proposal_ticks=5)).eval()
+    for parameter in (heads.candidates.out.weight, heads.value.value):
+        torch.nn.init.normal_(parameter, std=0.5)
+    given = (torch.randn(1, 7, 24), torch.ones(1, 7, dtype=torch.bool), torch.randn(1, 3),
+             torch.eye(4)[:1])  # fmt: skip
+    none, zeros, one, two = (
+        heads.readout(*given, proposal)
+        for proposal in (None, torch.zeros(1, 5, 2), torch.ones(1, 5, 2), -torch.ones(1, 5, 2))
+    )
+    assert none.shape == (1, CONFIG.read_tokens + 3, CONFIG.width)
+    torch.testing.assert_close(none, zeros)
+    noise, chunk = torch.randn(1, 8, 2), torch.randn(1, 1, 8, 2)
+    for first, second in ((one, two), (one, none)):
+        assert not torch.allclose(
+            heads.candidates.ladder(noise, first, 1), heads.candidates.ladder(noise, second, 1)
+        )
+        assert not torch.allclose(heads.value(first, chunk), heads.value(second, chunk))
+        assert torch.equal(heads.bottleneck(first), heads.bottleneck(second))
 
 
 def test_the_ladder_is_one_flow_stopped_at_several_depths(heads: Heads) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+import torch
 
 from dualsys.codec import decode, encode
 from dualsys.errors import DualsysError, SpecMismatchError, UnknownNameError
@@ -13,7 +14,7 @@ from dualsys.messages import Guidance, Observation, PlanRequest, Stamp
 from dualsys.system2 import checkpoint as checkpoints
 from dualsys.system2.checkpoint import Planning
 from dualsys.system2.questions import BUDGETS, asked
-from dualsys.system2.vision import ThinkConfig, VisionPlanner
+from dualsys.system2.vision import ThinkConfig, Thinking, VisionPlanner
 from sim.driving.spec import SPEC
 from sim.manipulation.metaworld import SPEC as ARM
 
@@ -105,6 +106,25 @@ def test_majority_ends_the_vote(planning: Planning) -> None:
     votes = planner.thought.votes
     assert max(votes.values()) == 3 or sum(votes.values()) == 7
     assert planner.thought.answers["plan"] in votes
+
+
+def test_system_1s_chunk_is_read_as_numbers_too(planning: Planning) -> None:
+    def proposal(samples: np.ndarray, prompts: bool = True) -> torch.Tensor | None:
+        asked = msgspec.structs.replace(request(4), samples=samples)
+        return Thinking(SPEC, planning, ThinkConfig(prompts=prompts), asked)._proposal()
+
+    samples = request(4).samples
+    first = proposal(samples)
+    assert first is not None
+    norm = planning.normalisation
+    told = (first[0] * norm["action_std"] + norm["action_mean"]).numpy()
+    np.testing.assert_allclose(told, samples[0, :12], atol=1e-6)
+    short = proposal(samples[:, :5])
+    assert short is not None
+    torch.testing.assert_close(short[0, :5], first[0, :5])
+    torch.testing.assert_close(short[0, 5:], first[0, 4].expand(7, 2))
+    assert proposal(samples, prompts=False) is None
+    assert proposal(samples[:0]) is None
 
 
 def test_what_is_switched_off_is_not_sent(planning: Planning) -> None:
