@@ -28,7 +28,7 @@ from dualsys.learning.schemas import (
 class System1Config:
     """The reactive policy; times are rounded to control ticks."""
 
-    driver: str = "network"  # or a peer in its place: idm, scripted, expert (lockstep only)
+    driver: str = "network"  # or a peer in its place: idm, sac, scripted, expert
     checkpoint: str = "auto"  # a folder, or "auto": the shipped one of the world's domain
     replan_s: float = MISSING
     blend_s: float = MISSING
@@ -73,11 +73,12 @@ class TriggerConfig:
     seed: int = 0
     threshold: float | None = None  # uncertainty: ask from here on [nat] ...
     hysteresis: float = 0.0  # ... until it is lower by so much
-    refractory_s: float = 1.0  # least time between two calls (oracle: between two looks)
+    refractory_s: float = 1.0  # least time between two calls
     max_age_s: float | None = None  # uncertainty: ask, too, when guidance is older than this
     gate: str = "auto"  # learned: folder of a gate, or "auto": the shipped one of the domain
     price: float = 0.0  # learned, oracle: what a call has to gain
-    horizon_s: float = 4.0  # oracle: how far both ways are tried
+    look_s: float = 0.5  # oracle: how often both ways are tried ...
+    horizon_s: float = 4.0  # ... and how far
     latest_s: float | None = None  # an answer about an older observation is not used
     least_value: float | None = None  # nor one whose candidate is valued lower
 

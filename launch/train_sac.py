@@ -1,21 +1,21 @@
 """Train the learned peer: `python launch/train_sac.py --steps 100000 --out DIR`.
 
-stable-baselines3's soft actor-critic with its own defaults on the scenarios' own reward; the actor
-is written every 10,000 steps, so an interrupted training leaves its last one.
+stable-baselines3's soft actor-critic on the scenarios' own reward, with its own defaults but for a
+discount of 0.97 (five decisions a second) and 2,000 steps before it learns; the actor is written
+every 10,000 steps, so an interrupted training leaves its last one.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from dualsys.console import progress_bar
 from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
 from dualsys.runtime.results import git_state, machine, versions
 from sim import registry
-from sim.experts.sac import StateWorld, save_actor
+from sim.experts.sac import StateWorld, actor_layers, save_actor
 
 EVERY = 10_000  # steps between two saved actors
 
@@ -36,7 +36,7 @@ def train(options: argparse.Namespace) -> None:
         "MlpPolicy", world, gamma=0.97, learning_starts=2_000, seed=options.seed, device="cpu"
     )
     about = {
-        "algorithm": "stable_baselines3 SAC, defaults but gamma 0.97",
+        "algorithm": "stable_baselines3 SAC, defaults but gamma 0.97, learning_starts 2000",
         "scenarios": names,
         "seed": options.seed,
         "git": git_state(),
@@ -45,12 +45,9 @@ def train(options: argparse.Namespace) -> None:
     }
 
     def save(steps: int) -> None:
-        actor: Any = model.actor
-        parts = [actor.latent_pi[0], actor.latent_pi[2], actor.mu]
-        layers = [t.detach().numpy() for part in parts for t in (part.weight, part.bias)]
         recent = [episode["r"] for episode in model.ep_info_buffer or ()]
         done = {"steps": steps, "mean_return_of_last_100": sum(recent) / max(1, len(recent))}
-        save_actor(options.out, layers, {**about, **done})
+        save_actor(options.out, actor_layers(model), {**about, **done})
 
     with progress_bar() as bar:
         task = bar.add_task("steps", total=options.steps, note="")

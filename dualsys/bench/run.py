@@ -14,8 +14,7 @@ from dualsys.bench.summary import summarise
 from dualsys.bench.table import PLACEHOLDER, TICKS, Variant, check
 from dualsys.config import load
 from dualsys.errors import DualsysError
-from dualsys.runtime.assembly import make_trigger
-from dualsys.runtime.evaluate import rig
+from dualsys.runtime.evaluate import check_trigger, rig
 from dualsys.runtime.results import git_state, versions
 from dualsys.workers import completed, on_ray
 from sim import registry
@@ -63,9 +62,7 @@ def bench(
     spec = registry.spec_of(scenarios[0])
     for variant in variants.values():  # a mistake in the last one is told before the first runs
         filled = tuple(TICKS.sub("1", PLACEHOLDER.sub("0", word)) for word in variant.words)
-        config = configured(shared, filled)
-        if config["trigger"]["name"] != "oracle":  # made with its world, not before
-            make_trigger(config, spec)
+        check_trigger(configured(shared, filled), spec)
     header = {
         "schema": SCHEMA,
         "command": words,

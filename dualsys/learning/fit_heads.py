@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dualsys.errors import DualsysError
 from dualsys.learning.conversation import knots
 from dualsys.learning.dataset import JoinedDataset, open_datasets
 from dualsys.learning.plan_labels import label_plans
@@ -109,26 +110,42 @@ def _read(planning: Planning, views: Views, drawn: np.ndarray) -> tuple[Tensor, 
 
 
 def _grown(planning: Planning, ticks: int | None) -> Planning:
-    """The planner with heads that read `ticks` of System 1's chunk; what they knew they keep."""
+    """The planner with heads that read `ticks` of System 1's chunk.
+
+    What they knew they keep, but the values are to be trained anew: they read one token more.
+    """
     old = planning.heads.config
     if ticks is None or ticks == old.proposal_ticks:
         return planning
     heads = Heads(dataclasses.replace(old, proposal_ticks=ticks))
-    known = planning.heads.state_dict()
-    fitting = {name: known.get(name, value) for name, value in heads.state_dict().items()}
-    if ticks and old.proposal_ticks:  # another length: nothing of it is of use
-        fresh = heads.readout.state_dict(prefix="readout.")
-        fitting |= {name: fresh[name] for name in fresh if "proposal_in" in name}
-    heads.load_state_dict(fitting)
-    card = msgspec.structs.replace(planning.card, heads=heads.config)
+    known = {n: v for n, v in planning.heads.state_dict().items() if "proposal_in" not in n}
+    heads.load_state_dict({**heads.state_dict(), **known})
+    training = {k: v for k, v in planning.card.training.items() if k != "value"}
+    card = msgspec.structs.replace(planning.card, heads=heads.config, training=training)
     return msgspec.structs.replace(planning, heads=heads, card=card)
+
+
+def _check(config: dict[str, Any], planning: Planning) -> None:
+    ticks, share = config["proposal_ticks"], config["own_plans"]
+    if not 0 <= share <= 1:
+        raise DualsysError(f"own_plans is a share from 0 to 1, it is {share}")
+    if ticks is not None and ticks < 0:
+        raise DualsysError(f"proposal_ticks must be zero (read none) or more, it is {ticks}")
+    if ticks and not planning.card.prompts:
+        raise DualsysError(
+            "proposal_ticks lets the heads read System 1's chunk, this planner was trained without "
+            "it (no prompts_from=); train it with prompts_from=FOLDER or leave proposal_ticks out"
+        )
 
 
 def fit_heads(config: dict[str, Any], progress: Callable[[int, dict[str, float]], None]) -> Path:
     """Train (or go on training) the heads of the planner in `config["planner"]`, in place."""
     torch.set_num_threads(config["threads"])
     folder = Path(config["planner"])
-    planning = _grown(checkpoint.load(folder), config["proposal_ticks"])
+    torch.manual_seed(config["seed"])
+    planning = checkpoint.load(folder)
+    _check(config, planning)
+    planning = _grown(planning, config["proposal_ticks"])
     dataset = open_datasets(config["data"])
     rows = np.arange(0, len(dataset.state), config["every_ticks"])
     label_plans(dataset, config["plans"], rows)
@@ -137,13 +154,15 @@ def fit_heads(config: dict[str, Any], progress: Callable[[int, dict[str, float]]
     torch.manual_seed(config["seed"])
     heads = planning.heads.train()
     heads.value.requires_grad_(False)
+    valued = {name: tensor.clone() for name, tensor in heads.value.state_dict().items()}
     optimiser, weights = optimiser_of(config), dict(config["weights"])
     state = folder / "training_heads"
-    trainer = Trainer(heads, lambda batch: heads_losses(heads, batch), weights, optimiser, state)
+    trainer = Trainer(heads, lambda b: heads_losses(heads, b), weights, optimiser, state, config)
     trainer.resume()
     size, seed = optimiser.batch_size, optimiser.seed
     trainer.run(lambda step: readings.of_step(seed, step, size), progress)
     heads.load_state_dict(trainer.averaged())
+    heads.value.load_state_dict(valued)  # an older one stands in a state that was resumed
     told = {**msgspec.to_builtins(optimiser), "weights": weights, "ticks": len(readings)}
     told |= {"plans": config["plans"], "own_plans": config["own_plans"]}
     told |= {"machine": machine(), "versions": versions()}

@@ -119,7 +119,9 @@ def fit_instruct(config: dict[str, Any], progress: Callable[[int, dict[str, floa
     module.heads.value.requires_grad_(False)
     optimiser = optimiser_of(config)
     state = folder / "training"
-    trainer = Trainer(module, lambda b: instruct_losses(module, b), weights, optimiser, state)
+    trainer = Trainer(
+        module, lambda b: instruct_losses(module, b), weights, optimiser, state, config
+    )
     trainer.resume()
     seed, size = optimiser.seed, optimiser.batch_size
 

@@ -60,7 +60,7 @@ def fit_planner(config: dict[str, Any], progress: Callable[[int, dict[str, float
     module.heads.value.requires_grad_(False)  # the value is learned apart, from failures too
     weights = dict(config["weights"])
     trainer = Trainer(
-        module, lambda batch: planner_losses(module, batch), weights, optimiser, folder / "training"
+        module, lambda b: planner_losses(module, b), weights, optimiser, folder / "training", config
     )
     trainer.resume()
     size, seed = optimiser.batch_size, optimiser.seed

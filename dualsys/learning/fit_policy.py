@@ -47,7 +47,9 @@ def fit_policy(config: dict[str, Any], progress: Callable[[int, dict[str, float]
         _advice(config, dataset),
     )
     optimiser = optimiser_of(config)
-    trainer = Trainer(network, lambda b: losses(network, b), _weights(config), optimiser, folder)
+    trainer = Trainer(
+        network, lambda b: losses(network, b), _weights(config), optimiser, folder, config
+    )
     trainer.resume()
     size, seed = optimiser.batch_size, optimiser.seed
     trainer.run(lambda step: batches.of_step(seed, step, size), progress)

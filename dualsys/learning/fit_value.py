@@ -124,6 +124,7 @@ def fit_value(config: dict[str, Any], progress: Callable[[int, dict[str, float]]
         weights,
         optimiser,
         folder / "training_value",
+        config,
     )
     trainer.resume()
     size, seed = optimiser.batch_size, optimiser.seed

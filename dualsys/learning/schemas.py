@@ -103,7 +103,9 @@ class TrainHeadsConfig(Optimisation):
     prompts_from: str = ""  # System-1 checkpoint whose samples are drawn into the images
     weights: HeadsWeights = field(default_factory=HeadsWeights)
     plans: str = "rules"  # as in the training of the model
-    proposal_ticks: Any = None  # let the heads read so much of System 1's chunk; None: as before
+    proposal_ticks: int | None = (
+        None  # let the heads read so much of System 1's chunk; None: as before
+    )
     own_plans: float = MISSING  # share of ticks under the plan that the planner itself answers
     every_ticks: int = MISSING
     average_decay: float = MISSING

@@ -28,7 +28,8 @@ class Thoughts(msgspec.Struct, frozen=True):
     """One thought per row, all tensors on the processor; actions normalised as the planner's.
 
     tokens: float16 (N, L, D), what the heads read; candidates: float32 (N, C, knots, A), the depth
-    ladder; code: float32 (N, Z), the plan vector; plan: int64 (N,), under which all these are.
+    ladder; code: float32 (N, Z), the plan vector; plan: int64 (N,), under which all these are, -1
+    for none.
     """
 
     tokens: Tensor
@@ -101,9 +102,10 @@ def read(
 def read_and_plan(
     planning: Planning, views: Views, places: list[int], drawn: np.ndarray
 ) -> tuple[Reading, Tensor]:
-    """Read the prompts at `places` and answer the question of the plan: greedily, as in a run.
+    """Read the prompts at `places` and answer the question of the plan alone, greedily.
 
-    Returns what was read, and the plans, int64 (B,).
+    This is the first thing that a run is told, under every budget; considering the hazard may
+    change it later. Returns what was read, and the plans, int64 (B,).
     """
     question, language = chain(views.spec)[-1], planning.language
     grammar = AnswerGrammar(question, language.tokenize)
@@ -153,7 +155,8 @@ def think(
         tokens = heads.readout(reading.hidden, reading.there, state, plan, proposal)
         noise = torch.randn((len(places), sizes.knots, sizes.action_size), generator=generator)
         ladder = heads.candidates.ladder(noise, tokens, candidates)
-        parts.append((tokens.half(), ladder, heads.bottleneck(tokens), plan.argmax(-1)))
+        number = torch.where(plan.any(-1), plan.argmax(-1), -1)
+        parts.append((tokens.half(), ladder, heads.bottleneck(tokens), number))
     tokens, ladder, code, plans = (torch.cat(found) for found in zip(*parts, strict=True))
     return Thoughts(tokens, ladder, code, plans)
 

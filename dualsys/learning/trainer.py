@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from dualsys.errors import DualsysError
 from dualsys.learning.curve import draw_curve
 
 Progress = Callable[[int, dict[str, float]], None]
 Losses = Callable[[Any], dict[str, Tensor]]
+FREE_TO_CHANGE = ("steps", "threads", "device", "save_every", "log_every", "out")
+"""Settings that a training may be gone on with after a change."""
 
 
 class OptimiserConfig(msgspec.Struct, frozen=True):
@@ -61,7 +64,11 @@ class Trainer:
         weights: dict[str, float],
         config: OptimiserConfig,
         folder: Path,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
+        """`settings` are what else decides the result: no state of other ones is gone on with."""
+        told = {**msgspec.to_builtins(config), **(settings or {}), "weights": weights}
+        self._settings = {k: v for k, v in sorted(told.items()) if k not in FREE_TO_CHANGE}
         self._losses, self._weights = losses, weights
         self._config, self._folder = config, folder
         # Channels-last convolutions are twice as fast on a processor.
@@ -131,19 +138,25 @@ class Trainer:
             state |= {f"optimiser.{index}.{k}": v.contiguous() for k, v in entry.items()}
         partial = self._folder / "state.safetensors.partial"
         # Tied weights share memory, which the format does not allow.
-        save_file({k: v.clone() for k, v in state.items()}, partial, {"step": str(self.step)})
+        about = {"step": str(self.step), "settings": msgspec.json.encode(self._settings).decode()}
+        save_file({k: v.clone() for k, v in state.items()}, partial, about)
         partial.replace(self._folder / "state.safetensors")
         self._write_curve()
 
     def resume(self) -> bool:
-        """Continue from the folder's saved state; False when there is none."""
+        """Continue from the folder's saved state; False when there is none.
+
+        Raises `DualsysError` for the state of a training with other settings.
+        """
         path = self._folder / "state.safetensors"
         if not path.is_file():
             return False
         from safetensors import safe_open
 
         with safe_open(path, "pt") as file:
-            self.step = int(file.metadata()["step"])
+            about = file.metadata()
+        self._check_settings(msgspec.json.decode(about.get("settings", "{}")), path)
+        self.step = int(about["step"])
         state = load_file(path)
         self.module.load_state_dict(_part(state, "network."))
         device = self._config.device
@@ -156,6 +169,16 @@ class Trainer:
         self._optimiser.load_state_dict({**saved, "state": entries})
         self._curve = _read_curve(self._folder / "curve.csv", self.step)
         return True
+
+    def _check_settings(self, saved: dict[str, Any], path: Path) -> None:
+        mine = msgspec.json.decode(msgspec.json.encode(self._settings))
+        keys = sorted(k for k in {*mine, *saved} if mine.get(k) != saved.get(k))
+        if keys:
+            raise DualsysError(
+                f"{path} was begun with {', '.join(f'{k}={saved.get(k)}' for k in keys)}, this "
+                f"training has {', '.join(f'{k}={mine.get(k)}' for k in keys)}; give the same "
+                f"again, or remove {path.parent} to begin anew"
+            )
 
     def _write_curve(self) -> None:
         if self._curve:

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dualsys.errors import DualsysError
 from dualsys.learning.dataset import JoinedDataset, statistics
 from dualsys.system2.language import LanguageModel, describe
-from dualsys.system2.prompts import draw, paths, project
+from dualsys.system2.prompts import as_numbers, draw, paths, project
 
 
 class Views:
@@ -48,21 +47,12 @@ class Views:
         return torch.from_numpy(state.astype(np.float32)), torch.from_numpy(plan).float()
 
     def proposals(self, places: list[int], drawn: np.ndarray, ticks: int) -> Tensor:
-        """System 1's chunks (B, ticks, A), normalised; zeros where they are not drawn in, either.
-
-        Raises `DualsysError` when System 1's chunks are shorter than `ticks`.
-        """
-        norm = self.normalisation
+        """System 1's chunks (B, ticks, A) as numbers; zeros where they are not drawn in, either."""
         found = np.zeros((len(places), ticks, len(self.spec.action)), np.float32)
-        if self._samples is None:
-            return torch.from_numpy(found)
-        if self._samples.shape[1] < ticks:
-            raise DualsysError(
-                f"the heads read {ticks} ticks of System 1's chunk (heads.proposal_ticks), that "
-                f"System 1 plans {self._samples.shape[1]}; give prompts_from= another one"
-            )
-        chunk = (self._samples[places][:, :ticks] - norm["action_mean"]) / norm["action_std"]
-        found[drawn] = chunk[drawn]
+        if self._samples is not None and ticks and drawn.any():
+            norm = self.normalisation
+            scale = norm["action_mean"], norm["action_std"]
+            found[drawn] = as_numbers(self._samples[places][drawn], ticks, *scale)
         return torch.from_numpy(found)
 
     def prompt(self, places: list[int], drawn: np.ndarray) -> dict[str, Tensor]:

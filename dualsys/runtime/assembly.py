@@ -86,11 +86,23 @@ def make_policy(
     lockstep = config["runtime"]["name"] == "lockstep"
     commit = make_latency(config).system1_ticks if lockstep else 1
     timing = PolicyConfig.in_seconds(spec.control_rate_hz, **times, commit_ticks=commit)
+    rule = trigger or make_trigger(config, spec)
+    return Policy(spec, engine, rule, timing, make_acceptance(config, spec))
+
+
+def make_acceptance(config: Config, spec: WorldSpec) -> Acceptance:
+    """Which answers are used at all."""
     latest_s, least = (config["trigger"][k] for k in ("latest_s", "least_value"))
     latest = None if latest_s is None else round(latest_s * spec.control_rate_hz)
     acceptance = Acceptance(latest, least)
     acceptance.check()
-    return Policy(spec, engine, trigger or make_trigger(config, spec), timing, acceptance)
+    return acceptance
+
+
+def silent(config: Config) -> Config:
+    """The same configuration with a System 1 that asks nobody and accepts every guidance."""
+    trigger = {**config["trigger"], "name": "never", "latest_s": None, "least_value": None}
+    return {**config, "trigger": trigger}
 
 
 TRIGGERS = ("never", "always", "periodic", "random", "uncertainty", "learned", "oracle")
@@ -127,7 +139,10 @@ def make_trigger(config: Config, spec: WorldSpec) -> Trigger:
         gate = load_gate(gate_folder(config, spec))
         return LearnedTrigger(gate, trigger["price"], round(trigger["refractory_s"] * rate))
     if name == "oracle":
-        raise DualsysError("trigger=oracle tries both ways in the simulator: lockstep only")
+        raise DualsysError(
+            "trigger=oracle tries both ways in the simulator, in lockstep only; choose another "
+            "trigger= or runtime=lockstep"
+        )
     raise UnknownNameError("trigger", name, TRIGGERS)
 
 

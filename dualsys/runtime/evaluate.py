@@ -19,8 +19,9 @@ from dualsys.runtime.lockstep import Lockstep
 from dualsys.runtime.log import LogWriter, NoLog, concatenate
 from dualsys.runtime.peers import PeerPolicy
 from dualsys.runtime.results import git_state, summarise
+from dualsys.spec import WorldSpec
 from dualsys.system1.policy import Policy
-from dualsys.whatif.oracle import OracleTrigger, make_oracle
+from dualsys.whatif.oracle import OracleTrigger, check_oracle, make_oracle
 from dualsys.workers import completed
 
 Config = dict[str, Any]
@@ -58,12 +59,13 @@ class Rig:
 
         spec = world.world_spec
         self.period_ns, driver = spec.period_ns, config["system1"]["driver"]
+        planner = assembly.make_planner(config, spec, dict(world.plan_hints))
         oracle: OracleTrigger | None = None
         if driver == "network":
             choice = assembly.make_engine(config, spec)
             self.engine = {"used": choice.engine.name, "refused": choice.refused}
             if config["trigger"]["name"] == "oracle":
-                oracle = make_oracle(config, world, choice.engine)
+                oracle = make_oracle(config, world, choice.engine, planner)
             policy: Policy | PeerPolicy = assembly.make_policy(config, spec, choice.engine, oracle)
         else:
             self.engine = {"used": driver, "refused": {}}
@@ -73,7 +75,7 @@ class Rig:
         self.lockstep = Lockstep(
             world,
             policy,
-            assembly.make_planner(config, spec, dict(world.plan_hints)),
+            planner,
             self.shield,
             assembly.make_latency(config),
             assembly.session_of(config),
@@ -92,6 +94,14 @@ class Rig:
             record = self.lockstep.run(epoch, seed, writer)
         partial.replace(log)
         return record
+
+
+def check_trigger(config: Config, spec: WorldSpec) -> None:
+    """Raise `DualsysError` for a trigger that lockstep could not make for these worlds."""
+    if config["trigger"]["name"] == "oracle":
+        check_oracle(config, spec)
+    else:
+        assembly.make_trigger(config, spec)
 
 
 @contextmanager

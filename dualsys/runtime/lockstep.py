@@ -31,6 +31,7 @@ from dualsys.messages import (
 from dualsys.runtime.episode import EpisodeRecord
 from dualsys.runtime.latency import LatencyModel
 from dualsys.runtime.log import LogWriter, NoLog
+from dualsys.runtime.observe import observation_of
 from dualsys.runtime.peers import PeerPolicy
 from dualsys.system1.policy import Policy
 from dualsys.system1.shield import Shield
@@ -83,7 +84,7 @@ class Lockstep:
             self._think_if_free(tick * self._period)
             self._deliver(tick * self._period)
             if self._oracle is not None:
-                self._oracle.look(observation, frame, info, self._guidance.newest)
+                self._oracle.look(observation, frame, info, self._policy.in_force(tick))
             self._react(observation)
             self._deliver(tick * self._period)
             command = self._shield.command(self._stamp("command", tick))
@@ -147,14 +148,8 @@ class Lockstep:
         return result
 
     def _observe(self, tick: int, frame: Any, info: dict[str, Any]) -> Observation:
-        observation = Observation(
-            stamp=self._stamp("observation", tick),
-            images=frame["images"],
-            image_ticks=info["image_ticks"],
-            state=frame["state"],
-            scene=frame["scene"],
-            instruction=self._world.instruction,
-        )
+        stamp = self._stamp("observation", tick)
+        observation = observation_of(self._world, frame, info, stamp)
         self._write("observation", observation)
         return observation
 

@@ -36,6 +36,10 @@ class PeerPolicy:
         """No guidance is of use."""
         return "peer"
 
+    def in_force(self, tick: int) -> Guidance | None:
+        """No guidance is of use."""
+        return None
+
     def warm_up(self, passes: int = 10) -> None:
         """Nothing to warm up."""
 

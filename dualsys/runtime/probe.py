@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dualsys.messages import PlanRequest, Stamp
-from dualsys.whatif.junction import observation_of
+from dualsys.runtime.observe import observation_of
 
 
 def requests_of(scenario: str, count: int, samples: int = 1, session: int = 0) -> list[PlanRequest]:
@@ -18,9 +18,9 @@ def requests_of(scenario: str, count: int, samples: int = 1, session: int = 0) -
     frame, info = world.reset(seed=0)
     found = []
     for tick in range(count):
-        observation = observation_of(world, frame, info, tick)
-        chunk = np.tile(still, (samples, 16, 1))
         stamp = Stamp(session, 0, tick + 1, tick, 0)
+        observation = observation_of(world, frame, info, stamp)
+        chunk = np.tile(still, (samples, 16, 1))
         found.append(PlanRequest(stamp, tick + 1, observation, chunk, "probe", 0.0, "full"))
         frame, _, terminated, truncated, info = world.step(still)
         if terminated or truncated:

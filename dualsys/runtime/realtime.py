@@ -50,6 +50,8 @@ def realtime(
 
     if config["system1"]["driver"] != "network":
         raise DualsysError("a peer reads the simulator, and drives in lockstep only")
+    if config["trigger"]["name"] == "oracle":
+        assembly.make_trigger(config, registry.spec_of(scenario))  # says why not, and what else
     out, git = Path(config["out"]), git_state()
     out.mkdir(parents=True, exist_ok=True)
     plant = registry.make(scenario)

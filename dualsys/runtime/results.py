@@ -27,6 +27,7 @@ _PACKAGES = (
     "metaworld",
     "gymnasium",
     "highway-env",
+    "stable-baselines3",
     "msgspec",
     "mcap",
     "pyzmq",

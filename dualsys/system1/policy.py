@@ -179,6 +179,10 @@ class Policy:
         if guidance is not self._newest:
             self._newest = guidance
             self._admit(guidance, tick)
+        return self.in_force(tick)
+
+    def in_force(self, tick: int) -> Guidance | None:
+        """The guidance that was last accepted, while it has not expired at `tick`."""
         known = self._accepted
         if known is None or tick - known.stamp.tick > self._config.max_guidance_age_ticks:
             return None

@@ -72,7 +72,10 @@ class Readout(nn.Module):
 def _proposal_in(config: HeadsConfig) -> nn.Sequential:
     inner = 2 * config.width
     size = config.proposal_ticks * config.action_size
-    return nn.Sequential(nn.Linear(size + 1, inner), nn.GELU(), nn.Linear(inner, config.width))
+    told = nn.Linear(inner, config.width)
+    nn.init.zeros_(told.weight)  # at first it says nothing: what was learned without it holds
+    nn.init.zeros_(told.bias)
+    return nn.Sequential(nn.Linear(size + 1, inner), nn.GELU(), told)
 
 
 class CandidateHead(nn.Module):

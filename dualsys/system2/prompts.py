@@ -22,6 +22,17 @@ _AXLE_M = 2.5  # half the length of highway-env's vehicle: its bicycle model tur
 _METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 
 
+def as_numbers(chunks: np.ndarray, ticks: int, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """Chunks (B, T, A) as the heads read them: float32 (B, ticks, A), normalised.
+
+    A chunk that ends too early (the first of it is carried out already) goes on with its last
+    command.
+    """
+    cut = chunks[:, :ticks]
+    padded = np.pad(cut, ((0, 0), (0, ticks - cut.shape[1]), (0, 0)), "edge")
+    return ((padded - mean) / spread).astype(np.float32)
+
+
 def paths(spec: WorldSpec, state: np.ndarray, chunks: np.ndarray) -> np.ndarray:
     """Points (K, T + 1, 3) [m] that chunks (K, T, A) lead through from `state` (S,).
 

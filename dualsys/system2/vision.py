@@ -24,7 +24,7 @@ from dualsys.system2.checkpoint import Planning
 from dualsys.system2.coding import coarser
 from dualsys.system2.grammar import AnswerGrammar
 from dualsys.system2.language import Prefix, describe
-from dualsys.system2.prompts import prompted
+from dualsys.system2.prompts import as_numbers, prompted
 from dualsys.system2.questions import Answers, Question, asked, chain
 
 CHOICES = ("value", "random", "first")
@@ -219,18 +219,13 @@ class Thinking:
         return tokens
 
     def _proposal(self) -> Tensor | None:
-        """System 1's chunk (1, T, A), normalised; where it ends too early its last command lasts.
-
-        None where visual prompts are switched off, or nothing was sent.
-        """
+        """System 1's chunk (1, T, A) as numbers; None without visual prompts, or a chunk."""
         ticks, sent = self.planning.heads.config.proposal_ticks, self._request.samples
         if not (ticks and self._prompted and sent.size):
             return None
-        normalisation = self.planning.normalisation
-        mean = normalisation["action_mean"]
-        chunk = np.pad(sent[0, :ticks], ((0, max(0, ticks - sent.shape[1])), (0, 0)), "edge")
-        told = torch.from_numpy(chunk.astype(np.float32)).to(mean.device)
-        return ((told - mean) / normalisation["action_std"])[None]
+        norm = self.planning.normalisation
+        scale = (norm[f"action_{name}"].cpu().numpy() for name in ("mean", "std"))
+        return torch.from_numpy(as_numbers(sent[:1], ticks, *scale)).to(norm["action_mean"].device)
 
     def guidance(self, stage: str, final: bool) -> Guidance:
         """What System 1 is told: as little as possible."""

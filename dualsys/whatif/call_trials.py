@@ -21,8 +21,9 @@ from dualsys.runtime import assembly
 from dualsys.runtime.latency import LatencyModel
 from dualsys.system1.policy import Policy
 from dualsys.system2.planner import Planner
+from dualsys.trigger.acceptance import Acceptance
 from dualsys.whatif.drives import always, drive
-from dualsys.whatif.junction import Junction, driven_world, observation_of, play
+from dualsys.whatif.junction import Junction, driven_world, play, tried
 from dualsys.workers import completed
 from sim import registry
 from sim.driving.terms import Terms
@@ -61,9 +62,17 @@ class CallTrial(msgspec.Struct, frozen=True):
         return self.called_for - self.without
 
 
-def gain(without: Terms, called_for: Terms) -> float:
-    """What a call was worth: the difference of the two drives' scores."""
-    return called_for.score(WEIGHTS) - without.score(WEIGHTS)
+class Weighed(msgspec.Struct, frozen=True):
+    """Both drives from one state, and what the trigger saw there."""
+
+    without: Terms
+    called_for: Terms
+    features: np.ndarray
+
+    @property
+    def gain(self) -> float:
+        """What the call was worth."""
+        return self.called_for.score(WEIGHTS) - self.without.score(WEIGHTS)
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -117,11 +126,16 @@ class Branching:
         policy: Policy,
         planner: Planner,
         latency: LatencyModel,
+        acceptance: Acceptance,
         budget: str,
         horizon_s: float,
     ) -> None:
+        """`policy` is one that asks nobody and accepts all it is told (`assembly.silent`).
+
+        `acceptance` is applied to the answers of the tried call, when they arrive.
+        """
         self._world, self._policy, self._planner = world, policy, planner
-        self._latency, self._budget = latency, budget
+        self._latency, self._acceptance, self._budget = latency, acceptance, budget
         self._ticks = round(horizon_s * world.world_spec.control_rate_hz)
 
     def trial(self, place: Crossroads) -> CallTrial | None:
@@ -131,14 +145,15 @@ class Branching:
         if reached is None:
             return None
         self.draw(place.seed, place.tick)
-        observation = observation_of(self._world, *reached, place.tick)
-        without, called_for, features = self.both(junction, observation, place.told)
+        observation = tried(self._world, *reached, place.tick)
+        weighed = self.both(junction, observation, place.told)
+        without, called_for = weighed.without, weighed.called_for
         return CallTrial(
             place.scenario,
             place.seed,
             place.tick,
             place.called,
-            features.tolist(),
+            weighed.features.tolist(),
             without.score(WEIGHTS),
             called_for.score(WEIGHTS),
             without.safety == 0,
@@ -149,10 +164,8 @@ class Branching:
         """Make the next latencies a function of the place alone, whichever worker tries it."""
         self._latency.reset(seed * 10_000 + tick)
 
-    def both(
-        self, junction: Junction, observation: Observation, told: Guidance | None
-    ) -> tuple[Terms, Terms, np.ndarray]:
-        """The drives without and with a call about `observation`, and what the trigger sees."""
+    def both(self, junction: Junction, observation: Observation, told: Guidance | None) -> Weighed:
+        """The drives without and with a call about `observation`, under the guidance `told`."""
         self._policy.reset(0)
         first = self._policy.act(observation, told, 0).action
         features = self._policy.situation.features
@@ -163,7 +176,7 @@ class Branching:
 
         tick = observation.stamp.tick
         without = self._drive(junction, tick, always(told))
-        return without, self._drive(junction, tick, advised), features
+        return Weighed(without, self._drive(junction, tick, advised), features)
 
     def _drive(
         self, junction: Junction, begin: int, told: Callable[[int], Guidance | None]
@@ -181,7 +194,14 @@ class Branching:
         found = list(self._planner.think(request, self._budget))
         times = self._latency.answers_ns(max(1, len(found)))
         period = self._world.world_spec.period_ns
-        return [(math.ceil(t / period), g) for t, g in zip(times, found, strict=False)]
+        # The request leaves System 1 with the action of its tick.
+        asked = self._latency.system1_ticks
+        due = [asked + math.ceil(time / period) for time in times]
+        return [
+            (after, guidance)
+            for after, guidance in zip(due, found, strict=False)
+            if self._acceptance.refusal(after, guidance.value) is None
+        ]
 
 
 def save_trials(trials: list[CallTrial], names: tuple[str, ...], path: Path, about: Any) -> None:
@@ -217,15 +237,14 @@ def load_trials(path: Path) -> SavedTrials:
 
 def work(job: Job) -> list[CallTrial]:
     """Try the crossroads of a job (runs in a worker process)."""
-    # The drives are told what to do: their own trigger asks nobody.
-    silent = {**job.config, "trigger": {**job.config["trigger"], "name": "never"}}
-    with driven_world(silent, job.scenario) as (world, policy):
+    with driven_world(job.config, job.scenario) as (world, policy):
         planner = assembly.make_planner(job.config, world.world_spec, {})
         if planner is None:
             raise DualsysError("a call needs a System 2; give system2=vlm or another")
         latency = assembly.make_latency(job.config)
         budget = job.config["system2"]["budget"]
-        branching = Branching(world, policy, planner, latency, budget, job.horizon_s)
+        acceptance = assembly.make_acceptance(job.config, world.world_spec)
+        branching = Branching(world, policy, planner, latency, acceptance, budget, job.horizon_s)
         found = []
         for place in job.places:
             trial = branching.trial(place)

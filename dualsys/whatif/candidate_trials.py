@@ -16,7 +16,7 @@ from dualsys.learning.from_log import Recording
 from dualsys.learning.shards import Episode, finalise, shard_folder, write_shard
 from dualsys.messages import Command, Outcome, Stamp
 from dualsys.whatif.candidates import Branch, in_parts
-from dualsys.whatif.junction import Junction, observation_of
+from dualsys.whatif.junction import Junction, tried
 from dualsys.workers import completed
 from sim import registry
 
@@ -43,7 +43,7 @@ def carry_out(world: Any, junction: Junction, branch: Branch, number: int) -> Ep
     recording = Recording(0)
     success = over = False
     for step, command in enumerate(branch.candidates[number]):
-        observation = observation_of(world, frame, info, branch.tick + step)
+        observation = tried(world, frame, info, branch.tick + step)
         frame, reward, terminated, truncated, info = world.step(command)
         success, over = success or info["success"], terminated or truncated
         stamp = Stamp(0, 0, step + 1, branch.tick + step, 0)

@@ -12,7 +12,7 @@ import numpy as np
 from dualsys.errors import DualsysError
 from dualsys.messages import Guidance, Message, PlanRequest, Thought
 from dualsys.system1.policy import Policy
-from dualsys.whatif.junction import Junction, observation_of, play
+from dualsys.whatif.junction import Junction, play, tried
 
 
 class Branch(msgspec.Struct, frozen=True):
@@ -108,7 +108,7 @@ def realised_return(
         if step < len(chunk):
             command = chunk[step]
         else:
-            observation = observation_of(world, frame, info, branch.tick + step)
+            observation = tried(world, frame, info, branch.tick + step)
             command = policy.act(observation, branch.guidance, 0).action.commands[0]
         frame, reward, terminated, truncated, info = world.step(command)
         total += gamma**step * reward

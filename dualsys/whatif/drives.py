@@ -10,7 +10,7 @@ import numpy as np
 from dualsys.errors import DualsysError
 from dualsys.messages import Guidance
 from dualsys.system1.policy import Policy
-from dualsys.whatif.junction import Junction, observation_of
+from dualsys.whatif.junction import Junction, tried
 from sim.driving.terms import Terms, terms, time_to_collision_s
 
 
@@ -36,7 +36,7 @@ def drive(
     speed, wanted, closest = [], [], []
     harmed = False
     for step in range(ticks):
-        observation = observation_of(world, frame, info, begin + step)
+        observation = tried(world, frame, info, begin + step)
         command = policy.act(observation, told(step), 0).action.commands[0]
         frame, _, terminated, truncated, info = world.step(command)
         harmed |= info["collision"] or info["metrics"]["offroad"] > 0

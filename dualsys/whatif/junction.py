@@ -17,6 +17,7 @@ import numpy as np
 from dualsys.errors import DualsysError
 from dualsys.messages import Command, Message, Observation, Stamp
 from dualsys.runtime.log import read_log
+from dualsys.runtime.observe import observation_of
 from dualsys.system1.policy import Policy
 from sim.world import SavableWorld
 
@@ -81,7 +82,10 @@ class Junction:
 
 @contextmanager
 def driven_world(config: dict[str, Any], scenario: str) -> Iterator[tuple[Any, Policy]]:
-    """A world with System 1 for it, as the `eval` configuration says; for worker processes."""
+    """A world with System 1 for it, as the `eval` configuration says; for worker processes.
+
+    Its trigger asks nobody and every guidance is accepted: who tries a way decides what it is told.
+    """
     import torch
 
     from dualsys.runtime import assembly
@@ -91,18 +95,12 @@ def driven_world(config: dict[str, Any], scenario: str) -> Iterator[tuple[Any, P
     world = registry.make(scenario)
     try:
         engine = assembly.make_engine(config, world.world_spec).engine
-        yield world, assembly.make_policy(config, world.world_spec, engine)
+        yield world, assembly.make_policy(assembly.silent(config), world.world_spec, engine)
     finally:
         world.close()
 
 
-def observation_of(world: Any, frame: Any, info: dict[str, Any], tick: int) -> Observation:
-    """The observation of one tick, as System 1 gets it in a run."""
-    return Observation(
-        stamp=Stamp(0, 0, tick + 1, tick, tick * world.world_spec.period_ns),
-        images=frame["images"],
-        image_ticks=info["image_ticks"],
-        state=frame["state"],
-        scene=frame["scene"],
-        instruction=world.instruction,
-    )
+def tried(world: Any, frame: Any, info: dict[str, Any], tick: int) -> Observation:
+    """The observation of one tick of a way that is tried: of no session."""
+    stamp = Stamp(0, 0, tick + 1, tick, tick * world.world_spec.period_ns)
+    return observation_of(world, frame, info, stamp)

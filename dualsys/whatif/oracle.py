@@ -1,6 +1,8 @@
-"""The oracle: a trigger that knows what a call gains, for it tries both ways in the world itself.
+"""The oracle: a trigger that tries both ways in the world itself before it decides.
 
-What no gate can beat, and so what every gate is measured against. Evaluation in lockstep only.
+What a gate could at best learn to foresee, one call ahead: each look compares the next seconds with
+and without one call now. An approximation still: both tried drives begin with an empty chunk, and
+answers that are under way are not foreseen. Evaluation in lockstep only.
 """
 
 from __future__ import annotations
@@ -12,8 +14,10 @@ import numpy as np
 from dualsys.errors import DualsysError
 from dualsys.messages import Guidance, Observation
 from dualsys.runtime import assembly
+from dualsys.spec import WorldSpec
+from dualsys.system2.planner import Planner
 from dualsys.trigger.situation import Situation
-from dualsys.whatif.call_trials import Branching, gain
+from dualsys.whatif.call_trials import Branching
 from dualsys.whatif.junction import Junction
 from kernels.engine import Engine
 from sim.world import SavableWorld
@@ -22,67 +26,98 @@ from sim.world import SavableWorld
 class OracleTrigger:
     """Calls when the drive goes on better with the answer than without it.
 
-    `look` is told every tick before System 1 reacts; the world is left as it was found. Answers
-    that are under way are not foreseen; the tried call's latency is drawn like a real one's.
+    `look` is told every tick before System 1 reacts, and tries both ways every `look_ticks`, when
+    `refractory_ticks` have passed since the last call. The world is left as it was found.
     """
 
-    def __init__(self, world: Any, branching: Branching, price: float, refractory: int) -> None:
-        if not np.isfinite(price):
-            raise DualsysError(f"trigger.price must be a number, it is {price}")
-        if refractory < 1:
-            raise DualsysError(
-                f"trigger.refractory_s must be at least one tick, it is {refractory} ticks"
-            )
-        self._world, self._branching = world, branching
-        self._price, self._refractory = price, refractory
+    def __init__(
+        self,
+        world: Any,
+        branching: Branching,
+        price: float,
+        look_ticks: int,
+        refractory_ticks: int,
+    ) -> None:
+        self._world, self._branching, self._price = world, branching, price
+        self._look, self._refractory = look_ticks, refractory_ticks
         self.reset(0)
 
     def reset(self, epoch: int) -> None:
         """Look at once."""
         self._epoch = epoch
         self._looked: int | None = None
+        self._called: int | None = None
         self._gain: float | None = None
 
     def look(
         self, observation: Observation, frame: Any, info: dict[str, Any], told: Guidance | None
     ) -> None:
-        """Try both ways from here, a refractory time after the last look."""
+        """Try both ways from here; `told` is the guidance in force."""
         self._gain = None
         tick = observation.stamp.tick
-        if self._looked is not None and tick - self._looked < self._refractory:
+        if self._called is not None and tick - self._called < self._refractory:
+            return
+        if self._looked is not None and tick - self._looked < self._look:
             return
         self._looked = tick
         here = Junction.here(self._world, frame, info)
         self._branching.draw(self._epoch, tick)
-        without, called_for, _ = self._branching.both(here, observation, told)
+        self._gain = self._branching.both(here, observation, told).gain
         here.reach()
-        self._gain = gain(without, called_for)
 
     def decide(self, tick: int, seen: Situation) -> str | None:
-        """Call when the last look, of this very tick, found a gain above the price."""
-        return "pays" if self._gain is not None and self._gain > self._price else None
+        """Call when a look in this very tick found a gain above the price."""
+        if self._gain is None or self._gain <= self._price:
+            return None
+        self._called = tick
+        return "pays"
 
 
-def make_oracle(config: assembly.Config, world: Any, engine: Engine) -> OracleTrigger:
-    """The oracle of a world. Raises `DualsysError` where both ways cannot be tried."""
-    spec, trigger = world.world_spec, config["trigger"]
-    if spec.domain != "driving" or not isinstance(world, SavableWorld):
+def check_oracle(config: assembly.Config, spec: WorldSpec) -> None:
+    """Raise `DualsysError` where both ways cannot be tried, or settings that are none."""
+    trigger, name = config["trigger"], config["system2"]["name"]
+    if spec.domain != "driving":
         raise DualsysError(
-            f"trigger=oracle tries both ways in the simulator, which worlds of the domain "
-            f"{spec.domain!r} do not allow; driving worlds do"
+            "trigger=oracle judges stretches of driving, this world is of the domain "
+            f"{spec.domain!r}; choose another trigger="
         )
-    planner = assembly.make_planner(config, spec, dict(world.plan_hints))
-    if planner is None:
-        raise DualsysError("trigger=oracle needs a System 2; give system2=vlm or another")
-    # The tried drives ask nobody, and their System 1 is another than the one that really drives.
-    silent = {**config, "trigger": {**trigger, "name": "never"}}
+    if name in ("none", "remote"):
+        raise DualsysError(
+            f"trigger=oracle asks a System 2 of this process twice a second, system2={name} is "
+            "none; give system2=vlm or scripted"
+        )
+    if not np.isfinite(trigger["price"]):
+        raise DualsysError(f"trigger.price must be a number, it is {trigger['price']}")
+    for key in ("look_s", "refractory_s", "horizon_s"):
+        if round(trigger[key] * spec.control_rate_hz) < 1:
+            raise DualsysError(f"trigger.{key} must be at least one tick, it is {trigger[key]} s")
+
+
+def make_oracle(
+    config: assembly.Config, world: Any, engine: Engine, planner: Planner | None
+) -> OracleTrigger:
+    """The oracle of a world, which asks `planner` (each thought starts from its own request).
+
+    Raises `DualsysError` where both ways cannot be tried.
+    """
+    spec, trigger = world.world_spec, config["trigger"]
+    check_oracle(config, spec)
+    if planner is None or not isinstance(world, SavableWorld):
+        raise DualsysError(
+            f"trigger=oracle goes back in time, {type(world).__name__} has no save and restore; "
+            "choose another trigger="
+        )
     branching = Branching(
         world,
-        assembly.make_policy(silent, spec, engine),
+        # Not the System 1 that really drives: its chunk and its trigger go on undisturbed.
+        assembly.make_policy(assembly.silent(config), spec, engine),
         planner,
         assembly.make_latency(config),
+        assembly.make_acceptance(config, spec),
         config["system2"]["budget"],
         trigger["horizon_s"],
     )
-    refractory = round(trigger["refractory_s"] * spec.control_rate_hz)
-    return OracleTrigger(world, branching, trigger["price"], refractory)
+    look, refractory = (
+        round(trigger[key] * spec.control_rate_hz) for key in ("look_s", "refractory_s")
+    )
+    return OracleTrigger(world, branching, trigger["price"], look, refractory)

@@ -88,21 +88,26 @@ class HighwayWorld(gymnasium.Env[Frame, np.ndarray]):
 
     def measured(self) -> tuple[np.ndarray, np.ndarray]:
         """State (S,) and scene rows as in a frame, without the picture."""
-        ego, road = self.upstream.vehicle, self.upstream.road
-        things = [] if getattr(self.upstream, "blind", False) else visible(ego, road)
-        return self._state(), object_rows(ego, things)
+        return self._state(), object_rows(self.upstream.vehicle, self._seen() or [])
 
     def close(self) -> None:
         """Close upstream's environment."""
         self.upstream.close()
 
     def _frame(self) -> Frame:
-        ego, road = self.upstream.vehicle, self.upstream.road
-        if getattr(self.upstream, "blind", False):
+        things = self._seen()
+        if things is None:
             image = np.zeros((SIZE_PX, SIZE_PX, 3), np.uint8)
-            return _frame_of(image, self._state(), object_rows(ego, []))
-        things = visible(ego, road)
-        return _frame_of(self._raster.draw(ego, things), self._state(), object_rows(ego, things))
+        else:
+            image = self._raster.draw(self.upstream.vehicle, things)
+        scene = object_rows(self.upstream.vehicle, things or [])
+        return {"images": {"topdown": image}, "state": self._state(), "scene": scene}
+
+    def _seen(self) -> list[Any] | None:
+        """What the sensors see; None while they are out."""
+        if getattr(self.upstream, "blind", False):
+            return None
+        return visible(self.upstream.vehicle, self.upstream.road)
 
     def _state(self) -> np.ndarray:
         ego, network = self.upstream.vehicle, self.upstream.road.network
@@ -168,10 +173,6 @@ def _at_fault(ego: Any, road: Any) -> bool:
     cos, sin = np.cos(ego.heading), np.sin(ego.heading)
     behind, aside = -(cos * ahead + sin * left), abs(-sin * ahead + cos * left)
     return not (behind > aside and getattr(other, "speed", 0.0) > ego.speed)
-
-
-def _frame_of(image: np.ndarray, state: np.ndarray, scene: np.ndarray) -> Frame:
-    return {"images": {"topdown": image}, "state": state, "scene": scene}
 
 
 def _make_upstream(name: str, config: dict[str, Any]) -> Any:

@@ -15,6 +15,7 @@ import gymnasium
 import numpy as np
 
 from dualsys.errors import DualsysError
+from sim.collect import FIRST_TRAINING_SEED
 from sim.driving.route import points_ahead
 from sim.driving.spec import SCENE_FIELDS, SPEC
 
@@ -38,7 +39,8 @@ def features(world: Any) -> np.ndarray:
     objects = scene[:OBJECTS, at] / np.array([1.0, *SCALES.values()], np.float32)
     points, _ = points_ahead(ego, world.route, ego.lane_index, WAY_M)
     cos, sin = np.cos(ego.heading), np.sin(ego.heading)
-    way = (points - ego.position) @ np.array([[cos, -sin], [sin, cos]]) / WAY_M[:, None]
+    # highway-env's y points to the right; the scene's numbers are ahead and to the left.
+    way = (points - ego.position) @ np.array([[cos, sin], [sin, -cos]]) / WAY_M[:, None]
     return np.concatenate([state / STATE_SCALES, objects.ravel(), way.ravel()]).astype(np.float32)
 
 
@@ -52,6 +54,9 @@ class StateWorld(gymnasium.Env[np.ndarray, np.ndarray]):
     """Worlds of several scenarios by turns, with `features` as observation, for training."""
 
     def __init__(self, worlds: list[Any]) -> None:
+        foreign = {w.world_spec.domain for w in worlds} - {SPEC.domain}
+        if foreign:
+            raise DualsysError(f"this peer drives; {sorted(foreign)} has no vehicle")
         self._worlds, self._world, self._turn = worlds, worlds[0], 0
         self._world.reset(seed=0)
         size = features(self._world).shape
@@ -67,7 +72,7 @@ class StateWorld(gymnasium.Env[np.ndarray, np.ndarray]):
             self._turn = 0
         self._world = self._worlds[self._turn % len(self._worlds)]
         self._turn += 1
-        self._world.reset(seed=int(self.np_random.integers(1_000_000, 2**31)))
+        self._world.reset(seed=int(self.np_random.integers(FIRST_TRAINING_SEED, 2**31)))
         return features(self._world), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
@@ -120,6 +125,13 @@ class SacDriver:
             )
         hidden = np.maximum(w1 @ np.maximum(w0 @ seen + b0, 0.0) + b1, 0.0)
         return to_command(np.tanh(w2 @ hidden + b2))
+
+
+def actor_layers(model: Any) -> list[np.ndarray]:
+    """Weights and biases of the actor of a stable-baselines3 `SAC` with two hidden layers."""
+    actor = model.actor
+    parts = [actor.latent_pi[0], actor.latent_pi[2], actor.mu]
+    return [tensor.detach().numpy() for part in parts for tensor in (part.weight, part.bias)]
 
 
 def save_actor(folder: Path, layers: list[np.ndarray], about: dict[str, Any]) -> None:

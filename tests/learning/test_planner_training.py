@@ -201,9 +201,14 @@ def test_heads_learn_under_the_planners_own_plans_as_often_as_told(
     recorded = views.known(places)[1]
     _, answered = read_and_plan(planning, views, places, np.zeros(60, bool))
     own = torch.nn.functional.one_hot(answered, len(SPEC.plans)).float()
-    half = [Readings(planning, dataset, views, 0, share)._plan for share in (0.0, 1.0)]
-    assert torch.equal(half[0], recorded)
-    assert (half[1] == own).float().mean() > 0.9, "visual prompts may change some answers"
+    none, some, all_ = (
+        Readings(planning, dataset, views, 0, share)._plan for share in (0.0, 0.5, 1.0)
+    )
+    assert torch.equal(none, recorded)
+    assert (all_ == own).float().mean() > 0.9, "visual prompts may change some answers"
+    differ = (none != all_).any(1)
+    assert differ.sum() > 20
+    assert 0.25 < (some[differ] == all_[differ]).all(1).float().mean() < 0.75
 
 
 def test_heads_learn_to_read_proposals_and_keep_what_they_knew(
@@ -211,24 +216,55 @@ def test_heads_learn_to_read_proposals_and_keep_what_they_knew(
 ) -> None:
     folder = shutil.copytree(planner_folder, tmp_path / "planner")
     words = [f"planner={folder}", f"data={drives}", f"prompts_from={untrained}", "steps=2"]
-    words += ["batch_size=8", "threads=1", "device=cpu", "proposal_ticks=6", "learning_rate=1e-9"]
-    fit_heads(load("train heads", words), lambda step, parts: None)
+    words += ["batch_size=8", "threads=1", "device=cpu", "learning_rate=1e-9"]
+    grow = load("train heads", [*words, "proposal_ticks=6"])
+    fit_heads(grow, lambda step, parts: None)
     before, after = (checkpoints.load(f) for f in (planner_folder, folder))
     assert (before.heads.config.proposal_ticks, after.heads.config.proposal_ticks) == (12, 6)
     kept = after.heads.state_dict()
     for name, tensor in before.heads.state_dict().items():
         if "proposal_in" not in name:
             torch.testing.assert_close(kept[name], tensor, atol=1e-5, rtol=1e-5)
+    fit_heads(grow, lambda step, parts: None)  # it goes on from its own state
+    with pytest.raises(DualsysError, match=r"begun with proposal_ticks=6, .* proposal_ticks=8"):
+        fit_heads(load("train heads", [*words, "proposal_ticks=8"]), lambda step, parts: None)
 
 
-def test_proposals_longer_than_system_1_plans_are_refused(
+def test_heads_that_go_on_leave_a_newer_value_alone(
+    drives: Path, untrained: Path, planner_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(planner_folder, tmp_path / "planner")
+    words = [f"planner={folder}", f"data={drives}", f"prompts_from={untrained}", "steps=2"]
+    config = load("train heads", [*words, "batch_size=8", "threads=1", "device=cpu"])
+    fit_heads(config, lambda step, parts: None)
+    planning = checkpoints.load(folder)
+    torch.nn.init.constant_(planning.heads.value.bias, 7.0)  # as if its value was trained now
+    checkpoints.save_heads(folder, planning.heads, planning.normalisation, planning.card)
+    fit_heads(config, lambda step, parts: None)
+    assert (checkpoints.load(folder).heads.value.bias == 7.0).all()
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [("own_plans=7", "from 0 to 1, it is 7"), ("proposal_ticks=-3", "zero .* or more, it is -3")],
+)
+def test_shares_and_ticks_that_are_none_are_refused(
+    drives: Path, planner_folder: Path, word: str, told: str
+) -> None:
+    with pytest.raises(DualsysError, match=told):
+        fit_heads(
+            load("train heads", [f"planner={planner_folder}", f"data={drives}", word]),
+            lambda step, parts: None,
+        )
+
+
+def test_proposals_are_numbers_where_they_are_drawn(
     drives: Path, untrained: Path, planner_folder: Path
 ) -> None:
     planning = checkpoints.load(planner_folder)
     views = views_of(planning, open_datasets(str(drives)), np.arange(0, 10), str(untrained))
     places, drawn = [0, 1, 2], np.array([True, False, True])
-    found = views.proposals(places, drawn, 16)
-    assert found.shape == (3, 16, 2)
+    found = views.proposals(places, drawn, 20)
+    assert found.shape == (3, 20, 2)
     assert (found.abs().sum((1, 2)) > 0).tolist() == drawn.tolist()
-    with pytest.raises(DualsysError, match=r"20 ticks .* plans 16"):
-        views.proposals(places, drawn, 20)
+    torch.testing.assert_close(found[:, 16:], found[:, 15:16].expand(3, 4, 2))

@@ -102,6 +102,17 @@ def test_a_resumed_training_ends_with_the_same_weights(
         torch.testing.assert_close(resumed.average[name], value, rtol=0, atol=0)
 
 
+def test_a_state_of_another_training_is_refused(dataset: JoinedDataset, tmp_path: Path) -> None:
+    trainer(tmp_path, 2).run(steps(dataset))
+    assert trainer(tmp_path, 9).resume(), "the number of steps may change"
+    network = System1Network(CONFIG)
+    config = OptimiserConfig(steps=2, batch_size=16, warmup_steps=2, learning_rate=0.5)
+    other = Trainer(network, lambda b: {}, {"flow": 2.0}, config, tmp_path, {"data": "elsewhere"})
+    told = r"begun with data=None, learning_rate=0.001, weights=.*data=elsewhere, learning_rate=0.5"
+    with pytest.raises(DualsysError, match=told):
+        other.resume()
+
+
 def test_a_tick_without_a_plan_has_none(dataset: JoinedDataset) -> None:
     dataset.plan = np.where(np.arange(len(dataset.plan)) % 2 == 0, -1, dataset.plan)
     batch = batches(dataset, plan_dropout=0.0, max_plan_age_ticks=0).draw(200)

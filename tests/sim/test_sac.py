@@ -9,7 +9,15 @@ from gymnasium.utils.env_checker import check_env
 from dualsys.errors import DualsysError
 from sim import registry
 from sim.driving.spec import SPEC
-from sim.experts.sac import HELD_TICKS, SacDriver, StateWorld, features, save_actor, to_command
+from sim.experts.sac import (
+    HELD_TICKS,
+    SacDriver,
+    StateWorld,
+    actor_layers,
+    features,
+    save_actor,
+    to_command,
+)
 from tests.test_launch import run
 
 
@@ -69,6 +77,28 @@ def test_actors_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     save_actor(tmp_path, layers(7, np.random.default_rng(0)), {})
     with pytest.raises(DualsysError, match="takes 7 features"):
         SacDriver(world, tmp_path).act()
+
+
+def test_the_driver_does_what_the_trained_model_would(tmp_path: Path) -> None:
+    library = pytest.importorskip("stable_baselines3", reason="the extra `peers` is missing")
+    world = registry.make("driving/merge")
+    model = library.SAC("MlpPolicy", StateWorld([world]), buffer_size=10, device="cpu")
+    save_actor(tmp_path, actor_layers(model), {})
+    driver = SacDriver(world, tmp_path)
+    world.reset(seed=5)
+    for _ in range(5):
+        wanted, _ = model.predict(features(world), deterministic=True)
+        command, _ = driver.act()
+        np.testing.assert_allclose(command, to_command(wanted), atol=1e-5)
+        for _ in range(HELD_TICKS - 1):
+            world.step(command)
+            driver.act()
+        world.step(command)
+
+
+def test_what_has_no_vehicle_is_refused() -> None:
+    with pytest.raises(DualsysError, match="'manipulation'"):
+        StateWorld([registry.make("manipulation/reach")])
 
 
 def test_the_script_leaves_an_actor(tmp_path: Path) -> None:

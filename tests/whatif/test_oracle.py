@@ -2,15 +2,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dualsys.config import load
 from dualsys.errors import DualsysError
-from dualsys.messages import Command, PlanRequest
-from dualsys.runtime.assembly import make_trigger
-from dualsys.runtime.evaluate import rig
+from dualsys.messages import Command, Guidance, Observation, PlanRequest, Stamp
+from dualsys.runtime.evaluate import check_trigger, rig
 from dualsys.runtime.log import read_log
-from sim.driving.spec import SPEC
+from dualsys.runtime.realtime import realtime
+from dualsys.trigger.situation import Situation
+from dualsys.whatif.call_trials import Weighed
+from dualsys.whatif.junction import Junction
+from dualsys.whatif.oracle import OracleTrigger
+from sim import registry
+from sim.driving.terms import Terms
 
 WORDS = ["scenario=driving/merge", "runtime.episode_s=3", "trigger.horizon_s=1.0"]
 
@@ -38,8 +44,8 @@ def test_looking_leaves_the_drive_as_it_was(tmp_path: Path) -> None:
     assert len(set(looked)) > 10
 
 
-def test_it_calls_where_a_call_costs_less_than_it_gains(tmp_path: Path) -> None:
-    words = ["trigger=oracle", "trigger.price=-2.0", "trigger.refractory_s=1.0"]
+def test_a_run_calls_when_the_oracle_says_so(tmp_path: Path) -> None:
+    words = ["trigger=oracle", "trigger.price=-2.0", "trigger.refractory_s=1.0", "trigger.look_s=1"]
     _, calls = driven(words, tmp_path / "oracle.mcap")
     assert [call.observation.stamp.tick for call in calls] == [0, 15, 30]
     assert {call.reason for call in calls} == {"pays"}
@@ -48,21 +54,76 @@ def test_it_calls_where_a_call_costs_less_than_it_gains(tmp_path: Path) -> None:
     assert len(again) == 45
 
 
-def test_realtime_refuses_it() -> None:
+class Weighing:
+    """Stands for `Branching`: gains by tick."""
+
+    def __init__(self, gains: dict[int, float]) -> None:
+        self.gains, self.looked = gains, []
+
+    def draw(self, seed: int, tick: int) -> None:
+        self.looked.append(tick)
+
+    def both(self, junction: Junction, observation: Observation, told: Guidance | None) -> Weighed:
+        more = self.gains.get(observation.stamp.tick, 0.0)
+        # Safety alone weighs here: 2 of 4 parts of the score.
+        low, high = (Terms(0.5 + 2 * max(0.0, g), 0.5, 0.5, 0.5) for g in (-more, more))
+        return Weighed(low, high, np.zeros(0, np.float32))
+
+
+class Standing:
+    """A world that can go back in time, and does nothing else."""
+
+    def save(self) -> None: ...
+
+    def restore(self, saved: None) -> None: ...
+
+
+def asked(gains: dict[int, float], price: float, look: int, refractory: int) -> list[int]:
+    weighing = Weighing(gains)
+    oracle = OracleTrigger(Standing(), weighing, price, look, refractory)
+    calls = []
+    for tick in range(20):
+        oracle.look(observed(tick), None, {}, None)
+        if oracle.decide(tick, Situation()) is not None:
+            calls.append(tick)
+    assert set(calls) <= set(weighing.looked)
+    return calls
+
+
+def test_it_calls_where_the_gain_exceeds_the_price() -> None:
+    gains = {0: -0.2, 4: 0.02, 5: 0.09, 8: 0.2, 12: 0.05, 16: -0.1}
+    assert Weighing(gains).both(None, observed(8), None).gain == pytest.approx(0.2)
+    assert asked(gains, 0.01, look=4, refractory=1) == [4, 8, 12]
+    assert asked(gains, 0.04, look=4, refractory=1) == [8, 12]
+    assert asked(gains, 0.01, look=1, refractory=1) == [4, 5, 8, 12]
+    assert asked(gains, 0.01, look=1, refractory=4) == [4, 8, 12]
+    assert asked(gains, 0.01, look=1, refractory=6) == [4, 12]
+
+
+def observed(tick: int) -> Observation:
+    stamp = Stamp(1, 2, tick, tick, 0)
+    return Observation(stamp, {}, {}, np.zeros(0), np.zeros((0, 0)), "")
+
+
+def test_realtime_refuses_it(tmp_path: Path) -> None:
+    words = [*WORDS, "trigger=oracle", "runtime=realtime", f"out={tmp_path / 'run'}"]
+    config = load("eval", [word for word in words if "episode_s" not in word])
     with pytest.raises(DualsysError, match="lockstep only"):
-        make_trigger(load("eval", [*WORDS, "trigger=oracle"]), SPEC)
+        realtime(config, "driving/merge", [0])
 
 
 @pytest.mark.parametrize(
     ("scenario", "words", "told"),
     [
-        ("manipulation/reach", [], "driving worlds do"),
-        ("driving/merge", ["system2=none"], "needs a System 2"),
+        ("manipulation/reach", [], "'manipulation'; choose another trigger"),
+        ("driving/merge", ["system2=none"], "give system2=vlm or scripted"),
+        ("driving/merge", ["system2=remote"], "give system2=vlm or scripted"),
         ("driving/merge", ["trigger.price=nan"], "trigger.price must be a number"),
         ("driving/merge", ["trigger.refractory_s=0"], "at least one tick"),
+        ("driving/merge", ["trigger.look_s=-1"], "at least one tick"),
     ],
 )
 def test_where_it_cannot_look_it_says_so(scenario: str, words: list[str], told: str) -> None:
     config = load("eval", [f"scenario={scenario}", "trigger=oracle", *words])
-    with pytest.raises(DualsysError, match=told), rig(config, scenario):
-        pass
+    with pytest.raises(DualsysError, match=told):
+        check_trigger(config, registry.spec_of(scenario))
