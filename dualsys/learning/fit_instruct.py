@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,17 +32,25 @@ from dualsys.system2.questions import chain
 from dualsys.whatif.plan_scores import PlanScores, load_scores
 from sim.driving.terms import Terms
 
-HELD_OUT = 0.25  # share of the tried states that is kept for the score before and after
+HELD_OUT = 0.25  # share of the episodes that is kept for the score before and after
 BATCH = 32
 
 
 class Tried:
-    """Tried states as batches: the later episodes are held out."""
+    """Tried states as batches; the states of some episodes are held out.
 
-    def __init__(self, planning: Planning, views: Views, scores: np.ndarray) -> None:
+    scores (M, P); episodes int (M,), of which episode each state is.
+    """
+
+    def __init__(
+        self, planning: Planning, views: Views, scores: np.ndarray, episodes: np.ndarray
+    ) -> None:
         self._planning, self._views = planning, views
         self.scores = torch.from_numpy(scores.astype(np.float32))
-        self.taught = round(len(scores) * (1 - HELD_OUT))
+        # Drawn, not the last ones: datasets go scenario by scenario.
+        drawn = np.random.default_rng(0).permutation(np.unique(episodes))
+        held = np.isin(episodes, drawn[: math.ceil(HELD_OUT * len(drawn))])
+        self.taught, self.held = np.flatnonzero(~held), np.flatnonzero(held).tolist()
         self._said, self._mask, self._answer = _plan_turns(views)
         self.before = self.probabilities(list(range(len(scores)))).detach()
 
@@ -55,7 +64,7 @@ class Tried:
 
     def of_step(self, rng: np.random.Generator, size: int) -> TriedPlans:
         """A batch of training states."""
-        return self.batch(rng.integers(0, self.taught, size).tolist(), self.before)
+        return self.batch(rng.choice(self.taught, size).tolist(), self.before)
 
     @torch.inference_mode()
     def probabilities(self, places: list[int]) -> Tensor:
@@ -69,7 +78,7 @@ class Tried:
 
     def verdict(self) -> dict[str, Any]:
         """Mean score of the plan chosen on held-out states, before and now."""
-        places = list(range(self.taught, len(self.scores)))
+        places = self.held
         scores = self.scores[places].numpy()
         rows = np.arange(len(places))
         old = scores[rows, self.before[places].argmax(1).numpy()]
@@ -148,5 +157,12 @@ def _tried(planning: Planning, scores: PlanScores, config: dict[str, Any]) -> Tr
             f"{list(planning.card.spec.plans)}; score the plans of this world"
         )
     dataset = open_datasets(scores.data)
-    views = views_of(planning, dataset, np.array(scores.rows), config["prompts_from"])
-    return Tried(planning, views, scores.scores(Terms(**config["terms"])))
+    rows = np.array(scores.rows)
+    views = views_of(planning, dataset, rows, config["prompts_from"])
+    episodes, _ = dataset.episode_bounds()
+    if len(np.unique(episodes[rows])) < 2:
+        raise DualsysError(
+            f"all {len(rows)} states of {config['scores']} are of one episode, so that none can be "
+            "held out; try plans in more episodes"
+        )
+    return Tried(planning, views, scores.scores(Terms(**config["terms"])), episodes[rows])

@@ -80,7 +80,8 @@ def test_probabilities_are_those_of_the_grammar(planner_folder: Path, drives: Pa
     planning = checkpoints.load(planner_folder)
     dataset = open_datasets(str(drives))
     views = Views(dataset, planning.language, np.array([0, 5]), None)
-    tried = Tried(planning, views, np.zeros((2, len(SPEC.plans))))
+    tried = Tried(planning, views, np.zeros((2, len(SPEC.plans))), np.array([0, 1]))
+    assert sorted([*tried.taught, *tried.held]) == [0, 1]
     share = tried.before.exp()
     torch.testing.assert_close(share.sum(1), torch.ones(2))
     assert share.std() > 0
@@ -110,7 +111,9 @@ def test_the_planner_learns_to_prefer_what_scored_best(
     )
     folder = fit_instruct(config, lambda step, parts: None)
     told = checkpoints.load(folder, SPEC).card.training["instruct"]
-    assert told["held_out_states"] == 4
+    start, _ = Dataset(drives).episode_bounds()
+    sizes = np.unique(start[rows], return_counts=True)[1]
+    assert told["held_out_states"] in sizes, "one of the two episodes"
     assert told["score_after"] == pytest.approx(told["score_of_best_plan"])
     assert told["difference"] == pytest.approx(told["score_after"] - told["score_before"])
 
