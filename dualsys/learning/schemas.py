@@ -44,7 +44,7 @@ class TrainSystem1Config(Optimisation):
     data: Any = MISSING  # a dataset, or a list of them
     out: str = MISSING
     start: str = ""  # checkpoint to begin with; "" begins with random weights
-    planner: str = ""  # System-2 checkpoint whose candidates and codes are learned from
+    planner: str = ""  # System-2 checkpoint whose plans, candidates and codes are learned from
     prompts_from: str = ""  # System-1 checkpoint whose samples that planner sees; "": start
     advice_every_ticks: int = 8
     advice_candidates: int = 5
