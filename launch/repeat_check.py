@@ -24,6 +24,7 @@ WORKERS = (1, 2)
 def logged(scenario: str, seeds: str, workers: int, out: Path) -> dict[str, Any]:
     """One evaluation: size and hash of its log."""
     words = [f"scenario={scenario}", f"seeds={seeds}", f"workers={workers}", f"out={out}"]
+    words.append("system2=scripted")
     config = load("eval", words)
     # Few episodes to a job, so that two workers really share them.
     evaluate(config, [scenario], parse_seeds(seeds), lambda result: None, episodes_per_job=2)

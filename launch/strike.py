@@ -102,8 +102,9 @@ def main() -> None:
     rows = {}
     try:
         for name, blow in BLOWS.items():
-            words = [f"scenario={options.scenario}", "runtime=realtime", "trigger.period_s=0.5"]
+            words = [f"scenario={options.scenario}", "runtime=realtime", "system2=scripted"]
             words += [f"runtime.duration_s={options.duration_s}", f"out={options.out / name}"]
+            words.append("trigger.period_s=0.5")
             config = load("eval", words)
             rows[name] = struck(config, options.scenario, blow)
     except DualsysError as error:

@@ -72,7 +72,8 @@ def run_folder(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     from dualsys.runtime.evaluate import evaluate
 
     out = tmp_path_factory.mktemp("run")
-    words = ["scenario=driving/merge", f"system1.checkpoint={untrained}", f"out={out}"]
+    words = ["scenario=driving/merge", "system2=scripted", f"out={out}"]
+    words.append(f"system1.checkpoint={untrained}")
     config = load("eval", words)
     evaluate(config, ["driving/merge"], [0, 1], lambda result: None)
     return out

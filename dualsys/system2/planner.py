@@ -23,6 +23,10 @@ class Planner(Protocol):
     thought: Thought | None
     faults: Counter[str]
 
+    def warm_up(self, budget: str) -> None:
+        """Make the first thought as quick as the later ones; nothing of it is told or counted."""
+        ...
+
     def think(self, request: PlanRequest, budget: str) -> Iterator[Guidance]:
         """Yield guidance for `request`; `budget` is "none", "short" or "full"."""
         ...

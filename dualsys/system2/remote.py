@@ -49,6 +49,9 @@ class RemotePlanner:
         self.thought: Thought | None = None
         self.faults: Counter[str] = Counter()
 
+    def warm_up(self, budget: str) -> None:
+        """Nothing: that machine is warm or cold by itself, and a question there has a price."""
+
     def think(self, request: PlanRequest, budget: str) -> Iterator[Guidance]:
         """Yield the one guidance for `request`, or none."""
         self.thought = None

@@ -51,6 +51,9 @@ class ScriptedPlanner:
         self.thought: Thought | None = None
         self.faults: Counter[str] = Counter()
 
+    def warm_up(self, budget: str) -> None:
+        """A rule is always warm."""
+
     def think(self, request: PlanRequest, budget: str) -> Iterator[Guidance]:
         """Yield the one and final guidance; the budget makes no difference to a rule."""
         plan, reason = self._rule.choose(request)

@@ -20,6 +20,7 @@ from dualsys.conformity import check_observation
 from dualsys.errors import DualsysError, SpecMismatchError, UnknownNameError
 from dualsys.messages import Guidance, PlanRequest, Thought
 from dualsys.spec import WorldSpec
+from dualsys.system2.blank import blank_request
 from dualsys.system2.checkpoint import Planning
 from dualsys.system2.coding import coarser
 from dualsys.system2.grammar import AnswerGrammar
@@ -68,6 +69,13 @@ class VisionPlanner:
         self._grammars = {q.name: AnswerGrammar(q, tokenize) for q in chain(spec)}
         self.thought: Thought | None = None
         self.faults: Counter[str] = Counter()
+
+    def warm_up(self, budget: str) -> None:
+        """Think twice about a black picture: the first passes take many times as long."""
+        for number in range(2):
+            for _ in self.think(blank_request(self._spec, number), budget):
+                pass
+        self.thought = None
 
     def think(self, request: PlanRequest, budget: str) -> Iterator[Guidance]:
         """Yield guidance for `request`, the first after one pass, the last with `final` set."""

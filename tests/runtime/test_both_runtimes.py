@@ -19,6 +19,7 @@ SCENARIO = "driving/merge"
 def configuration(out: Path, checkpoint: Path, *words: str) -> dict[str, Any]:
     # Without noise in the flow's source the two differ by timing alone.
     fixed = ["system1.noise_scale=0", "trigger.period_s=0.5", f"system1.checkpoint={checkpoint}"]
+    fixed.append("system2=scripted")
     return load("eval", [*fixed, f"out={out}", *words])
 
 

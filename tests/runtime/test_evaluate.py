@@ -102,9 +102,8 @@ def test_a_checkpoint_of_another_world_is_refused_with_both_sides(untrained: Pat
 
 def test_what_was_finished_before_a_failure_is_kept(untrained: Path, tmp_path: Path) -> None:
     """The second scenario of the suite refuses the first one's checkpoint."""
-    config = load(
-        "eval", ["suite=driving", f"system1.checkpoint={untrained}", f"out={tmp_path}", "seeds=0:1"]
-    )
+    words = ["suite=driving", "system2=scripted", f"out={tmp_path}", "seeds=0:1"]
+    config = load("eval", [*words, f"system1.checkpoint={untrained}"])
     scenarios = ["driving/merge", "manipulation/push"]
     with pytest.raises(SpecMismatchError):
         runner.evaluate(config, scenarios, [0], lambda _: None)

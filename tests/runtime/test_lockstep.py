@@ -121,6 +121,8 @@ class Slow:
     thought = None
     faults: ClassVar[Counter[str]] = Counter()
 
+    def warm_up(self, budget: str) -> None: ...
+
     def think(self, request: PlanRequest, budget: str) -> Iterator[Guidance]:
         for index in range(3):
             yield Guidance(

@@ -29,7 +29,7 @@ Processes = dict[str, subprocess.Popen[bytes]]
 def configuration(out: Path, checkpoint: Path, **changes: str) -> dict[str, Any]:
     words = [f"system1.checkpoint={checkpoint}", f"out={out}", "runtime=realtime", "trigger=always"]
     words += ["runtime.duration_s=5", *(f"{k}={v}" for k, v in changes.items())]
-    return load("eval", ["scenario=driving/highway", *words])
+    return load("eval", ["scenario=driving/highway", "system2=scripted", *words])
 
 
 def run(

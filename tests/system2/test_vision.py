@@ -108,6 +108,16 @@ def test_majority_ends_the_vote(planning: Planning) -> None:
     assert planner.thought.answers["plan"] in votes
 
 
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_a_warm_up_leaves_nothing_behind(planning: Planning, budget: str) -> None:
+    cold, warm = (VisionPlanner(SPEC, planning, ThinkConfig()) for _ in range(2))
+    warm.warm_up(budget)
+    assert warm.thought is None
+    assert not warm.faults
+    one, two = ([encode(g) for g in p.think(request(6), budget)] for p in (cold, warm))
+    assert one == two
+
+
 def test_system_1s_chunk_is_read_as_numbers_too(planning: Planning) -> None:
     def proposal(samples: np.ndarray, prompts: bool = True) -> torch.Tensor | None:
         asked = msgspec.structs.replace(request(4), samples=samples)

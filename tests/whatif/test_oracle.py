@@ -18,7 +18,12 @@ from dualsys.whatif.oracle import OracleTrigger
 from sim import registry
 from sim.driving.terms import Terms
 
-WORDS = ["scenario=driving/merge", "runtime.episode_s=3", "trigger.horizon_s=1.0"]
+WORDS = [
+    "scenario=driving/merge",
+    "system2=scripted",
+    "runtime.episode_s=3",
+    "trigger.horizon_s=1.0",
+]
 
 
 def driven(
@@ -45,7 +50,7 @@ def test_looking_leaves_the_drive_as_it_was(tmp_path: Path) -> None:
 
 
 def test_a_run_calls_when_the_oracle_says_so(tmp_path: Path) -> None:
-    words = ["trigger=oracle", "trigger.price=-2.0", "trigger.refractory_s=1.0", "trigger.look_s=1"]
+    words = ["trigger=oracle", "trigger.price=-2.0", "trigger.refractory_s=1", "trigger.look_s=1"]
     _, calls = driven(words, tmp_path / "oracle.mcap")
     assert [call.observation.stamp.tick for call in calls] == [0, 15, 30]
     assert {call.reason for call in calls} == {"pays"}
