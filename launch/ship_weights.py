@@ -73,7 +73,7 @@ def main() -> None:
     """Ship, or say why not."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("results", type=Path, nargs="+")
+    parser.add_argument("results", type=Path, nargs="*", help="none: the card holds no scores yet")
     options = parser.parse_args()
     try:
         folder = ship(options.checkpoint, options.results)
