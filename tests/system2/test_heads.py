@@ -42,8 +42,10 @@ def test_padding_changes_nothing(heads: Heads) -> None:
 def test_a_proposal_is_read_by_all_heads_but_the_bottleneck() -> None:
     torch.manual_seed(0)
     heads = Heads(dataclasses.replace(CONFIG, proposal_ticks=5)).eval()
-    for parameter in (heads.candidates.out.weight, heads.value.value):
-        torch.nn.init.normal_(parameter, std=0.5)
+    assert heads.readout.proposal_in is not None
+    told = heads.readout.proposal_in[2].weight
+    for parameter in (heads.candidates.out.weight, heads.value.value, told):
+        torch.nn.init.normal_(parameter, std=0.5)  # they start at zero: let inputs show
     given = (torch.randn(1, 7, 24), torch.ones(1, 7, dtype=torch.bool), torch.randn(1, 3),
              torch.eye(4)[:1])  # fmt: skip
     none, zeros, one, two = (
