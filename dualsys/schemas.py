@@ -29,7 +29,7 @@ class System1Config:
     """The reactive policy; times are rounded to control ticks."""
 
     driver: str = "network"  # or a peer in its place: idm, sac, scripted, expert
-    checkpoint: str = "auto"  # a folder, or "auto": the shipped one of the world's domain
+    checkpoint: str = "auto"  # a folder (of the driver's weights), or "auto": the shipped one
     replan_s: float = MISSING
     blend_s: float = MISSING
     max_guidance_age_s: float = MISSING

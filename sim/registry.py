@@ -140,11 +140,12 @@ def chosen(scenario: str | None, suite_name: str | None) -> list[str]:
 PEERS = ("idm", "sac", "scripted", "expert")
 
 
-def peer_for(world: Any, name: str) -> Expert:
+def peer_for(world: Any, name: str, checkpoint: str = "auto") -> Expert:
     """Somebody to compare System 1 with, of `PEERS`.
 
     "idm" is highway-env's driver model, "sac" a policy of stable-baselines3, "scripted" the task's
-    policy of Meta-World, "expert" the demonstrator that System 1 learned from.
+    policy of Meta-World, "expert" the demonstrator that System 1 learned from. `checkpoint` is the
+    folder of the actor of "sac", "auto" the shipped one.
 
     Raises `UnknownNameError` for another name, `DualsysError` for one of another domain.
     """
@@ -163,7 +164,8 @@ def peer_for(world: Any, name: str) -> Expert:
         import dualsys
         from sim.experts.sac import SacDriver
 
-        return SacDriver(world, Path(dualsys.__file__).parent / "weights" / "driving-sac")
+        shipped = Path(dualsys.__file__).parent / "weights" / "driving-sac"
+        return SacDriver(world, shipped if checkpoint == "auto" else Path(checkpoint))
     return expert_for(world)
 
 

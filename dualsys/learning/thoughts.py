@@ -17,6 +17,7 @@ from torch.nn import functional
 from dualsys.errors import DualsysError
 from dualsys.learning.dataset import JoinedDataset
 from dualsys.learning.samples import system1_samples
+from dualsys.learning.train_system2 import run_over
 from dualsys.learning.views import Views
 from dualsys.spec import require_same
 from dualsys.system2.checkpoint import Planning
@@ -81,21 +82,11 @@ def read(
     In bfloat16, as in training: that takes half the time, and changes the states by half a percent.
     """
     inputs, model = views.prompt(places, drawn), planning.language.model
-    prompt, mask = inputs.pop("input_ids"), inputs.pop("attention_mask")
-    after = torch.tensor([list(said)] * len(places), dtype=prompt.dtype, device=prompt.device)
-    whole = torch.cat([mask, torch.ones_like(after)], 1)
+    after = torch.tensor([list(said)] * len(places), dtype=torch.long, device=model.device)
     with torch.autocast(model.device.type, torch.bfloat16):
-        output = model(
-            input_ids=torch.cat([prompt, after], 1),
-            attention_mask=whole,
-            position_ids=(whole.cumsum(-1) - 1).clamp(min=0),
-            output_hidden_states=True,
-            use_cache=False,
-            logits_to_keep=1,
-            **inputs,
-        )
-    hidden = output.hidden_states[-1][:, : prompt.shape[1]]  # what is said later changes no state
-    return Reading(hidden.float().cpu(), mask.bool().cpu(), output.logits[:, -1].float().cpu())
+        read = run_over(model, inputs, after, torch.ones_like(after), 1)
+    hidden, there, logits = (tensor.cpu() for tensor in read)
+    return Reading(hidden.float(), there, logits[:, -1].float())
 
 
 @torch.inference_mode()

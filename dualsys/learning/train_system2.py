@@ -86,10 +86,21 @@ def converse_with(
     language: nn.Module, inputs: dict[str, Any], said: Tensor, said_mask: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """As `converse`, for a processor's inputs and a turn's tokens (B, K) with their mask."""
+    hidden, mask, logits = run_over(language, inputs, said, said_mask, said.shape[1] + 1)
+    return hidden, mask, logits[:, :-1]
+
+
+def run_over(
+    language: nn.Module, inputs: dict[str, Any], said: Tensor, said_mask: Tensor, keep: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run the model over a processor's prompts and what is said after them, (B, K).
+
+    Returns the prompts' last hidden states (B, L, D), which what is said later does not change,
+    their mask bool (B, L), and the last `keep` logits (B, keep, V).
+    """
     inputs = dict(inputs)
     prompt = inputs.pop("input_ids")
     mask = inputs.pop("attention_mask")
-    length = prompt.shape[1]
     whole = torch.cat([mask, said_mask.to(mask.dtype)], 1)
     output = language(
         input_ids=torch.cat([prompt, said], 1),
@@ -97,10 +108,10 @@ def converse_with(
         position_ids=(whole.cumsum(-1) - 1).clamp(min=0),
         output_hidden_states=True,
         use_cache=False,
-        logits_to_keep=said.shape[1] + 1,
+        logits_to_keep=keep,
         **inputs,
     )
-    return output.hidden_states[-1][:, :length], mask.bool(), output.logits[:, :-1]
+    return output.hidden_states[-1][:, : prompt.shape[1]], mask.bool(), output.logits
 
 
 def _flow(heads: Heads, tokens: Tensor, batch: ReadBatch) -> Tensor:

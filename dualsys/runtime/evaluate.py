@@ -69,7 +69,9 @@ class Rig:
             policy: Policy | PeerPolicy = assembly.make_policy(config, spec, choice.engine, oracle)
         else:
             self.engine = {"used": driver, "refused": {}}
-            policy = PeerPolicy(spec, registry.peer_for(world, driver))
+            policy = PeerPolicy(
+                spec, registry.peer_for(world, driver, config["system1"]["checkpoint"])
+            )
         policy.warm_up()
         self.shield = assembly.make_shield(config, spec)
         self.lockstep = Lockstep(

@@ -68,7 +68,8 @@ class LanguageModel:
         if not (folder / "config.json").is_file():
             raise DualsysError(
                 f"no vision-language checkpoint at {folder} (config.json is missing); train one "
-                "with `dualsys train system2` or give system2.checkpoint=DIR, a local folder"
+                "with `dualsys train system2`, give system2.checkpoint=DIR, a local folder, or do "
+                "without: system2=none"
             )
         try:
             processor = AutoProcessor.from_pretrained(folder, local_files_only=True)

@@ -95,7 +95,8 @@ class SacDriver:
 
         if not (folder / ACTOR).is_file():
             raise DualsysError(
-                f"no actor in {folder}; train one: python launch/train_sac.py --out {folder}"
+                f"no actor in {folder}; train one with `python launch/train_sac.py --out DIR` and "
+                "give system1.checkpoint=DIR"
             )
         arrays = load_file(folder / ACTOR)
         missing = set(LAYERS) - set(arrays)
