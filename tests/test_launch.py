@@ -149,6 +149,7 @@ def test_values_are_checked_against_what_came(thinking_run: Path, tmp_path: Path
     for values, returns in report["pairs"]["driving/merge"]:
         assert len(values) == len(returns) == 5
         assert max(returns) > 0
+    assert len(report["alone"]["driving/merge"]) == 2
     assert "driving/merge" in done.stdout
 
 

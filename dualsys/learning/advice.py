@@ -42,6 +42,10 @@ class Advice:
         """Index of the newest thought at or before each of `rows` (B,), -1 where there is none."""
         return self._newest[rows]
 
+    def oldest_ticks(self, horizon: int) -> int:
+        """The greatest age at which a candidate still reaches over `horizon` ticks."""
+        return max(0, self._knots.shape[2] * self._stride - horizon)
+
     def slices(
         self, thought: np.ndarray, age_ticks: np.ndarray, horizon: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:

@@ -53,13 +53,17 @@ class Batch(msgspec.Struct):
 
 
 class _Told(msgspec.Struct):
-    """Guidance of a batch: plan (B, P), code (B, Z), whether it was kept, age, thought or -1."""
+    """Guidance of a batch: plan (B, P), code (B, Z), whether it was kept, age, thought or -1.
+
+    `wants` (B,) says which rows are to start from a candidate, where theirs reaches so far.
+    """
 
     plan: np.ndarray
     code: np.ndarray
     kept: np.ndarray
     age_ticks: np.ndarray
     thought: np.ndarray
+    wants: np.ndarray
 
 
 class Batches:
@@ -156,8 +160,12 @@ class Batches:
 
     def _guidance(self, index: np.ndarray) -> _Told:
         """Guidance of a random age for each row; where a planner's is at hand, its last thought."""
-        size = len(index)
-        age = self._rng.integers(0, self._config.max_plan_age_ticks + 1, size)
+        size, oldest = len(index), self._config.max_plan_age_ticks
+        wants = self._rng.random(size) < self._config.candidate_rate
+        # Rows that want a candidate are told early enough that it still reaches over the horizon.
+        reach = oldest if self._advice is None else self._advice.oldest_ticks(self._horizon)
+        dice = self._rng.random(size)
+        age = (dice * (np.where(wants, min(oldest, reach), oldest) + 1)).astype(int)
         then = np.maximum(index - age, self._start[index])
         kept = self._rng.random(size) >= self._config.plan_dropout
         thought, code = np.full(size, -1), np.zeros((size, self._z), np.float32)
@@ -171,7 +179,7 @@ class Batches:
         plan = np.zeros((size, len(self._spec.plans)), np.float32)
         kept = kept & (told >= 0)  # there may have been no plan at that tick
         plan[np.arange(size), told] = kept
-        return _Told(plan, code, kept, index - then, thought)
+        return _Told(plan, code, kept, index - then, thought, wants)
 
     def _coarsened(self, code: np.ndarray) -> np.ndarray:
         """Some of the codes on coarser grids: one System 1 then serves every number of bits."""
@@ -186,7 +194,7 @@ class Batches:
         """Sources of the flow (noise or candidate), which rows are candidates, their ages [s]."""
         size, horizon, _ = chunk.shape
         noise = self._rng.standard_normal(chunk.shape, np.float32)
-        use = self._rng.random((size,)) < self._config.candidate_rate
+        use = told.wants
         if self._advice is None:
             candidate = self._bent(chunk)
             oldest_s = self._config.max_plan_age_ticks * self._period_s
@@ -196,7 +204,7 @@ class Batches:
             mean, std = (self.normalisation[f"action_{n}"].numpy() for n in ("mean", "std"))
             candidate = (slices - mean) / std
             age_s = np.asarray(told.age_ticks * self._period_s)
-            use &= reaches & told.kept
+            use = use & reaches & told.kept
         source = np.where(use[:, None, None], candidate + CANDIDATE_NOISE * noise, noise)
         return source.astype(np.float32), use.astype(np.float32), age_s
 

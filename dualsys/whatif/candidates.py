@@ -27,6 +27,33 @@ class Branch(msgspec.Struct, frozen=True):
     guidance: Guidance  # what was told; System 1 goes on under its plan
 
 
+class Way(msgspec.Struct, frozen=True):
+    """What is tried from a branch's state: commands as they are, then System 1 under guidance."""
+
+    carried: np.ndarray  # float32 (T, A); T may be 0
+    guidance: Guidance
+
+
+def plan_alone(branch: Branch) -> Way:
+    """System 1 under what was told, without any candidate."""
+    nothing = branch.candidates[0, :0]
+    return Way(nothing, msgspec.structs.replace(branch.guidance, candidate=nothing))
+
+
+def carried_out(branch: Branch) -> list[Way]:
+    """Every candidate as it is, and System 1 after its end."""
+    after = plan_alone(branch).guidance
+    return [Way(chunk, after) for chunk in branch.candidates]
+
+
+def gone_on_from(branch: Branch) -> list[Way]:
+    """System 1 going on from every candidate (cascaded denoising)."""
+    nothing, told = branch.candidates[0, :0], branch.guidance
+    return [
+        Way(nothing, msgspec.structs.replace(told, candidate=chunk)) for chunk in branch.candidates
+    ]
+
+
 def branches(run: Path) -> tuple[dict[str, Any], list[Branch]]:
     """The configuration of a run, and every valued thought of its log, in order."""
     asked: dict[tuple[int, int], int] = {}
@@ -85,15 +112,9 @@ def in_parts(branches: list[Branch], size: int = 4) -> Iterator[tuple[str, tuple
 
 
 def realised_return(
-    world: Any,
-    policy: Policy,
-    junction: Junction,
-    branch: Branch,
-    chunk: np.ndarray,
-    gamma: float,
-    ticks: int,
+    world: Any, policy: Policy, junction: Junction, way: Way, tick: int, gamma: float, ticks: int
 ) -> float:
-    """Discounted return of `ticks` ticks from the branch's state: `chunk` (T, A), then System 1.
+    """Discounted return of `ticks` ticks of a way from the junction, which is at `tick`.
 
     `gamma` is per tick. An episode that terminates earns nothing more; one that is truncated ends
     the sum, too.
@@ -105,11 +126,11 @@ def realised_return(
     policy.reset(0)
     total = 0.0
     for step in range(ticks):
-        if step < len(chunk):
-            command = chunk[step]
+        if step < len(way.carried):
+            command = way.carried[step]
         else:
-            observation = tried(world, frame, info, branch.tick + step)
-            command = policy.act(observation, branch.guidance, 0).action.commands[0]
+            observation = tried(world, frame, info, tick + step)
+            command = policy.act(observation, way.guidance, 0).action.commands[0]
         frame, reward, terminated, truncated, info = world.step(command)
         total += gamma**step * reward
         if terminated or truncated:

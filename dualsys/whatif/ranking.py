@@ -18,10 +18,14 @@ class Ranking(msgspec.Struct, frozen=True):
     argmax_gain_ci95: tuple[float, float]
     beats_random: float  # share of states in which argmax beats a random pick, ties count half
     beats_random_ci95: tuple[float, float]
+    over_alone: float  # return of the argmax minus that of System 1 under the plan alone
+    over_alone_ci95: tuple[float, float]
 
 
-def rank(values: np.ndarray, returns: np.ndarray, seed: int = 0) -> Ranking:
+def rank(values: np.ndarray, returns: np.ndarray, alone: np.ndarray, seed: int = 0) -> Ranking:
     """Compare values and realised returns, both (states, N).
+
+    `alone` (states,) are the returns of System 1 under the plan alone, without a candidate.
 
     States in which all candidates return the same say nothing of the order and are left out of the
     correlation, not of the rest.
@@ -43,4 +47,6 @@ def rank(values: np.ndarray, returns: np.ndarray, seed: int = 0) -> Ranking:
         bootstrap(gain, seed),
         float(others.mean()),
         bootstrap(others, seed),
+        float((best - alone).mean()),
+        bootstrap(best - alone, seed),
     )

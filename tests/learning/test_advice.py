@@ -33,7 +33,8 @@ def drawn(dataset: JoinedDataset, advice: Advice, size: int, horizon: int = 4) -
     norm = {"action_mean": MEAN, "action_std": STD}
     state = len(SPEC.state)
     norm |= {"state_mean": np.zeros(state, np.float32), "state_std": np.ones(state, np.float32)}
-    config = BatchConfig(plan_dropout=0.2, candidate_rate=0.9, max_plan_age_ticks=10)
+    # Plans are told at ages of which most are beyond the candidates' end.
+    config = BatchConfig(plan_dropout=0.2, candidate_rate=0.9, max_plan_age_ticks=60)
     sizes = NetworkConfig((), state, 2, 5, 1, horizon=horizon, plan_vector_size=CODE)
     source = Batches(dataset, SPEC, config, sizes, [(0, 1)], norm, advice)
     return source.of_step(0, 0, size)
@@ -62,7 +63,7 @@ def test_sources_are_the_planners_slices_where_phase_says_so(
 ) -> None:
     batch = drawn(dataset, advice, 400)
     use = batch.phase[:, 2].numpy() > 0
-    assert 0.3 < use.mean() < 0.9, "dropped plans and chunks at their end leave some out"
+    assert 0.5 < use.mean() < 0.9, "dropped plans leave some out, old age hardly any"
     np.testing.assert_allclose(batch.phase[use, 1], batch.phase[use, 0])
     every = advice._knots.repeat(2, axis=2)
     age = np.rint(batch.phase[:, 1].numpy() * SPEC.control_rate_hz).astype(int)

@@ -9,7 +9,15 @@ from dualsys.config import load
 from dualsys.messages import Command, Outcome
 from dualsys.runtime import assembly
 from dualsys.runtime.log import read_log
-from dualsys.whatif.candidates import Branch, branches, realised_return
+from dualsys.whatif.candidates import (
+    Branch,
+    Way,
+    branches,
+    carried_out,
+    gone_on_from,
+    plan_alone,
+    realised_return,
+)
 from dualsys.whatif.junction import Junction
 from dualsys.whatif.ranking import rank
 from sim import registry
@@ -33,14 +41,23 @@ def test_a_branch_repeats_what_was_done_and_returns_what_came(thinking_run: Path
     policy = assembly.make_policy(config, SPEC, engine)
     ahead = done[branch.tick : branch.tick + 10]
     way = Junction(world, branch.seed, branch.commands)
-    same = realised_return(world, policy, way, branch, ahead, 0.9, len(ahead))
+    told = plan_alone(branch).guidance
+    at = branch.tick
+    same = realised_return(world, policy, way, Way(ahead, told), at, 0.9, len(ahead))
     wanted = sum(0.9**k * r for k, r in enumerate(reward[branch.tick : branch.tick + 10]))
     assert same == pytest.approx(wanted, abs=1e-9), "doing the same again gives the same again"
     brake = np.tile(np.array([-5.0, 0.0], np.float32), (16, 1))
-    slow, fast = (realised_return(world, policy, way, branch, c, 0.9, 30) for c in (brake, ahead))
+    slow, fast = (
+        realised_return(world, policy, way, Way(c, told), at, 0.9, 30) for c in (brake, ahead)
+    )
     assert slow < fast, "System 1 goes on after the chunk; braking costs speed"
     anew = Junction(world, branch.seed, branch.commands)
-    assert fast == realised_return(world, policy, anew, branch, ahead, 0.9, 30)
+    assert fast == realised_return(world, policy, anew, Way(ahead, told), at, 0.9, 30)
+    onward = gone_on_from(branch)
+    assert [len(w.carried) for w in onward] == [0] * 5
+    ends = [realised_return(world, policy, anew, w, at, 0.9, 30) for w in onward]
+    assert len(set(ends)) > 1, "the candidate is where System 1 goes on from"
+    np.testing.assert_array_equal(carried_out(branch)[2].carried, branch.candidates[2])
     world.close()
 
 
@@ -59,22 +76,24 @@ def test_a_branch_that_is_over_returns_nothing(thinking_run: Path) -> None:
     )
     world = registry.make("driving/merge")
     way = Junction(world, over.seed, over.commands)
-    assert realised_return(world, None, way, over, onward[:4], 0.9, 4) == 0.0
+    assert realised_return(world, None, way, carried_out(over)[0], over.tick, 0.9, 4) == 0.0
     world.close()
 
 
 def test_perfect_values_rank_perfectly_and_noise_does_not() -> None:
     rng = np.random.default_rng(1)
     returns = rng.normal(size=(300, 5))
-    perfect = rank(returns, returns)
+    alone = returns.mean(1)
+    perfect = rank(returns, returns, alone)
+    assert perfect.over_alone == pytest.approx(perfect.argmax_gain)
     assert perfect.spearman == pytest.approx(1.0)
     assert perfect.beats_random == pytest.approx(0.9), "a random pick is the best one at times"
-    noise = rank(rng.normal(size=(300, 5)), returns)
+    noise = rank(rng.normal(size=(300, 5)), returns, alone)
     assert noise.spearman_ci95[0] < 0 < noise.spearman_ci95[1]
     assert noise.beats_random_ci95[0] < 0.5 < noise.beats_random_ci95[1]
     assert noise.argmax_gain_ci95[0] < 0 < noise.argmax_gain_ci95[1]
 
 
 def test_states_without_a_difference_say_nothing() -> None:
-    even = rank(np.arange(10.0).reshape(2, 5), np.ones((2, 5)))
+    even = rank(np.arange(10.0).reshape(2, 5), np.ones((2, 5)), np.ones(2))
     assert (even.spearman, even.beats_random, even.argmax_gain) == (0.0, 0.5, 0.0)
