@@ -1,9 +1,9 @@
 """What a trained planner would have told System 1 at recorded ticks: plans, codes and candidates.
 
 System 1 learns on these pairs to go on from the planner's chunk with a newer observation (cascaded
-denoising as in Hume, arXiv 2505.21432: source = the candidate's current slice). The plans are the
-planner's own answers, also where they are wrong: taught with the expert's plans alone, System 1
-trusts every plan as if the expert had made it.
+denoising as in Hume, arXiv 2505.21432: source = the candidate's current slice). The planner thinks
+under the plan that was recorded, so that what System 1 is told agrees with what the expert then
+did; where none was, under its own answer, right or wrong.
 """
 
 from __future__ import annotations
@@ -69,9 +69,29 @@ def advise(
     candidates: int,
     seed: int,
 ) -> Advice:
-    """Let the planner in the folder `planner` think at every `every_ticks`-th tick."""
+    """Let the planner in the folder `planner` think at every `every_ticks`-th tick.
+
+    Where plans were told, it thinks at the ticks that they are about, under the plan that came.
+    """
     planning = checkpoint.load(planner)
-    start, _ = dataset.episode_bounds()
-    rows = np.flatnonzero((np.arange(len(start)) - start) % every_ticks == 0)
-    thoughts = think_at(planning, dataset, rows, prompts_from, candidates, seed, own_plans=True)
+    rows, plans = thinking_rows(dataset, every_ticks)
+    thoughts = think_at(planning, dataset, rows, prompts_from, candidates, seed, plans=plans)
     return Advice(planning, dataset, rows, thoughts)
+
+
+def thinking_rows(dataset: JoinedDataset, every_ticks: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of a dataset at which a planner is to think, and the plans of these thoughts, -1: none.
+
+    Both int64 (M,).
+    """
+    start, _ = dataset.episode_bounds()
+    ticks = np.arange(len(start))
+    plan_of = np.full(len(start), -2)  # no thought
+    told = dataset.plan_age >= 0
+    grid = (ticks - start) % every_ticks == 0
+    # An episode in which plans were told has thoughts at their ticks alone.
+    episodes_told = np.isin(start, np.unique(start[told]))
+    plan_of[grid & ~episodes_told] = dataset.plan[grid & ~episodes_told]
+    plan_of[(ticks - dataset.plan_age)[told]] = dataset.plan[told]
+    rows = np.flatnonzero(plan_of >= -1)
+    return rows, plan_of[rows]

@@ -98,7 +98,7 @@ class Batches:
         self._rng = np.random.default_rng(0)
         self._state = dataset.state.astype(np.float32)
         self._action = dataset.action.astype(np.float32)
-        self._plan = dataset.plan.astype(np.int64)
+        self._plan, self._plan_age = dataset.plan.astype(np.int64), dataset.plan_age
         self._start, self._end = dataset.episode_bounds()
         self._frames = [dataset.frames(camera.name) for camera in spec.cameras]
         self._frame_of = [dataset.frame_index(camera.name) for camera in spec.cameras]
@@ -132,7 +132,9 @@ class Batches:
         committed = self._committed(size)
         told = self._guidance(index)
         source, use, age_s = self._source(chunk, index, told)
-        phase = np.stack([told.kept * told.age_ticks * self._period_s, use * age_s, use], -1)
+        # A run, too, stamps no greater age than training showed (system1.phase_limit_s).
+        plan_age_s = self._period_s * np.minimum(told.age_ticks, self._config.max_plan_age_ticks)
+        phase = np.stack([told.kept * plan_age_s, use * age_s, use], -1)
         return Batch(
             images=[self._image(i, index) for i in range(len(self._frames))],
             state=torch.from_numpy(self._state[index]),
@@ -159,17 +161,21 @@ class Batches:
         return (np.arange(self._horizon) < ticks[:, None]).astype(np.float32)
 
     def _guidance(self, index: np.ndarray) -> _Told:
-        """Guidance of a random age for each row; where a planner's is at hand, its last thought."""
+        """Guidance for each row: the plan it was told, else one of a random age.
+
+        Where a planner's thought at the tick it is about is at hand, that comes with it.
+        """
         size, oldest = len(index), self._config.max_plan_age_ticks
         wants = self._rng.random(size) < self._config.candidate_rate
         # Rows that want a candidate are told early enough that it still reaches over the horizon.
         reach = oldest if self._advice is None else self._advice.oldest_ticks(self._horizon)
         dice = self._rng.random(size)
         age = (dice * (np.where(wants, min(oldest, reach), oldest) + 1)).astype(int)
+        age = np.where(self._plan_age[index] >= 0, self._plan_age[index], age)
         then = np.maximum(index - age, self._start[index])
         kept = self._rng.random(size) >= self._config.plan_dropout
         thought, code = np.full(size, -1), np.zeros((size, self._z), np.float32)
-        told = self._plan[then]
+        told = np.where(self._plan_age[index] >= 0, self._plan[index], self._plan[then])
         if self._advice is not None:
             thought = self._advice.newest(then)
             then = np.where(thought >= 0, self._advice.rows[thought], then)

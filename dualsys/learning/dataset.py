@@ -50,6 +50,9 @@ class Dataset:
         self.executed = self._matrix("action.executed")
         self.scene = self._matrix("observation.scene")
         self.plan = self._vector("plan")
+        # Of plans that were told; in demonstrations plans say what the expert does by itself.
+        told = "plan_age" in self._columns
+        self.plan_age = self._vector("plan_age") if told else np.full(len(self.plan), -1)
         self.reward = self._vector("next.reward").astype(np.float64)
         self.episodes = pq.read_table(root / EPISODES)
         self._progress = progress
@@ -156,7 +159,7 @@ class JoinedDataset:
             require_same(first.spec, part.spec, f"the dataset {first.root}", f"{part.root}")
         self.parts, self.spec = parts, first.spec
         self._bases = np.cumsum([0, *(len(part.state) for part in parts)])
-        for name in ("state", "action", "executed", "scene", "plan", "reward"):
+        for name in ("state", "action", "executed", "scene", "plan", "plan_age", "reward"):
             setattr(self, name, np.concatenate([getattr(part, name) for part in parts]))
 
     state: np.ndarray
@@ -164,6 +167,7 @@ class JoinedDataset:
     executed: np.ndarray
     scene: np.ndarray
     plan: np.ndarray
+    plan_age: np.ndarray
     reward: np.ndarray
 
     @property

@@ -21,14 +21,15 @@ from dualsys.spec import WorldSpec
 from sim import registry
 
 NO_PLAN = -1
+PLAN_AGE = "plan_age"  # column: ticks since the observation that the plan is about, -1 without one
 
 
 def episodes(run: Path) -> Iterator[Episode]:
     """Yield the whole episodes of a run's folder (results.json and log.mcap), in its order.
 
     The label `action` is what the expert would have done where the run was logged with labels, else
-    what was executed; `plan` is that of the guidance System 1 used, -1 without one. Raises
-    `DualsysError` when the folder holds no run.
+    what was executed; `plan` is that of the guidance System 1 used, -1 without one, `plan_age` its
+    age. Raises `DualsysError` when the folder holds no run.
     """
     if not (run / "results.json").is_file() or not (run / "log.mcap").is_file():
         raise DualsysError(
@@ -59,7 +60,7 @@ class Recording:
         self._done: dict[int, Command] = {}
         self._came: dict[int, Outcome] = {}
         self._labels: dict[int, Label] = {}
-        self._used: dict[int, int] = {}
+        self._used: dict[int, tuple[int, int]] = {}
         self._plans: dict[int, int] = {NO_PLAN: NO_PLAN}
 
     def take(self, message: Message) -> None:
@@ -74,7 +75,7 @@ class Recording:
         elif isinstance(message, Label):
             self._labels[tick] = message
         elif isinstance(message, Action):
-            self._used[tick] = message.guidance_sequence
+            self._used[tick] = message.guidance_sequence, message.guidance_age_ticks
         elif isinstance(message, Guidance):
             self._plans[message.stamp.sequence] = message.plan
 
@@ -88,13 +89,15 @@ class Recording:
         seen, came = [self._seen[t] for t in ticks], [self._came[t] for t in ticks]
         executed = np.stack([self._done[t].command for t in ticks])
         last = np.arange(len(ticks)) == len(ticks) - 1
+        plans, ages = zip(*self._plans_used(ticks), strict=True)
         label = np.stack([self._labels[t].command for t in ticks]) if self._labels else executed
         columns = {
             "observation.state": np.stack([o.state for o in seen]),
             "observation.scene": np.stack([o.scene.ravel() for o in seen]),
             "action": label,
             "action.executed": executed,
-            "plan": np.array(self._plans_used(ticks)),
+            "plan": np.array(plans),
+            PLAN_AGE: np.array(ages),
             "next.reward": np.array([o.reward for o in came], np.float32),
             "next.done": last & done,
             "next.terminated": np.array([o.terminated for o in came]),
@@ -105,12 +108,17 @@ class Recording:
             row["scenario"], seen[0].instruction, row["seed"], row["success"], columns, images
         )
 
-    def _plans_used(self, ticks: list[int]) -> list[int]:
-        """The plan behind each tick's action; one that never arrived counts as the one before."""
-        used = [NO_PLAN]
+    def _plans_used(self, ticks: list[int]) -> list[tuple[int, int]]:
+        """Plan behind each tick's action and its age [ticks]; without an action: those before."""
+        used = [(NO_PLAN, NO_PLAN)]
         for tick in ticks:
-            sequence = self._used.get(tick)
-            used.append(used[-1] if sequence is None else self._plans.get(sequence, NO_PLAN))
+            sequence, age = self._used.get(tick, (None, NO_PLAN))
+            plan, before = used[-1]
+            if sequence is None:
+                used.append((plan, before + 1 if before >= 0 else before))
+            else:
+                told = self._plans.get(sequence, NO_PLAN)
+                used.append((told, age if told >= 0 else NO_PLAN))
         return used[1:]
 
 

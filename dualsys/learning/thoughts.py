@@ -59,14 +59,18 @@ def think_at(
     candidates: int,
     seed: int = 0,
     own_plans: bool = False,
+    plans: np.ndarray | None = None,
 ) -> Thoughts:
     """Think at `rows` of a dataset, under the plans that it holds or those the planner answers.
+
+    `plans` int (M,) are given in place of the dataset's; where there is none, -1, the planner's own
+    answer is taken.
 
     Raises `SpecMismatchError` when planner and data are of two worlds.
     """
     require_same(planning.card.spec, dataset.spec, "the planner", "the data")
     views = views_of(planning, dataset, rows, prompts_from)
-    return think(planning, views, candidates, seed, own_plans=own_plans)
+    return think(planning, views, candidates, seed, own_plans=own_plans, plans=plans)
 
 
 @torch.inference_mode()
@@ -128,8 +132,9 @@ def think(
     seed: int = 0,
     batch_size: int = 64,
     own_plans: bool = False,
+    plans: np.ndarray | None = None,
 ) -> Thoughts:
-    """Think about every view, under the recorded plans or those that the planner answers."""
+    """Think about every view, under the recorded plans, others, or those the planner answers."""
     heads, sizes = planning.heads, planning.heads.config
     generator = torch.Generator().manual_seed(seed)
     parts: list[tuple[Tensor, ...]] = []
@@ -137,8 +142,11 @@ def think(
         places = list(range(at, min(at + batch_size, len(views))))
         drawn = np.full(len(places), planning.card.prompts)
         state, plan = views.known(places)
-        if own_plans:
+        if own_plans or plans is not None:
             reading, answered = read_and_plan(planning, views, places, drawn)
+            if plans is not None:
+                given = torch.from_numpy(plans[places])
+                answered = torch.where(given >= 0, given, answered)
             plan = functional.one_hot(answered, plan.shape[1]).float()
         else:
             reading = read(planning, views, places, drawn)
@@ -148,8 +156,7 @@ def think(
         ladder = heads.candidates.ladder(noise, tokens, candidates)
         number = torch.where(plan.any(-1), plan.argmax(-1), -1)
         parts.append((tokens.half(), ladder, heads.bottleneck(tokens), number))
-    tokens, ladder, code, plans = (torch.cat(found) for found in zip(*parts, strict=True))
-    return Thoughts(tokens, ladder, code, plans)
+    return Thoughts(*(torch.cat(found) for found in zip(*parts, strict=True)))
 
 
 def views_of(

@@ -20,7 +20,7 @@ from dualsys.spec import WorldSpec
 from dualsys.system1.policy import Policy, PolicyConfig
 from dualsys.system1.shield import Shield, ShieldConfig
 from dualsys.system2.planner import Planner
-from dualsys.system2.scripted import InstructionRule, ScriptedPlanner
+from dualsys.system2.scripted import AnyPlanRule, InstructionRule, ScriptedPlanner
 from dualsys.system2.traffic import TrafficRule
 from dualsys.trigger.acceptance import Acceptance
 from dualsys.trigger.rules import (
@@ -153,11 +153,13 @@ def make_planner(config: Config, spec: WorldSpec, plans: dict[str, str]) -> Plan
         return None
     if name == "scripted":
         return ScriptedPlanner(spec, InstructionRule(plans) if plans else TrafficRule(spec))
+    if name == "random":
+        return ScriptedPlanner(spec, AnyPlanRule(spec.plans))
     if name == "vlm":
         return _vision_planner(config["system2"], spec)
     if name == "remote":
         return _remote_planner(config["system2"], spec)
-    raise UnknownNameError("system2", name, ["none", "scripted", "vlm", "remote"])
+    raise UnknownNameError("system2", name, ["none", "scripted", "random", "vlm", "remote"])
 
 
 def _vision_planner(system2: Config, spec: WorldSpec) -> Planner:

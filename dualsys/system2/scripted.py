@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -41,6 +41,22 @@ class InstructionRule:
                 f"it knows: {sorted(self._plans)}"
             )
         return self._plans[instruction], f"the instruction is: {instruction}"
+
+
+class AnyPlanRule:
+    """Names any plan, each as often as the others; for one request always the same.
+
+    The control of a comparison, and what System 1 learns from to do as it is told.
+    """
+
+    def __init__(self, plans: Sequence[str]) -> None:
+        self._plans = plans
+
+    def choose(self, request: PlanRequest) -> tuple[str, str]:
+        """Return the plan drawn for the request."""
+        seed = (request.stamp.session, request.stamp.epoch, request.request_id)
+        number = int(np.random.default_rng(seed).integers(len(self._plans)))
+        return self._plans[number], "drawn at random"
 
 
 class ScriptedPlanner:

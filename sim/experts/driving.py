@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sim.driving.route import LaneIndex, points_ahead
-from sim.driving.spec import SPEC
+from sim.driving.spec import CONTROL_RATE_HZ, SPEC
 from sim.experts.prediction import clear_of, predicted_ways
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ PROFILES = (-5.0, -3.0, -1.5, 0.0, 1.5, 3.0)  # accelerations tried against the 
 STOP_TIME_S = 0.2  # time constant of the last metre before standing still
 WAY_M = np.arange(0.0, 62.0, 2.0)
 CHANGE_GAIN = 0.5  # least advantage of a lane change [m/s2]
+TOLD_BRAKE = 2.5  # of a plan to yield that somebody else made [m/s2]
+TOLD_LIMITS = {"follow": 0.0, "yield": -TOLD_BRAKE}  # highest accelerations [m/s2]
+OBEYED_S = 2.0  # a speed plan that is older is no reason to go slower any more
 
 
 class DrivingExpert:
@@ -47,7 +50,8 @@ class DrivingExpert:
         """Return the command [m/s2, rad] for the present state and the index of its plan.
 
         With the plan `told` that somebody made `age_ticks` ago, lanes are changed as that plan says
-        (where there is room), else as MOBIL says.
+        (where there is room), else as MOBIL says. "follow" is to gain no speed, "yield" to brake:
+        a plan can make it more careful than it would be, never less.
         """
         ego = self._world.upstream.vehicle
         road = ego.road
@@ -66,6 +70,8 @@ class DrivingExpert:
         safe = self._yielding(ego, road, way, wanted)
         if safe < wanted - 0.1:
             wanted, plan = safe, "yield"
+        if told >= 0 and age_ticks <= OBEYED_S * CONTROL_RATE_HZ:
+            wanted = min(wanted, TOLD_LIMITS.get(SPEC.plans[told], wanted))
         # highway-env drives backwards below zero speed: come to rest instead.
         wanted = max(wanted, -max(ego.speed, 0.0) / STOP_TIME_S)
         if ego.speed < 0:
