@@ -40,6 +40,9 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, default=Path("runs/plan_scores.json"))
     parser.add_argument("--states", type=int, default=400)
+    parser.add_argument(
+        "--before-harm", type=float, default=0.0, help="share of states shortly before harm"
+    )
     parser.add_argument("--horizon-s", type=float, default=4.0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
@@ -57,6 +60,7 @@ def main() -> None:
                 options.horizon_s,
                 options.workers,
                 options.seed,
+                options.before_harm,
                 lambda count: bar.update(task, advance=count),
             )
     except DualsysError as error:

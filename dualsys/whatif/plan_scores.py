@@ -24,6 +24,7 @@ from dualsys.workers import completed
 from sim.driving.terms import Terms
 
 SCHEMA = "dualsys-plan-scores/1"
+LEAST_TICKS = 15  # of recorded driving after a state
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -59,18 +60,30 @@ class PlanScores(msgspec.Struct):
         return np.array([[t.score(weights) for t in row] for row in self.terms])
 
 
-def starts_of(dataset: Dataset, count: int, horizon_ticks: int, seed: int) -> list[Start]:
-    """`count` rows drawn from a dataset of runs, each with a horizon of driving left after it.
+def starts_of(
+    dataset: Dataset, count: int, horizon_ticks: int, seed: int, before_harm: float = 0.0
+) -> list[Start]:
+    """`count` rows drawn from a dataset of runs, each with a second of driving left after it.
 
-    Raises `DualsysError` when the dataset holds no such row.
+    The share `before_harm` is drawn from the horizon before the end of drives that ended in harm:
+    there plans differ most. Raises `DualsysError` when the dataset holds no such row.
     """
+    if not 0 <= before_harm <= 1:
+        raise DualsysError(f"before_harm is a share from 0 to 1, it is {before_harm}")
     first, end = dataset.episode_bounds()
-    rows = np.arange(len(first))
-    fit = rows[rows + min(horizon_ticks, 15) < end]
-    if not len(fit):
+    rows, episodes = np.arange(len(first)), dataset.episodes
+    lengths = episodes["length"].to_numpy()
+    failed = np.repeat(~np.array(episodes["success"].to_pylist(), bool), lengths)
+    harmed = failed & dataset.terminated[end - 1] & (end - rows <= horizon_ticks)
+    long_enough = rows + min(horizon_ticks, LEAST_TICKS) < end
+    rng, wanted = np.random.default_rng(seed), round(before_harm * count)
+    parts = []
+    for fit, size in ((harmed, wanted), (~harmed, count - wanted)):
+        found = rows[fit & long_enough]
+        parts.append(rng.choice(found, min(size, len(found)), replace=False))
+    drawn = np.sort(np.concatenate(parts))
+    if not len(drawn):
         raise DualsysError(f"no episode of {dataset.root} is long enough to try plans in")
-    drawn = np.sort(np.random.default_rng(seed).choice(fit, min(count, len(fit)), replace=False))
-    episodes = dataset.episodes
     of = np.searchsorted(episodes["dataset_from_index"].to_numpy(), drawn, "right") - 1
     scenarios, seeds = episodes["scenario"].to_pylist(), episodes["seed"].to_pylist()
     return [
@@ -113,9 +126,13 @@ def score_plans(
     horizon_s: float,
     workers: int,
     seed: int,
+    before_harm: float,
     progress: Callable[[int], None],
 ) -> PlanScores:
-    """Try every plan at `count` rows of the dataset in `data`; `config` is that of `eval`."""
+    """Try every plan at `count` rows of the dataset in `data`; `config` is that of `eval`.
+
+    `before_harm` as in `starts_of`.
+    """
     dataset, git = Dataset(data), git_state()
     if dataset.spec.domain != "driving":
         raise DualsysError(
@@ -123,7 +140,7 @@ def score_plans(
             f"{dataset.spec.domain!r} (there the instruction alone decides the plan)"
         )
     ticks = round(horizon_s * dataset.spec.control_rate_hz)
-    starts = starts_of(dataset, count, ticks, seed)
+    starts = starts_of(dataset, count, ticks, seed, before_harm)
     jobs = []
     for scenario in dict.fromkeys(start.scenario for start in starts):
         mine = [start for start in starts if start.scenario == scenario]
@@ -134,7 +151,8 @@ def score_plans(
         found |= {s.row: t for s, t in zip(jobs[number].starts, tried, strict=True)}
         progress(len(tried))
     rows = sorted(found)
-    about = {"horizon_s": horizon_s, "seed": seed, "config": config, "git": git}
+    about: dict[str, Any] = {"horizon_s": horizon_s, "seed": seed, "before_harm": before_harm}
+    about |= {"config": config, "git": git}
     about |= {"versions": versions(), "machine": machine()}
     plans = dataset.spec.plans
     return PlanScores(SCHEMA, str(data), rows, plans, [found[row] for row in rows], about)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -40,7 +41,7 @@ def tried_plans(driven: Path, untrained: Path) -> PlanScores:
     words = ["scenario=driving/merge", f"system1.checkpoint={untrained}"]
     config = load("eval", words)
     done: list[int] = []
-    scores = score_plans(config, driven, 3, 0.6, 1, 0, done.append)
+    scores = score_plans(config, driven, 3, 0.6, 1, 0, 0.0, done.append)
     assert sum(done) == 3
     return scores
 
@@ -55,6 +56,39 @@ def test_every_plan_is_tried_from_every_state(tried_plans: PlanScores, driven: P
     first, _ = Dataset(driven).episode_bounds()
     for start in starts:
         assert len(start.commands) == start.row - first[start.row]
+
+
+class _Drives:
+    """Three drives of 100 ticks; the second one ends in harm, the third is cut off by time."""
+
+    root = Path("drives")
+    ends = np.array([100, 200, 300])
+    terminated = np.isin(np.arange(300), ends[:2] - 1)
+    executed = np.zeros((300, 2), np.float32)
+    episodes = pa.table(
+        {
+            "length": [100] * 3,
+            "success": [True, False, False],
+            "dataset_from_index": [0, 100, 200],
+            "scenario": ["driving/merge"] * 3,
+            "seed": [1, 2, 3],
+        }
+    )
+
+    def episode_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        end = np.repeat(self.ends, 100)
+        return end - 100, end
+
+
+def test_states_before_harm_are_drawn_as_often_as_asked() -> None:
+    drives: Any = _Drives()
+    rows = np.array([start.row for start in starts_of(drives, 20, 60, 0, before_harm=0.5)])
+    assert ((rows >= 140) & (rows < 200 - 15)).sum() == 10
+    assert len(np.unique(rows)) == 20
+    rows = np.array([start.row for start in starts_of(drives, 20, 60, 0)])
+    assert not ((rows >= 140) & (rows < 200)).any()
+    with pytest.raises(DualsysError, match="share from 0 to 1"):
+        starts_of(drives, 20, 60, 0, before_harm=2.0)
 
 
 def test_scores_are_read_back_as_written(tried_plans: PlanScores, tmp_path: Path) -> None:
