@@ -6,7 +6,7 @@ import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from dualsys.errors import DualsysError
 
@@ -40,6 +40,10 @@ def completed(
             raise
 
 
+# A busy machine needs longer than Ray's minute to start a worker that imports torch.
+SLOW_START = {"worker_register_timeout_seconds": 300}
+
+
 def on_ray(address: str) -> Completed:
     """As `completed`, on the Ray cluster at `address`; "local" starts one on this machine.
 
@@ -56,11 +60,12 @@ def on_ray(address: str) -> Completed:
             raise DualsysError(
                 f"ray_address= needs Ray ({error}); pip install 'dualsys[cluster]'"
             ) from error
+        here: dict[str, Any] = {"num_cpus": workers, "_system_config": SLOW_START}
         ray.init(
             address=None if address == "local" else address,
-            num_cpus=workers if address == "local" else None,
             include_dashboard=False,
             log_to_driver=False,
+            **(here if address == "local" else {}),
         )
         try:
             task = ray.remote(max_retries=1)(work)
