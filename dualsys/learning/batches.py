@@ -46,7 +46,8 @@ class Batch(msgspec.Struct):
     phase: Tensor
     chunk: Tensor  # (B, T, A)
     mask: Tensor  # (B, T): 1 inside the episode
-    committed: Tensor  # (B, T): 1 where the expert's action is given, not asked for
+    committed: Tensor  # (B, T): 1 where the action is given, not asked for
+    executed: Tensor  # (B, T, A): what was really done, which is what is given there
     source: Tensor  # (B, T, A)
     perceived: Tensor  # (B, X)
     perceived_mask: Tensor  # (B, X)
@@ -98,6 +99,7 @@ class Batches:
         self._rng = np.random.default_rng(0)
         self._state = dataset.state.astype(np.float32)
         self._action = dataset.action.astype(np.float32)
+        self._executed = dataset.executed.astype(np.float32)
         self._plan, self._plan_age = dataset.plan.astype(np.int64), dataset.plan_age
         self._start, self._end = dataset.episode_bounds()
         self._frames = [dataset.frames(camera.name) for camera in spec.cameras]
@@ -112,6 +114,8 @@ class Batches:
         for name in ("state", "action"):
             mean, std = normalisation[f"{name}_mean"], normalisation[f"{name}_std"]
             setattr(self, f"_{name}", (getattr(self, f"_{name}") - mean) / std)
+        mean, std = normalisation["action_mean"], normalisation["action_std"]
+        self._executed = (self._executed - mean) / std
 
     def of_step(self, seed: int, step: int, size: int) -> Batch:
         """The batch of training step `step`: a function of its arguments alone."""
@@ -128,7 +132,7 @@ class Batches:
                 for k, u in zip(kinds, dice, strict=True)
             ]
         )
-        chunk, mask = self._chunk(index)
+        (chunk, executed), mask = self._chunks(index)
         committed = self._committed(size)
         told = self._guidance(index)
         source, use, age_s = self._source(chunk, index, told)
@@ -144,15 +148,18 @@ class Batches:
             chunk=torch.from_numpy(chunk),
             mask=torch.from_numpy(mask),
             committed=torch.from_numpy(committed),
+            executed=torch.from_numpy(executed),
             source=torch.from_numpy(source),
             perceived=torch.from_numpy(self._perceived[index]),
             perceived_mask=torch.from_numpy(self._perceived_mask[index]),
         )
 
-    def _chunk(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _chunks(self, index: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+        """What the expert would do and what was done, each (B, T, A), and whether there (B, T)."""
         ticks = index[:, None] + np.arange(self._horizon)
         last = self._end[index][:, None] - 1
-        return self._action[np.minimum(ticks, last)], (ticks <= last).astype(np.float32)
+        there = np.minimum(ticks, last)
+        return (self._action[there], self._executed[there]), (ticks <= last).astype(np.float32)
 
     def _committed(self, size: int) -> np.ndarray:
         """Which actions at the beginning of the chunks are committed, float32 (B, T)."""

@@ -21,8 +21,10 @@ def losses(network: System1Network, batch: Batch) -> dict[str, Tensor]:
     context = network.encode(batch.images, batch.state, Guided(batch.plan, batch.z, batch.phase))
     tau = torch.rand(len(batch.state), device=batch.state.device)
     committed = batch.committed if network.config.commit_ticks else None
-    when = tau[:, None] if committed is None else torch.maximum(tau[:, None], committed)
-    mixed = (1 - when)[..., None] * batch.source + when[..., None] * batch.chunk
+    mixed = torch.lerp(batch.source, batch.chunk, tau[:, None, None])
+    if committed is not None:
+        # Not the expert's actions: with those, to go on as before would always have been right.
+        mixed = torch.where(committed[..., None] > 0, batch.executed, mixed)
     velocity = network.velocity(mixed, tau, context, committed).float()
     flow = (velocity - (batch.chunk - batch.source)).square().mean(-1)
     log_scale = context.log_scale.float()

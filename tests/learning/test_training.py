@@ -170,6 +170,29 @@ def test_some_beginnings_are_committed_and_ask_for_nothing(dataset: JoinedDatase
     assert torch.equal(losses(network, batch)["flow"], before)
 
 
+def test_a_committed_beginning_is_what_was_done_not_what_should_have_been(
+    dataset: JoinedDataset,
+) -> None:
+    source = batches(dataset, commit_rate=1.0)
+    batch = source.draw(50)
+    mean, std = (source.normalisation[f"action_{name}"].numpy() for name in ("mean", "std"))
+    done = (dataset.executed - mean) / std
+    for row in batch.executed[:, 0].numpy():
+        assert np.abs(done - row).max(1).min() < 1e-5
+    assert (batch.executed - batch.chunk).abs().max() > 0.01, "demonstrations carry noise"
+    torch.manual_seed(0)
+    network = System1Network(CONFIG)
+    torch.nn.init.normal_(network.action_out.weight)
+
+    def flow() -> float:
+        torch.manual_seed(1)
+        return float(losses(network, batch)["flow"].detach())
+
+    before = flow()
+    batch.executed = batch.executed + 5.0
+    assert flow() != before
+
+
 def test_without_committed_beginnings_none_is_drawn(dataset: JoinedDataset) -> None:
     plain = Batches(dataset, SPEC, BatchConfig(), msgspec.structs.replace(CONFIG, commit_ticks=0),
                     [(0, 1), (0, 2)])  # fmt: skip
