@@ -17,8 +17,10 @@ from dualsys.learning.conversation import Conversations
 from dualsys.learning.dataset import open_datasets
 from dualsys.learning.thoughts import views_of
 from dualsys.learning.train_instruct import (
+    Fork,
     InstructBatch,
     TriedPlans,
+    forks,
     instruct_losses,
     log_probabilities,
 )
@@ -51,7 +53,7 @@ class Tried:
         drawn = np.random.default_rng(0).permutation(np.unique(episodes))
         held = np.isin(episodes, drawn[: math.ceil(HELD_OUT * len(drawn))])
         self.taught, self.held = np.flatnonzero(~held), np.flatnonzero(held).tolist()
-        self._said, self._mask, self._answer = _plan_turns(views)
+        self._said, self._mask, self._forks = _plan_turns(views)
         self.before = self.probabilities(list(range(len(scores)))).detach()
 
     def batch(self, places: list[int], before: Tensor | None = None) -> TriedPlans:
@@ -59,7 +61,7 @@ class Tried:
         drawn = np.full(len(places), self._planning.card.prompts)
         prompt = self._views.prompt(places, drawn)
         known = torch.zeros_like(self.scores[places]) if before is None else before[places]
-        turns = (self._said, self._mask, self._answer)
+        turns = (self._said, self._mask, self._forks)
         return TriedPlans(prompt, *turns, self.scores[places], known)
 
     def of_step(self, rng: np.random.Generator, size: int) -> TriedPlans:
@@ -97,19 +99,19 @@ class Tried:
         }
 
 
-def _plan_turns(views: Views) -> tuple[Tensor, Tensor, Tensor]:
-    """Question and answer for every plan: tokens (P, K), which are there, which are the answer."""
+def _plan_turns(views: Views) -> tuple[Tensor, Tensor, tuple[Fork, ...]]:
+    """What is said up to the places where plans part: tokens (S, K), which are there, the forks."""
     question = chain(views.spec)[-1]
     turns = [views.exchange(question.phrasings[0], question.write((p,))) for p in views.spec.plans]
-    longest = max(len(given) + len(replied) for given, replied in turns)
-    said = torch.zeros(len(turns), longest, dtype=torch.long)
-    mask, answer = (torch.zeros(said.shape, dtype=torch.bool) for _ in range(2))
-    for n, (given, replied) in enumerate(turns):
-        end = len(given) + len(replied)
-        said[n, :end] = torch.tensor(given + replied)
-        mask[n, :end] = True
-        answer[n, len(given) : end] = True
-    return said, mask, answer
+    found = forks(turns[0][0], [answer for _, answer in turns])
+    ways = {fork.said: way for way, fork in found}
+    longest = max(map(len, ways.values()))
+    said = torch.zeros(len(ways), longest, dtype=torch.long)
+    mask = torch.zeros(said.shape, dtype=torch.bool)
+    for number, way in ways.items():
+        said[number, : len(way)] = torch.tensor(way)
+        mask[number, : len(way)] = True
+    return said, mask, tuple(fork for _, fork in found)
 
 
 def fit_instruct(config: dict[str, Any], progress: Callable[[int, dict[str, float]], None]) -> Path:

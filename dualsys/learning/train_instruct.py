@@ -8,24 +8,62 @@ The supervised terms go on beside it, so that answers, candidates and code stay 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import torch
 from torch import Tensor, nn
 
 from dualsys.learning.conversation import PlannerBatch
-from dualsys.learning.train_system2 import PlannerModule, converse_with, planner_losses
+from dualsys.learning.train_system2 import PlannerModule, planner_losses, run_over
 
 EPSILON = 0.02  # scores that differ by less are taken for equal
 
 
+class Fork(msgspec.Struct, frozen=True):
+    """A place in the answer at which plans part.
+
+    said: index of the turn that leads there; at: how many of its tokens are said before; tokens:
+    what may come next; taken: for each plan its index among them, -1 where it is not on the way.
+    """
+
+    said: int
+    at: int
+    tokens: tuple[int, ...]
+    taken: tuple[int, ...]
+
+
+def forks(
+    question: Sequence[int], answers: Sequence[Sequence[int]]
+) -> list[tuple[list[int], Fork]]:
+    """The places where answers, token lists that end alike, part, with what is said up to each.
+
+    Turns that lead on to a later fork are left out: S turns in all, `Fork.said` counts them.
+    """
+    ways = {tuple(a[:n]) for a in answers for n in range(len(a))}
+    follow = {w: sorted({a[len(w)] for a in map(tuple, answers) if a[: len(w)] == w}) for w in ways}
+    parting = sorted((way for way, tokens in follow.items() if len(tokens) > 1), key=len)
+    turns = [w for w in parting if not any(o[: len(w)] == w and o != w for o in parting)]
+    found = []
+    for way in parting:
+        said = next(n for n, turn in enumerate(turns) if turn[: len(way)] == way)
+        on = [tuple(a[: len(way)]) == way for a in answers]
+        taken = [
+            follow[way].index(a[len(way)]) if o else -1 for a, o in zip(answers, on, strict=True)
+        ]
+        fork = Fork(said, len(question) + len(way), tuple(follow[way]), tuple(taken))
+        found.append(([*question, *turns[said]], fork))
+    return found
+
+
 class TriedPlans(msgspec.Struct):
-    """States in which every plan was tried; B states, P plans, K tokens of question and plan."""
+    """States in which every plan was tried; B states, P plans, S turns of at most K tokens."""
 
     prompt: dict[str, Tensor]  # the processor's inputs, one row per state
-    said: Tensor  # int64 (P, K): the question and each plan's answer, padded on the right
-    said_mask: Tensor  # bool (P, K)
-    answer: Tensor  # bool (P, K): the token belongs to the plan
+    said: Tensor  # int64 (S, K): the question and as much of an answer as leads to the last fork
+    said_mask: Tensor  # bool (S, K), padded on the right
+    forks: tuple[Fork, ...]
     scores: Tensor  # (B, P)
     before: Tensor  # (B, P) log-probabilities of the plans before the training
 
@@ -38,14 +76,18 @@ class InstructBatch(msgspec.Struct):
 
 
 def log_probabilities(language: nn.Module, tried: TriedPlans) -> Tensor:
-    """Log-probabilities (B, P) of the plans, normalised over the plans as under the grammar."""
-    plans, states = len(tried.said), len(tried.scores)
-    repeated = {name: _each(tensor, plans, states) for name, tensor in tried.prompt.items()}
+    """Log-probabilities (B, P) of the plans under the grammar: at every fork one token is taken."""
+    turns, states = len(tried.said), len(tried.scores)
+    repeated = {name: _each(tensor, turns, states) for name, tensor in tried.prompt.items()}
     said, mask = (tensor.repeat(states, 1) for tensor in (tried.said, tried.said_mask))
-    _, _, logits = converse_with(language, repeated, said, mask)
-    chosen = logits.float().log_softmax(-1).gather(-1, said[..., None])[..., 0]
-    total = (chosen * tried.answer.repeat(states, 1)).sum(-1)
-    return total.view(states, plans).log_softmax(-1)
+    _, _, logits = run_over(language, repeated, said, mask, said.shape[1] + 1)
+    each = logits.float().unflatten(0, (states, turns))
+    total = each.new_zeros(states, tried.scores.shape[1])
+    for fork in tried.forks:
+        parts = each[:, fork.said, fork.at, list(fork.tokens)].log_softmax(-1)
+        on = torch.tensor([taken >= 0 for taken in fork.taken], device=total.device)
+        total = total + parts[:, list(fork.taken)] * on
+    return total
 
 
 def _each(tensor: Tensor, plans: int, states: int) -> Tensor:

@@ -15,9 +15,12 @@ from dualsys.errors import DualsysError
 from dualsys.learning.dataset import Dataset, open_datasets
 from dualsys.learning.fit_instruct import Tried, fit_instruct
 from dualsys.learning.from_log import collect_runs
-from dualsys.learning.train_instruct import advantages
+from dualsys.learning.thoughts import read
+from dualsys.learning.train_instruct import advantages, forks
 from dualsys.learning.views import Views
 from dualsys.system2 import checkpoint as checkpoints
+from dualsys.system2.grammar import AnswerGrammar
+from dualsys.system2.questions import chain
 from dualsys.whatif.plan_scores import (
     PlanScores,
     load_scores,
@@ -119,6 +122,38 @@ def test_probabilities_are_those_of_the_grammar(planner_folder: Path, drives: Pa
     share = tried.before.exp()
     torch.testing.assert_close(share.sum(1), torch.ones(2))
     assert share.std() > 0
+    question = chain(SPEC)[-1]
+    asked = planning.language.tokenize(f" {question.phrasings[0]}")
+    for number, plan in enumerate(SPEC.plans):
+        grammar, told, wanted = AnswerGrammar(question, planning.language.tokenize), (), np.zeros(2)
+        while allowed := grammar.allowed(told):
+            reading = read(planning, views, [0, 1], np.zeros(2, bool), [*asked, *told])
+            parts = reading.logits[:, allowed].log_softmax(-1)
+            at = next(
+                i for i, token in enumerate(allowed) if _can_become(grammar, (*told, token), plan)
+            )
+            wanted += parts[:, at].numpy()
+            told = (*told, allowed[at])
+        np.testing.assert_allclose(tried.before[:, number].numpy(), wanted, atol=0.05)
+
+
+def _can_become(grammar: AnswerGrammar, told: tuple[int, ...], plan: str) -> bool:
+    following = grammar.allowed(told)
+    if not following:
+        return plan in grammar.parse(told).values()
+    return any(_can_become(grammar, (*told, token), plan) for token in following)
+
+
+def test_plans_part_where_their_words_do() -> None:
+    answers = [[5, 1], [6, 1], [7, 8, 2, 1], [7, 8, 3, 1]]
+    found = forks([9, 9], answers)
+    assert [way for way, _ in found] == [[9, 9, 7, 8]] * 2, "one turn leads to both places"
+    first, second = (fork for _, fork in found)
+    assert (first.at, first.tokens, first.taken) == (2, (5, 6, 7), (0, 1, 2, 2))
+    assert (second.at, second.tokens, second.taken) == (4, (2, 3), (-1, -1, 0, 1))
+    two = forks([9], [[1, 2, 0], [1, 3, 0], [4, 2, 0], [4, 3, 0]])
+    assert sorted({fork.said for _, fork in two}) == [0, 1]
+    assert {tuple(way) for way, _ in two} == {(9, 1), (9, 4)}
 
 
 def configuration(
