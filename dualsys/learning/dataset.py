@@ -24,6 +24,7 @@ INFO = "meta/info.json"
 SPEC = "meta/world_spec.json"
 EPISODES = "meta/episodes/chunk-000/file-000.parquet"
 IMAGE_KEY = "observation.images."
+PLAN_AGE = "plan_age"  # column: ticks since the observation that the plan is about, -1 without one
 
 
 class Dataset:
@@ -51,8 +52,8 @@ class Dataset:
         self.scene = self._matrix("observation.scene")
         self.plan = self._vector("plan")
         # Of plans that were told; in demonstrations plans say what the expert does by itself.
-        told = "plan_age" in self._columns
-        self.plan_age = self._vector("plan_age") if told else np.full(len(self.plan), -1)
+        told = PLAN_AGE in self._columns
+        self.plan_age = self._vector(PLAN_AGE) if told else np.full(len(self.plan), -1)
         self.reward = self._vector("next.reward").astype(np.float64)
         self.episodes = pq.read_table(root / EPISODES)
         self._progress = progress

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from dualsys.errors import DualsysError
+from dualsys.learning.dataset import PLAN_AGE
 from dualsys.learning.shards import Episode, finalise, shard_folder, write_shard
 from dualsys.messages import Action, Command, Guidance, Label, Message, Observation, Outcome
 from dualsys.runtime.log import read_log
@@ -21,7 +22,6 @@ from dualsys.spec import WorldSpec
 from sim import registry
 
 NO_PLAN = -1
-PLAN_AGE = "plan_age"  # column: ticks since the observation that the plan is about, -1 without one
 
 
 def episodes(run: Path) -> Iterator[Episode]:
