@@ -1,7 +1,8 @@
 """Try every plan out from recorded states: `python launch/try_plans.py DATASET --out FILE`.
 
 The dataset is one of runs (`dualsys collect runs=...`); System 1 follows each plan in turn for a
-few seconds and the drive is judged. The file feeds `dualsys train instruct scores=FILE`.
+few seconds and the drive is judged. The file feeds `dualsys train instruct scores=FILE`; it is
+written as states are done, and the same command again goes on.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dualsys.config import load
 from dualsys.console import progress_bar, table_console
 from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
-from dualsys.whatif.plan_scores import PlanScores, save_scores, score_plans
+from dualsys.whatif.plan_scores import PlanScores, Trial, score_plans
 from sim.driving.terms import Terms
 
 
@@ -48,24 +49,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("overrides", nargs="*", help="as of dualsys eval: system1.checkpoint=...")
     options = parser.parse_intermixed_args()
+    trial = Trial(
+        str(options.data), options.states, options.horizon_s, options.seed, options.before_harm
+    )
     set_headless_defaults()
     try:
         config = load("eval", ["scenario=driving/merge", *options.overrides])
         with progress_bar() as bar:
             task = bar.add_task("states", total=options.states, note="")
             scores = score_plans(
-                config,
-                options.data,
-                options.states,
-                options.horizon_s,
-                options.workers,
-                options.seed,
-                options.before_harm,
-                lambda count: bar.update(task, advance=count),
+                config, trial, options.workers, options.out, lambda n: bar.update(task, advance=n)
             )
     except DualsysError as error:
         parser.exit(2, f"try_plans: {error}\n")
-    save_scores(scores, options.out)
     show(scores)
 
 

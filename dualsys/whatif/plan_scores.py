@@ -45,6 +45,16 @@ class Job(msgspec.Struct, frozen=True):
     horizon_s: float
 
 
+class Trial(msgspec.Struct, frozen=True):
+    """Which states are drawn, from the dataset in `data`, and how long each plan is followed."""
+
+    data: str
+    states: int
+    horizon_s: float
+    seed: int
+    before_harm: float  # as in `starts_of`
+
+
 class PlanScores(msgspec.Struct):
     """What came of every plan at some rows of a dataset."""
 
@@ -121,41 +131,62 @@ def work(job: Job) -> list[list[Terms]]:
 
 def score_plans(
     config: dict[str, Any],
-    data: Path,
-    count: int,
-    horizon_s: float,
+    trial: Trial,
     workers: int,
-    seed: int,
-    before_harm: float,
+    out: Path,
     progress: Callable[[int], None],
 ) -> PlanScores:
-    """Try every plan at `count` rows of the dataset in `data`; `config` is that of `eval`.
+    """Try every plan in the states of a trial; `config` is that of `eval`.
 
-    `before_harm` as in `starts_of`.
+    `out` is written as states are done; where it holds some of this very trial, they stay. Raises
+    `DualsysError` when it holds another's.
     """
-    dataset, git = Dataset(data), git_state()
+    dataset = Dataset(Path(trial.data))
     if dataset.spec.domain != "driving":
         raise DualsysError(
-            f"plans are tried out in driving worlds, {data} is of the domain "
+            f"plans are tried out in driving worlds, {trial.data} is of the domain "
             f"{dataset.spec.domain!r} (there the instruction alone decides the plan)"
         )
-    ticks = round(horizon_s * dataset.spec.control_rate_hz)
-    starts = starts_of(dataset, count, ticks, seed, before_harm)
+    about = {"trial": msgspec.to_builtins(trial), "config": config}
+    about |= {"git": git_state(), "versions": versions(), "machine": machine()}
+    scores = _begun(out, PlanScores(SCHEMA, trial.data, [], dataset.spec.plans, [], about))
+    progress(len(scores.rows))
+    ticks = round(trial.horizon_s * dataset.spec.control_rate_hz)
+    starts = starts_of(dataset, trial.states, ticks, trial.seed, trial.before_harm)
+    jobs = _jobs(config, [s for s in starts if s.row not in scores.rows], trial.horizon_s)
+    found = dict(zip(scores.rows, scores.terms, strict=True))
+    for number, tried in completed(work, jobs, workers):
+        found |= {s.row: t for s, t in zip(jobs[number].starts, tried, strict=True)}
+        rows = sorted(found)
+        scores = msgspec.structs.replace(scores, rows=rows, terms=[found[row] for row in rows])
+        save_scores(scores, out)
+        progress(len(tried))
+    return scores
+
+
+def _begun(out: Path, fresh: PlanScores) -> PlanScores:
+    """What `out` holds already of the trial of `fresh`, or `fresh` itself."""
+    if not out.exists():
+        return fresh
+    begun = load_scores(out)
+    for name in ("trial", "config"):
+        kept, asked = begun.about.get(name), fresh.about[name]
+        if kept != asked:
+            raise DualsysError(
+                f"{out} holds plans tried with another {name}: {kept}, asked for is {asked}; give "
+                "another --out, or delete the file"
+            )
+    return begun
+
+
+def _jobs(config: dict[str, Any], starts: list[Start], horizon_s: float) -> list[Job]:
+    """The states scenario by scenario, a few at a time."""
     jobs = []
     for scenario in dict.fromkeys(start.scenario for start in starts):
         mine = [start for start in starts if start.scenario == scenario]
         jobs += [Job(config, scenario, tuple(mine[a : a + 4]), horizon_s)
                  for a in range(0, len(mine), 4)]  # fmt: skip
-    found: dict[int, list[Terms]] = {}
-    for number, tried in completed(work, jobs, workers):
-        found |= {s.row: t for s, t in zip(jobs[number].starts, tried, strict=True)}
-        progress(len(tried))
-    rows = sorted(found)
-    about: dict[str, Any] = {"horizon_s": horizon_s, "seed": seed, "before_harm": before_harm}
-    about |= {"config": config, "git": git}
-    about |= {"versions": versions(), "machine": machine()}
-    plans = dataset.spec.plans
-    return PlanScores(SCHEMA, str(data), rows, plans, [found[row] for row in rows], about)
+    return jobs
 
 
 def save_scores(scores: PlanScores, path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -23,6 +24,7 @@ from dualsys.system2.grammar import AnswerGrammar
 from dualsys.system2.questions import chain
 from dualsys.whatif.plan_scores import (
     PlanScores,
+    Trial,
     load_scores,
     save_scores,
     score_plans,
@@ -40,11 +42,22 @@ def driven(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tried_plans(driven: Path, untrained: Path) -> PlanScores:
-    words = ["scenario=driving/merge", f"system1.checkpoint={untrained}"]
-    config = load("eval", words)
+def eval_config(untrained: Path) -> dict[str, Any]:
+    return load("eval", ["scenario=driving/merge", f"system1.checkpoint={untrained}"])
+
+
+@pytest.fixture(scope="module")
+def trial(driven: Path) -> Trial:
+    return Trial(str(driven), states=3, horizon_s=0.6, seed=0, before_harm=0.0)
+
+
+@pytest.fixture(scope="module")
+def tried_plans(
+    eval_config: dict[str, Any], trial: Trial, tmp_path_factory: pytest.TempPathFactory
+) -> PlanScores:
     done: list[int] = []
-    scores = score_plans(config, driven, 3, 0.6, 1, 0, 0.0, done.append)
+    out = tmp_path_factory.mktemp("tried") / "scores.json"
+    scores = score_plans(eval_config, trial, 1, out, done.append)
     assert sum(done) == 3
     return scores
 
@@ -102,6 +115,26 @@ def test_scores_are_read_back_as_written(tried_plans: PlanScores, tmp_path: Path
     (tmp_path / "broken.json").write_text("{}")
     with pytest.raises(DualsysError, match="holds no plan scores"):
         load_scores(tmp_path / "broken.json")
+
+
+def test_a_trial_goes_on_where_it_was_interrupted(
+    tried_plans: PlanScores, eval_config: dict[str, Any], trial: Trial, tmp_path: Path
+) -> None:
+    out = tmp_path / "scores.json"
+    # A mark in the part that is kept shows that it was not made again.
+    marked = [Terms(0.0, 0.0, 0.0, 0.125)] * len(SPEC.plans)
+    part = {"rows": tried_plans.rows[:2], "terms": [marked, tried_plans.terms[1]]}
+    save_scores(msgspec.structs.replace(tried_plans, **part), out)
+    done: list[int] = []
+    found = score_plans(eval_config, trial, 1, out, done.append)
+    assert done == [2, 1]
+    assert found.rows == load_scores(out).rows == tried_plans.rows
+    assert found.terms == [marked, *tried_plans.terms[1:]]
+
+    other = msgspec.structs.replace(trial, seed=1)
+    with pytest.raises(DualsysError, match="tried with another trial"):
+        score_plans(eval_config, other, 1, out, done.append)
+    assert load_scores(out).rows == tried_plans.rows
 
 
 def test_advantages_compare_within_a_state() -> None:
