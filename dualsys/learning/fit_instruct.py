@@ -41,7 +41,8 @@ BATCH = 32
 class Tried:
     """Tried states as batches; the states of some episodes are held out.
 
-    scores (M, P); episodes int (M,), of which episode each state is.
+    scores (M, P); episodes int (M,), of which episode each state is; chance (taught,), how likely
+    a state is to be drawn.
     """
 
     def __init__(
@@ -53,6 +54,11 @@ class Tried:
         drawn = np.random.default_rng(0).permutation(np.unique(episodes))
         held = np.isin(episodes, drawn[: math.ceil(HELD_OUT * len(drawn))])
         self.taught, self.held = np.flatnonzero(~held), np.flatnonzero(held).tolist()
+        # Where the plan decides more, more often: with advantages in units of the state's own
+        # spread that is the gradient of the mean score, and states that no plan changes cost
+        # nothing (most are such, safe or lost whatever is said).
+        spread = scores[self.taught].std(1)
+        self.chance = spread / max(spread.sum(), 1e-12)
         self._said, self._mask, self._forks = _plan_turns(views)
         self.before = self.probabilities(list(range(len(scores)))).detach()
 
@@ -65,8 +71,8 @@ class Tried:
         return TriedPlans(prompt, *turns, self.scores[places], known)
 
     def of_step(self, rng: np.random.Generator, size: int) -> TriedPlans:
-        """A batch of training states."""
-        return self.batch(rng.choice(self.taught, size).tolist(), self.before)
+        """A batch of training states, each as likely as its plans differ."""
+        return self.batch(rng.choice(self.taught, size, p=self.chance).tolist(), self.before)
 
     @torch.inference_mode()
     def probabilities(self, places: list[int]) -> Tensor:
@@ -167,4 +173,10 @@ def _tried(planning: Planning, scores: PlanScores, config: dict[str, Any]) -> Tr
             f"all {len(rows)} states of {config['scores']} are of one episode, so that none can be "
             "held out; try plans in more episodes"
         )
-    return Tried(planning, views, scores.scores(Terms(**config["terms"])), episodes[rows])
+    tried = Tried(planning, views, scores.scores(Terms(**config["terms"])), episodes[rows])
+    if not tried.chance.any():
+        raise DualsysError(
+            f"in none of the {len(tried.taught)} states learned from, of {config['scores']}, does it "
+            "matter which plan is told; try plans in more states, nearer to harm"
+        )
+    return tried

@@ -152,6 +152,7 @@ def test_probabilities_are_those_of_the_grammar(planner_folder: Path, drives: Pa
     views = Views(dataset, planning.language, np.array([0, 5]), None)
     tried = Tried(planning, views, np.zeros((2, len(SPEC.plans))), np.array([0, 1]))
     assert sorted([*tried.taught, *tried.held]) == [0, 1]
+    assert not tried.chance.any(), "no plan is better than another"
     share = tried.before.exp()
     torch.testing.assert_close(share.sum(1), torch.ones(2))
     assert share.std() > 0
@@ -175,6 +176,21 @@ def _can_become(grammar: AnswerGrammar, told: tuple[int, ...], plan: str) -> boo
     if not following:
         return plan in grammar.parse(told).values()
     return any(_can_become(grammar, (*told, token), plan) for token in following)
+
+
+def test_states_are_drawn_as_often_as_their_plans_differ(
+    planner_folder: Path, drives: Path
+) -> None:
+    planning = checkpoints.load(planner_folder)
+    rows = np.arange(0, 40, 5)
+    views = Views(open_datasets(str(drives)), planning.language, rows, None)
+    scores = np.zeros((len(rows), len(SPEC.plans)))
+    scores[:, 0] = np.arange(len(rows))
+    tried = Tried(planning, views, scores, rows)
+    np.testing.assert_allclose(tried.chance, tried.taught / tried.taught.sum())
+    drawn = tried.of_step(np.random.default_rng(0), 200).scores[:, 0].numpy()
+    assert set(drawn) <= set(tried.taught) - {0}
+    assert drawn.mean() == pytest.approx((tried.taught**2).sum() / tried.taught.sum(), rel=0.1)
 
 
 def test_plans_part_where_their_words_do() -> None:
@@ -228,3 +244,19 @@ def test_scores_of_other_plans_are_refused(
     config = configuration(planner_folder, tmp_path / "scores.json", drives, untrained, tmp_path)
     with pytest.raises(DualsysError, match=r"of the plans \['go', 'stop'\], the planner knows"):
         fit_instruct(config, lambda step, parts: None)
+
+
+def test_scores_that_teach_nothing_are_refused(
+    planner_folder: Path, drives: Path, untrained: Path, tmp_path: Path
+) -> None:
+    episodes, _ = Dataset(drives).episode_bounds()
+    apart = [int(start) for start in np.unique(episodes)[:2]]
+    same = [[Terms(1.0, 1.0, 1.0, 1.0)] * len(SPEC.plans)] * 2
+    path = tmp_path / "scores.json"
+    for rows, reason in (([0, 1], "are of one episode"), (apart, "matter which plan")):
+        save_scores(
+            PlanScores("dualsys-plan-scores/1", str(drives), rows, SPEC.plans, same, {}), path
+        )
+        config = configuration(planner_folder, path, drives, untrained, tmp_path / "out")
+        with pytest.raises(DualsysError, match=reason):
+            fit_instruct(config, lambda step, parts: None)
