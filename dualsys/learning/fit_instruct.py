@@ -176,7 +176,7 @@ def _tried(planning: Planning, scores: PlanScores, config: dict[str, Any]) -> Tr
     tried = Tried(planning, views, scores.scores(Terms(**config["terms"])), episodes[rows])
     if not tried.chance.any():
         raise DualsysError(
-            f"in none of the {len(tried.taught)} states learned from, of {config['scores']}, does it "
-            "matter which plan is told; try plans in more states, nearer to harm"
+            f"in none of the {len(tried.taught)} states of {config['scores']} that are learned "
+            "from does it matter which plan is told; try plans in more states, nearer to harm"
         )
     return tried

@@ -253,7 +253,7 @@ def test_scores_that_teach_nothing_are_refused(
     apart = [int(start) for start in np.unique(episodes)[:2]]
     same = [[Terms(1.0, 1.0, 1.0, 1.0)] * len(SPEC.plans)] * 2
     path = tmp_path / "scores.json"
-    for rows, reason in (([0, 1], "are of one episode"), (apart, "matter which plan")):
+    for rows, reason in (([0, 1], "are of one episode"), (apart, "does it matter which plan")):
         save_scores(
             PlanScores("dualsys-plan-scores/1", str(drives), rows, SPEC.plans, same, {}), path
         )
