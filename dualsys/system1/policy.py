@@ -31,7 +31,7 @@ class PolicyConfig(msgspec.Struct, frozen=True):
     blend_ticks: int = 2
     max_guidance_age_ticks: int = 400  # older guidance has expired: System 1 alone
     phase_limit_s: float = 2.0  # training showed no older plan: the phase stamp stops here
-    noise_scale: float = 1.0  # standard deviation of the flow's source
+    noise_scale: float = 1.0  # standard deviation of the source of the flow that is carried out
     spread_weight: float = 1.0  # of the samples' spread in the uncertainty
     cascade: bool = True  # go on from System 2's candidate; False carries it out as it is
     commit_ticks: int = 1  # ticks until a new chunk takes effect: so far the running one is kept
@@ -234,8 +234,8 @@ class Policy:
         for name, image in observation.images.items():
             arrays[f"image_{name}"] = image[None]
         arrays["state"][0] = observation.state
-        noise = _noise(observation.stamp, inputs["noise"].shape)
-        arrays["noise"][:] = self._config.noise_scale * noise
+        arrays["noise"][:] = _noise(observation.stamp, inputs["noise"].shape)
+        arrays["noise"][0] *= self._config.noise_scale
         if "committed" in arrays:
             kept = self._committed(observation.stamp.tick)
             if len(kept):

@@ -99,6 +99,16 @@ def test_the_same_tick_draws_the_same_noise() -> None:
     np.testing.assert_array_equal(first.calls[0]["noise"], second.calls[0]["noise"])
 
 
+def test_the_noise_scale_is_that_of_the_flow_that_is_carried_out() -> None:
+    """The others are drawn as in training: their spread tells how sure System 1 is."""
+    engine = PointEngine()
+    engine.inputs["noise"] = TensorSpec((3, 8, 2), "float32")
+    policy(engine, noise_scale=0.0).act(observation(0), None, 0)
+    noise = engine.calls[0]["noise"]
+    assert not noise[0].any()
+    assert noise[1:].std() > 0.5
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
