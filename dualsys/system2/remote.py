@@ -121,7 +121,7 @@ def read_answers(text: str, questions: Sequence[Question]) -> Answers:
             words = tuple(str(given[question.name][slot.name]) for slot in question.slots)
             answers[question.name] = question.write(words)
             question.parse(answers[question.name])
-    except (ValueError, LookupError, TypeError, DualsysError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError, DualsysError) as error:
         raise EndpointError("malformed", f"{text[:200]!r}: {error}") from error
     return answers
 

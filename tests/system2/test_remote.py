@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import threading
@@ -39,12 +40,16 @@ def completion(content: Any) -> bytes:
 
 
 class Server(ThreadingHTTPServer):
-    """Answers as `script` says, one entry per request; the last one is repeated."""
+    """Answers as `script` says, one entry per request; the last one is repeated.
+
+    An entry is a body, or a status, a body and headers. `patient` counts the trickles that were
+    listened to for ten seconds.
+    """
 
     daemon_threads = True
 
     def __init__(self, script: list[Any]) -> None:
-        self.script, self.asked = script, []
+        self.script, self.asked, self.patient = script, [], 0
         super().__init__(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -66,16 +71,28 @@ class Handler(BaseHTTPRequestHandler):
         if step == "sleep":
             time.sleep(1.0)
             return
-        status, answer = step if isinstance(step, tuple) else (200, step)
+        status, answer, *headers = step if isinstance(step, tuple) else (200, step)
         self.send_response(status)
+        for name, value in headers:
+            self.send_header(name, value)
+        if answer == b"trickling headers":
+            self.flush_headers()
+            return self.trickle(b"X-Wait: yes\r\n")
         self.end_headers()
         if answer == b"trickle":
-            for _ in range(40):
-                self.wfile.write(b" ")
-                self.wfile.flush()
-                time.sleep(0.05)
-            return
+            return self.trickle(b" ")
         self.wfile.write(answer)
+
+    def trickle(self, part: bytes) -> None:
+        for _ in range(200):
+            self.wfile.write(part)
+            self.wfile.flush()
+            time.sleep(0.05)
+        self.server.patient += 1
+
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):  # the client hung up: it may
+            super().handle()
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""
@@ -140,6 +157,7 @@ def test_local_heads_propose_under_the_remote_plan(serve: Any, planner_folder: P
     [
         (["sleep"], "slow"),
         ([b"trickle"], "slow"),
+        ([b"trickling headers"], "slow"),
         ([(404, b"{}")], "refused"),
         ([(503, b"{}")], "refused"),
         ([b"<html>"], "malformed"),
@@ -148,15 +166,20 @@ def test_local_heads_propose_under_the_remote_plan(serve: Any, planner_folder: P
         ([completion({"plan": {"plan": "yield"}})], "malformed"),
         ([b'{"choices": []}'], "malformed"),
         ([completion("x" * (2 << 20))], "malformed"),
+        ([(200, completion(GOOD), ("Content-Encoding", "gzip"))], "malformed"),
+        ([b"[" * 200_000], "malformed"),
+        ([completion("[" * 200_000)], "malformed"),
     ],
 )
 def test_what_is_no_answer_is_no_guidance_and_counted(
     serve: Any, script: list[Any], reason: str
 ) -> None:
-    thinker = planner(serve(*script).url)
+    server = serve(*script)
+    thinker = planner(server.url)
     assert list(thinker.think(request(1), "short")) == []
     assert thinker.faults == {reason: 1}
     assert thinker.thought is None
+    assert not server.patient, "the deadline ends the whole request"
 
 
 def test_an_endpoint_that_is_down_is_counted(serve: Any) -> None:
@@ -204,6 +227,9 @@ def test_every_word_of_the_table_is_read_back() -> None:
     ("config", "words"),
     [
         (EndpointConfig("localhost:8000", "m"), "must begin with http"),
+        (EndpointConfig("http://127.0.0.1:800000/v1", "m"), "names no host, or no port"),
+        (EndpointConfig("http://[::1/v1", "m"), "names no host, or no port"),
+        (EndpointConfig("http:///v1", "m"), "names no host, or no port"),
         (EndpointConfig("http://127.0.0.1:8000/v1", ""), "system2.model is empty"),
         (EndpointConfig("http://127.0.0.1:8000/v1", "m", 0.0), "deadline_s must be above zero"),
     ],
