@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -77,7 +78,7 @@ def save_planner(
 
 
 def load(folder: Path, spec: WorldSpec | None = None, device: str = "cpu") -> Planning:
-    """Load a planner; refuse one without heads, and one of another world than `spec`."""
+    """Load a planner; refuse one without whole heads, and one of another world than `spec`."""
     language = LanguageModel.load(folder, device)
     if not (folder / HEADS).is_file() or not (folder / CARD).is_file():
         raise DualsysError(
@@ -95,7 +96,12 @@ def load(folder: Path, spec: WorldSpec | None = None, device: str = "cpu") -> Pl
             f"the heads in {folder} read {card.heads.text_width} features, the language model "
             f"beside them has {language.text_width}; train the heads for this model"
         )
-    tensors = load_file(folder / HEADS)
+    try:
+        tensors = load_file(folder / HEADS)
+    except SafetensorError as error:
+        raise DualsysError(
+            f"{folder / HEADS} is no whole weights file ({error}); copy it again or train the heads"
+        ) from error
     heads = Heads(card.heads)
     weights = {k.removeprefix("heads."): v for k, v in tensors.items() if k.startswith("heads.")}
     try:

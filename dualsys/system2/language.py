@@ -60,6 +60,7 @@ class LanguageModel:
     def load(cls, folder: Path, device: str = "cpu") -> LanguageModel:
         """Open a local checkpoint. Raises `DualsysError` when the folder is none."""
         try:
+            from safetensors import SafetensorError
             from transformers import AutoModelForImageTextToText, AutoProcessor
             from transformers.utils.logging import disable_progress_bar
         except ImportError as error:
@@ -76,7 +77,7 @@ class LanguageModel:
             model = AutoModelForImageTextToText.from_pretrained(
                 folder, local_files_only=True, dtype=torch.float32
             )
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise DualsysError(
                 f"{folder} is no image-text checkpoint that transformers can open: "
                 f"{str(error).splitlines()[0]}"

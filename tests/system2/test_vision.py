@@ -181,6 +181,30 @@ def test_heads_of_another_model_are_refused(planner_folder: Path, tmp_path: Path
         checkpoints.load(other)
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (
+            checkpoints.HEADS,
+            r"heads\.safetensors is no whole weights file .* copy it again or train",
+        ),
+        (checkpoints.CARD, "is not a System-2 model card"),
+        ("model.safetensors", "no image-text checkpoint that transformers can open"),
+        ("config.json", "no image-text checkpoint that transformers can open"),
+        ("tokenizer.json", "no image-text checkpoint that transformers can open"),
+    ],
+)
+def test_a_file_cut_in_half_is_one_clear_error(
+    planner_folder: Path, tmp_path: Path, name: str, words: str
+) -> None:
+    cut = tmp_path / "cut"
+    shutil.copytree(planner_folder, cut)
+    whole = (cut / name).read_bytes()
+    (cut / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DualsysError, match=words):
+        checkpoints.load(cut)
+
+
 def test_an_image_of_another_size_is_no_guidance_and_counted(planning: Planning) -> None:
     planner = VisionPlanner(SPEC, planning, ThinkConfig())
     wanted = request(0)
