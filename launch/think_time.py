@@ -29,7 +29,8 @@ from dualsys.runtime.results import git_state, machine, percentiles_ms, versions
 from dualsys.system2.questions import BUDGETS
 from dualsys.system2.vision import VisionPlanner
 
-WHOLE = ("system2.candidates=5", "system2.send_code=true")  # everything that a thought can hold
+# Everything that a thought can hold; the choice takes no time, and "value" would need values.
+WHOLE = ("system2.candidates=5", "system2.send_code=true", "system2.choice=first")
 
 
 def thoughts_ns(

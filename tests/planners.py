@@ -35,7 +35,10 @@ def build_language(folder: Path) -> Path:
 
 
 def build_planner(checkpoint: Path, folder: Path) -> Path:
-    """The same with untrained heads beside it."""
+    """The same with untrained heads beside it; their values are drawn at random, as the card says.
+
+    A planner whose card tells of no values may not choose by them.
+    """
     shutil.copytree(checkpoint, folder)
     torch.manual_seed(0)
     config = HeadsConfig(text_width=16, state_size=len(SPEC.state), action_size=2,
@@ -47,5 +50,6 @@ def build_planner(checkpoint: Path, folder: Path) -> Path:
     normalisation = {f"{k}_{m}": torch.full((n,), float(m == "std"))
                      for k, n in (("state", len(SPEC.state)), ("action", 2))
                      for m in ("mean", "std")}  # fmt: skip
-    save_heads(folder, heads, normalisation, Card(config, SPEC, True, {}, {}, {}, {}))
+    training = {"value": {"drawn": "at random"}}
+    save_heads(folder, heads, normalisation, Card(config, SPEC, True, {}, training, {}, {}))
     return folder

@@ -112,16 +112,10 @@ class CandidateHead(nn.Module):
         """Candidates (B, count, knots, A) from one noise draw (B, knots, A) and one integration.
 
         Candidate n = 1..count is the flow stopped at tau = 1 - (n - 1) xi, on the grid of the Euler
-        steps. Raises `ValueError` when the ladder reaches below tau = 0.
+        steps. Raises `DualsysError` when the ladder reaches down to tau = 0.
         """
-        steps, xi = self.config.flow_steps, self.config.depth_step
-        depths = [round((1 - n * xi) * steps) for n in range(count)]
-        if depths[-1] < 0 or len(set(depths)) != count:
-            raise ValueError(
-                f"{count} candidates at steps of {xi} do not fit a flow of {steps} steps; take "
-                "fewer candidates, a larger flow_steps or another depth_step"
-            )
-        cached = self.cache(tokens)
+        depths, cached = self.config.depths(count), self.cache(tokens)
+        steps = self.config.flow_steps
         path = integrate(lambda x, tau: self.velocity(x, tau, cached), noise, steps)
         return torch.stack([path[depth] for depth in depths], 1)
 

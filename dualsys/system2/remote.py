@@ -44,7 +44,7 @@ class RemotePlanner:
     def __init__(
         self, spec: WorldSpec, endpoint: Endpoint, local: Planning | None, config: ThinkConfig
     ) -> None:
-        config.check()
+        config.check(None if local is None else local.card)
         self._spec, self._endpoint, self._local, self._config = spec, endpoint, local, config
         self.thought: Thought | None = None
         self.faults: Counter[str] = Counter()

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dualsys.errors import DualsysError
+
 
 @dataclass
 class ModelSizes:
@@ -45,6 +47,23 @@ class HeadSizes:
     depth_step: float = 0.1  # xi: candidate n stops at tau = 1 - (n - 1) xi
     code_size: int = 8
     code_levels: int = 4
+
+    def depths(self, count: int) -> list[int]:
+        """Euler steps after which the flow of candidate n = 1..count stops: tau = 1 - (n - 1) xi.
+
+        Raises `DualsysError` for more candidates than there are depths above tau = 0, where a
+        candidate would be the noise itself.
+        """
+        found: list[int] = []
+        for number in range(count):
+            depth = round((1 - number * self.depth_step) * self.flow_steps)
+            if depth <= 0 or (found and depth >= found[-1]):
+                raise DualsysError(
+                    f"{count} candidates do not fit a flow of {self.flow_steps} steps whose next "
+                    f"candidate stops {self.depth_step} earlier; take {len(found)} or fewer"
+                )
+            found.append(depth)
+        return found
 
 
 @dataclass(kw_only=True)

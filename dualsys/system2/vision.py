@@ -21,7 +21,7 @@ from dualsys.errors import DualsysError, SpecMismatchError, UnknownNameError
 from dualsys.messages import Guidance, PlanRequest, Thought
 from dualsys.spec import WorldSpec
 from dualsys.system2.blank import blank_request
-from dualsys.system2.checkpoint import Planning
+from dualsys.system2.checkpoint import Card, Planning
 from dualsys.system2.coding import coarser
 from dualsys.system2.grammar import AnswerGrammar
 from dualsys.system2.language import Prefix, describe
@@ -43,8 +43,11 @@ class ThinkConfig(msgspec.Struct, frozen=True):
     majority: int = 2  # so many equal ones decide
     value_gap: float | None = None  # think no further when the best candidate leads by more
 
-    def check(self) -> None:
-        """Raise `DualsysError` for a setting that is none."""
+    def check(self, card: Card | None) -> None:
+        """Raise `DualsysError` for a setting that is none, or is none of the planner of `card`.
+
+        None is a planner without heads, which proposes nothing.
+        """
         if self.choice not in CHOICES:
             raise UnknownNameError("system2.choice", self.choice, CHOICES)
         if self.code_levels is not None and self.code_levels < 2:
@@ -57,13 +60,25 @@ class ThinkConfig(msgspec.Struct, frozen=True):
                 f"system2 needs candidates >= 0 and 1 <= majority <= votes, got candidates "
                 f"{self.candidates}, majority {self.majority}, votes {self.votes}"
             )
+        if card is not None:
+            self._check_candidates(card)
+
+    def _check_candidates(self, card: Card) -> None:
+        card.heads.depths(self.candidates)
+        # Critics that nobody trained value every chunk alike: the first one would always win.
+        if self.candidates > 1 and self.choice == "value" and "value" not in card.training:
+            raise DualsysError(
+                f"system2.choice=value lets this planner's critics choose among {self.candidates} "
+                "candidates, its card tells of no training of theirs; train them with `dualsys "
+                "train value`, or set system2.choice=random or system2.candidates=1"
+            )
 
 
 class VisionPlanner:
     """System 2 around a loaded checkpoint. `thought` is the one behind the newest guidance."""
 
     def __init__(self, spec: WorldSpec, planning: Planning, config: ThinkConfig) -> None:
-        config.check()
+        config.check(planning.card)
         self._spec, self.planning, self._config = spec, planning, config
         tokenize = planning.language.tokenize
         self._grammars = {q.name: AnswerGrammar(q, tokenize) for q in chain(spec)}

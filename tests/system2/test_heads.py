@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from dualsys.errors import DualsysError
 from dualsys.system2.heads import Bottleneck, Heads
 from dualsys.system2.sizes import HeadsConfig
 
@@ -90,8 +91,19 @@ def test_the_flow_is_integrated_once_whatever_the_number_of_candidates(
 
 
 def test_a_ladder_that_does_not_fit_says_so(heads: Heads) -> None:
-    with pytest.raises(ValueError, match=r"12 candidates at steps of 0\.1"):
-        heads.candidates.ladder(torch.randn(1, 8, 2), tokens(heads, 1), 12)
+    noise, read = torch.randn(1, 8, 2), tokens(heads, 1)
+    for count in (11, 12):  # the eleventh would be the noise itself
+        with pytest.raises(DualsysError, match=rf"{count} candidates do not fit .* 10 or fewer"):
+            heads.candidates.ladder(noise, read, count)
+    assert heads.candidates.ladder(noise, read, 10).shape == (1, 10, 8, 2)
+
+
+def test_depths_that_repeat_are_refused() -> None:
+    assert CONFIG.depths(5) == [10, 9, 8, 7, 6]
+    narrow = dataclasses.replace(CONFIG, depth_step=0.06)
+    assert narrow.depths(2) == [10, 9]
+    with pytest.raises(DualsysError, match=r"stops 0\.06 earlier; take 2 or fewer"):
+        narrow.depths(3)
 
 
 def test_values_depend_on_the_whole_chunk_and_candidates_do_not_mix(heads: Heads) -> None:

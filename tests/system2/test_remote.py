@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -150,6 +151,19 @@ def test_local_heads_propose_under_the_remote_plan(serve: Any, planner_folder: P
     assert said.z.shape == (8,)
     assert thinker.thought is not None
     assert len(thinker.thought.values) == 5
+
+
+def test_local_heads_are_asked_for_what_they_have_only(planner_folder: Path) -> None:
+    local = checkpoints.load(planner_folder, SPEC)
+    untrained = msgspec.structs.replace(
+        local, card=msgspec.structs.replace(local.card, training={})
+    )
+    endpoint = ChatEndpoint(EndpointConfig("http://127.0.0.1:9/v1", "some-model"))
+    with pytest.raises(DualsysError, match="train value"):
+        RemotePlanner(SPEC, endpoint, untrained, ThinkConfig())
+    with pytest.raises(DualsysError, match="11 candidates do not fit"):
+        RemotePlanner(SPEC, endpoint, local, ThinkConfig(candidates=11))
+    RemotePlanner(SPEC, endpoint, None, ThinkConfig())
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,8 @@ def test_bad_settings_are_refused(planning: Planning, planner_folder: Path, tmp_
         VisionPlanner(SPEC, planning, ThinkConfig(choice="best"))
     with pytest.raises(DualsysError, match="majority <= votes"):
         VisionPlanner(SPEC, planning, ThinkConfig(majority=4))
+    with pytest.raises(DualsysError, match=r"12 candidates do not fit .* take 10 or fewer"):
+        VisionPlanner(SPEC, planning, ThinkConfig(candidates=12))
     with pytest.raises(UnknownNameError, match="full, none, short"):
         next(VisionPlanner(SPEC, planning, ThinkConfig()).think(request(1), "long"))
     with pytest.raises(SpecMismatchError, match="topdown"):
@@ -169,6 +171,20 @@ def test_bad_settings_are_refused(planning: Planning, planner_folder: Path, tmp_
     (bare / checkpoints.HEADS).unlink()
     with pytest.raises(DualsysError, match="without the planner's heads"):
         checkpoints.load(bare)
+
+
+def test_critics_that_nobody_trained_do_not_choose(planning: Planning) -> None:
+    card = msgspec.structs.replace(planning.card, training={})
+    bare = msgspec.structs.replace(planning, card=card)
+    with pytest.raises(DualsysError, match=r"train value.*choice=random.*candidates=1"):
+        VisionPlanner(SPEC, bare, ThinkConfig(candidates=2))
+    for allowed in (
+        ThinkConfig(candidates=2, choice="random"),
+        ThinkConfig(candidates=2, choice="first"),
+        ThinkConfig(candidates=1),
+        ThinkConfig(candidates=0),
+    ):
+        assert list(VisionPlanner(SPEC, bare, allowed).think(request(1), "none"))
 
 
 def test_heads_of_another_model_are_refused(planner_folder: Path, tmp_path: Path) -> None:
