@@ -1,7 +1,8 @@
 """Training batches of System 2: what it sees, what is asked and answered, the expert's chunk.
 
-Rows are drawn so that rare answers are as frequent as common ones; a third of the conversations is
-the plan alone, a third hazard and plan, a third the whole chain (the thinking budgets).
+Rows are drawn so that rare answers are as frequent as common ones, those without a plan never: no
+true answer ends their conversation. A third of the conversations is the plan alone, a third hazard
+and plan, a third the whole chain (the thinking budgets).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dualsys.errors import DualsysError
 from dualsys.learning.dataset import JoinedDataset
 from dualsys.learning.scene_targets import motion_fields, scene_targets
 from dualsys.learning.views import Views
@@ -42,7 +44,10 @@ class PlannerBatch(msgspec.Struct):
 
 
 class Conversations:
-    """Draws conversations about rows of a dataset; deterministic for a seed and step."""
+    """Draws conversations about rows of a dataset; deterministic for a seed and step.
+
+    Raises `DualsysError` when none of the rows has a plan.
+    """
 
     def __init__(self, dataset: JoinedDataset, views: Views, sizes: HeadsConfig) -> None:
         spec = dataset.spec
@@ -50,9 +55,15 @@ class Conversations:
         _, self._end = dataset.episode_bounds()
         self._chain = chain(spec)
         self._objects, self._objects_mask = scene_targets(dataset, motion_fields(spec))
-        self._answers = [truth(dataset, int(row)) for row in views.rows]
+        self._told = np.flatnonzero(dataset.plan[views.rows] >= 0)  # places
+        if not len(self._told):
+            raise DualsysError(
+                f"none of the {len(views.rows)} ticks has a plan that could be learned; give "
+                "demonstrations or guided runs as well, or, for driving, plans=rules"
+            )
+        self._answers = {int(p): truth(dataset, int(views.rows[p])) for p in self._told}
         self._odds = [
-            np.cumsum(balanced_weights([answers[q.name] for answers in self._answers]))
+            np.cumsum(balanced_weights([answers[q.name] for answers in self._answers.values()]))
             for q in self._chain
         ]
 
@@ -61,11 +72,11 @@ class Conversations:
         rng = np.random.default_rng((seed, step))
         question = rng.integers(0, len(self._chain), size)
         dice = rng.random(size)
-        places = [
-            min(int(np.searchsorted(self._odds[q], u)), len(self._answers) - 1)
+        drawn = [
+            min(int(np.searchsorted(self._odds[q], u)), len(self._told) - 1)
             for q, u in zip(question, dice, strict=True)
         ]
-        return self.batch(places, rng)
+        return self.batch(self._told[drawn].tolist(), rng)
 
     def batch(self, places: list[int], rng: np.random.Generator) -> PlannerBatch:
         """The batch of the rows at `places`; System 1's samples are drawn into half of it."""

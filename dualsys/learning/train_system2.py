@@ -59,7 +59,7 @@ class ReadBatch(msgspec.Struct):
     hidden: Tensor  # (B, L, D) last hidden states of the prompt
     there: Tensor  # bool (B, L)
     state: Tensor  # (B, S) normalised
-    plan: Tensor  # (B, P) one-hot
+    plan: Tensor  # (B, P) one-hot, zeros where there was no plan
     proposal: Tensor  # (B, T, A) normalised, zeros where none is shown
     chunk: Tensor  # (B, knots, A) normalised
     mask: Tensor  # (B, knots): 1 inside the episode
@@ -124,9 +124,9 @@ def _flow(heads: Heads, tokens: Tensor, batch: ReadBatch) -> Tensor:
 
 def _code(heads: Heads, tokens: Tensor, batch: ReadBatch) -> Tensor:
     plan, outline = heads.decoded(heads.bottleneck(tokens))
-    told = functional.cross_entropy(plan.float(), batch.plan.argmax(-1))
+    told = functional.cross_entropy(plan.float(), batch.plan.argmax(-1), reduction="none")
     drawn = _masked((outline.float() - batch.chunk).square().mean(-1), batch.mask)
-    return told + drawn
+    return _masked(told, batch.plan.any(-1).float()) + drawn
 
 
 def _masked(values: Tensor, mask: Tensor) -> Tensor:

@@ -145,8 +145,14 @@ Answers = dict[str, str]  # question name -> answer as `Question.write` makes it
 def true_answers(spec: WorldSpec, state: np.ndarray, scene: np.ndarray, plan: int) -> Answers:
     """Answers from the simulator's own state (labels for training and scoring only).
 
-    state (S,) and scene (rows, fields) as in `Observation`; plan indexes `spec.plans`.
+    state (S,) and scene (rows, fields) as in `Observation`; plan indexes `spec.plans`. Raises
+    `DualsysError` for -1, no plan: there is no true answer to the question of the plan then.
     """
+    if not 0 <= plan < len(spec.plans):
+        raise DualsysError(
+            f"plan {plan} is none of the {len(spec.plans)} plans of this world: no true answer to "
+            "the question of the plan can be written; leave out ticks without a plan"
+        )
     objects = _Objects(spec, state, scene)
     rule: Callable[[_Objects], dict[str, tuple[str, ...]]] = {
         "driving": _driving,

@@ -17,7 +17,13 @@ from dualsys.learning.fit_heads import Readings, fit_heads
 from dualsys.learning.fit_planner import fit_planner
 from dualsys.learning.scene_targets import motion_fields
 from dualsys.learning.thoughts import read_and_plan, views_of
-from dualsys.learning.train_system2 import PlannerModule, converse, planner_losses
+from dualsys.learning.train_system2 import (
+    PlannerModule,
+    ReadBatch,
+    converse,
+    heads_losses,
+    planner_losses,
+)
 from dualsys.learning.trainer import OptimiserConfig, Trainer
 from dualsys.learning.views import Views
 from dualsys.system2 import checkpoint as checkpoints
@@ -50,6 +56,48 @@ def test_the_answers_in_a_turn_are_what_the_grammar_reads(conversations: Convers
         edges = int((flags.int().diff(prepend=torch.zeros(1)) == 1).sum())
         turns.add(edges)
     assert turns == {1, 2, len(grammars)}, "plan alone, hazard and plan, the whole chain"
+
+
+def test_ticks_without_a_plan_are_not_talked_about(drives: Path, planner_folder: Path) -> None:
+    dataset, planning = open_datasets(str(drives)), checkpoints.load(planner_folder)
+    rows = np.arange(12)
+    dataset.plan = np.where(np.arange(len(dataset.plan)) % 3 > 0, -1, dataset.plan)
+    views = Views(dataset, planning.language, rows, None)
+    talks = Conversations(dataset, views, planning.heads.config)
+    for step in range(3):
+        assert (talks.of_step(0, step, 8).plan.sum(1) == 1).all()
+    dataset.plan[:] = -1
+    with pytest.raises(DualsysError, match="none of the 12 ticks has a plan"):
+        Conversations(dataset, views, planning.heads.config)
+
+
+def test_the_code_is_not_taught_a_plan_where_none_was(
+    planner_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dualsys.learning.train_system2.PLAN_DROPOUT", 0.0)
+    heads = checkpoints.load(planner_folder).heads
+    sizes = heads.config
+    torch.manual_seed(0)
+    hidden, state = torch.randn(4, 6, sizes.text_width), torch.randn(4, sizes.state_size)
+    plan = torch.eye(sizes.plans)[[1, 3, 0, 0]]
+    plan[2:] = 0.0
+
+    def code(rows: slice) -> float:
+        count = len(plan[rows])
+        batch = ReadBatch(
+            hidden[rows],
+            torch.ones(count, 6, dtype=torch.bool),
+            state[rows],
+            plan[rows],
+            torch.zeros(count, sizes.proposal_ticks, sizes.action_size),
+            torch.zeros(count, sizes.knots, sizes.action_size),
+            torch.zeros(count, sizes.knots),  # nothing of a chunk: the plan's term alone
+        )
+        return heads_losses(heads, batch)["code"].item()
+
+    assert code(slice(0, 4)) == pytest.approx(code(slice(0, 2)), rel=1e-5)
+    assert code(slice(0, 2)) > 0
+    assert code(slice(2, 4)) == 0.0
 
 
 def test_prompt_states_do_not_depend_on_what_is_said_after(conversations: Conversations) -> None:

@@ -37,6 +37,14 @@ def reach(
     return true_answers(ARM, state, scene, ARM.plans.index("push"))
 
 
+@pytest.mark.parametrize("plan", [-1, len(DRIVING.plans)])
+def test_where_no_plan_was_there_is_no_truth_about_it(plan: int) -> None:
+    state = np.zeros(len(DRIVING.state), np.float32)
+    scene = np.zeros((DRIVING.scene_rows, len(DRIVING.scene_fields)), np.float32)
+    with pytest.raises(DualsysError, match=rf"plan {plan} is none of the 5 plans"):
+        true_answers(DRIVING, state, scene, plan)
+
+
 def test_an_empty_road_is_free() -> None:
     answers = drive()
     assert answers["scene"] == "free, none, none, none."
