@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from dualsys.learning.conversation import PlannerBatch
 from dualsys.system2.heads import Heads
+from dualsys.system2.language import numbers_positions
 
 PLAN_DROPOUT = 0.1
 
@@ -102,10 +103,13 @@ def run_over(
     prompt = inputs.pop("input_ids")
     mask = inputs.pop("attention_mask")
     whole = torch.cat([mask, said_mask.to(mask.dtype)], 1)
+    if (kinds := inputs.get("mm_token_type_ids")) is not None:  # 0: text, as all that is said
+        inputs["mm_token_type_ids"] = torch.cat([kinds, torch.zeros_like(said).to(kinds)], 1)
+    running = (whole.cumsum(-1) - 1).clamp(min=0)
     output = language(
         input_ids=torch.cat([prompt, said], 1),
         attention_mask=whole,
-        position_ids=(whole.cumsum(-1) - 1).clamp(min=0),
+        position_ids=None if numbers_positions(language) else running,
         output_hidden_states=True,
         use_cache=False,
         logits_to_keep=keep,

@@ -1,7 +1,8 @@
 """The vision-language model behind System 2: one cached prefix, answers decoded under a grammar.
 
-Any checkpoint that `transformers` opens as `AutoModelForImageTextToText` from a local folder will
-do; nothing is ever fetched. This module is the only one that imports transformers at run time.
+A checkpoint that `transformers` opens as `AutoModelForImageTextToText` from a local folder will do,
+if it has a chat template and full attention; nothing is ever fetched. This module is the only one
+that imports transformers at run time.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from dualsys.system2.grammar import AnswerGrammar
 
 class Prefix(msgspec.Struct):
     """A prompt that the model has read; `cache` is extended in place by what follows it.
+
+    Only the newest prefix can be gone on with: some models remember where its image tokens ended.
 
     hidden (1, L, D): last hidden states of the prompt alone; logits (V,): for the token after the
     `length` tokens of the cache; said: tokens that follow these, and that nobody has read yet.
@@ -55,6 +58,12 @@ class LanguageModel:
                 f"{type(model).__name__} names no image token in its configuration; use an "
                 "image-text checkpoint with its own processor"
             )
+        if not getattr(processor, "chat_template", None):
+            raise DualsysError(
+                f"the processor of this {type(model).__name__} has no chat template, without which "
+                "a question can not be put; use a checkpoint that was tuned on conversations"
+            )
+        _require_rewinding(model)
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> LanguageModel:
@@ -77,6 +86,10 @@ class LanguageModel:
             model = AutoModelForImageTextToText.from_pretrained(
                 folder, local_files_only=True, dtype=torch.float32
             )
+        except ImportError as error:
+            raise DualsysError(
+                f"{folder} needs a package that is not installed: {str(error).strip()}"
+            ) from error
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise DualsysError(
                 f"{folder} is no image-text checkpoint that transformers can open: "
@@ -141,17 +154,14 @@ class LanguageModel:
     def listen(self, prefix: Prefix) -> Tensor:
         """Logits (V,) for the next token, after reading all that was said in one pass."""
         if prefix.said:
-            count, device = len(prefix.said), self.model.device
-            at = torch.arange(prefix.length, prefix.length + count, device=device)
+            # No positions: where a prompt's images count as one or as many is the model's affair.
             output = self.model(
-                input_ids=torch.tensor([prefix.said], device=device),
+                input_ids=torch.tensor([prefix.said], device=self.model.device),
                 past_key_values=prefix.cache,
-                cache_position=at,
-                position_ids=at[None],
                 use_cache=True,
             )
             prefix.logits = output.logits[0, -1]
-            prefix.length += count
+            prefix.length += len(prefix.said)
             prefix.said = []
         return prefix.logits
 
@@ -187,6 +197,27 @@ class LanguageModel:
             tokens.append(allowed[pick])
             self.say(prefix, tokens[-1:])
         return Answer(grammar.parse(tokens), tuple(tokens), total)
+
+
+def numbers_positions(model: torch.nn.Module) -> bool:
+    """Whether the model alone knows the positions of its tokens (M-RoPE: those of images differ).
+
+    Such models want to be told with `mm_token_type_ids` which tokens are of images.
+    """
+    return any(hasattr(module, "get_rope_index") for module in model.modules())
+
+
+def _require_rewinding(model: Any) -> None:
+    """Refuse a model whose cache forgets, and can not be taken back to the prompt's end."""
+    from transformers.cache_utils import DynamicCache, DynamicLayer
+
+    layers = {type(layer) for layer in DynamicCache(config=model.config).layers}
+    if foreign := sorted(kind.__name__ for kind in layers if kind is not DynamicLayer):
+        raise DualsysError(
+            f"{type(model).__name__} keeps a cache that can not be rewound ({', '.join(foreign)}), "
+            "and every chain of questions starts from the prompt again; use a checkpoint with full "
+            "attention in every layer (no sliding window, no recurrent state)"
+        )
 
 
 def describe(spec: WorldSpec, state: np.ndarray, instruction: str) -> str:

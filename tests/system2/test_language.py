@@ -50,20 +50,6 @@ def test_every_answer_parses_greedy_and_sampled(language: LanguageModel) -> None
             assert answer.log_probability <= 0
 
 
-def test_going_on_from_the_cache_is_reading_the_whole(language: LanguageModel) -> None:
-    more = language.tokenize(" Which object is a hazard? none, none.")
-    prefix = language.read([IMAGE], TEXT)
-    language.say(prefix, more[:3])
-    language.listen(prefix)
-    language.say(prefix, more[3:])
-    batch = language.inputs([[IMAGE]], [TEXT])
-    batch["input_ids"] = torch.cat([batch["input_ids"], torch.tensor([more])], 1)
-    batch["attention_mask"] = torch.ones_like(batch["input_ids"])
-    with torch.inference_mode():
-        whole = language.model(**batch).logits[0, -1]
-    torch.testing.assert_close(language.listen(prefix), whole, atol=1e-4, rtol=1e-4)
-
-
 def test_a_rewound_thought_leaves_nothing(language: LanguageModel) -> None:
     fresh, used = language.read([IMAGE], TEXT), language.read([IMAGE], TEXT)
     length, logits = used.length, used.logits
