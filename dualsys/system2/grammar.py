@@ -59,11 +59,6 @@ class AnswerGrammar:
             )
         return {s.name: word for s, word in zip(self._question.slots, words, strict=True)}
 
-    @property
-    def longest(self) -> int:
-        """The greatest number of tokens of an answer."""
-        return sum(_depth(slot) for slot in self._slots)
-
     def _walk(self, tokens: Sequence[int]) -> tuple[int, _Node, list[str]]:
         slot, node, words = 0, self._slots[0], []
         for position, token in enumerate(tokens):
@@ -98,7 +93,3 @@ def _ambiguous(slot: Slot, word: str, other: str | None) -> DualsysError:
         f"this tokenizer can not tell the word {word!r} of slot {slot.name!r} from "
         f"{other or 'others'!r}; use a tokenizer that writes every letter (byte-level BPE does)"
     )
-
-
-def _depth(node: _Node) -> int:
-    return 1 + max(_depth(child) for child in node.children.values()) if node.children else 0

@@ -178,10 +178,6 @@ class Bottleneck(nn.Module):
         hard = level / half - 1
         return bounded + (hard - bounded).detach()
 
-    def indices(self, code: Tensor) -> Tensor:
-        """The level (B, code_size) int64 of each value of a code: small numbers that are sent."""
-        return torch.round((code + 1) * (self.levels - 1) / 2).long()
-
 
 class Heads(nn.Module):
     """All heads of one domain, with the decoder that gives the bottleneck its task."""

@@ -38,11 +38,10 @@ class Prefix(msgspec.Struct):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """One decoded answer: slot -> word, its tokens and the log-probability under the grammar."""
+    """One decoded answer: slot -> word, and its tokens."""
 
     words: dict[str, str]
     tokens: tuple[int, ...]
-    log_probability: float
 
 
 class LanguageModel:
@@ -184,7 +183,6 @@ class LanguageModel:
         """
         self.say(prefix, self.tokenize(f" {question}"))
         tokens: list[int] = []
-        total = 0.0
         while allowed := grammar.allowed(tokens):
             pick = 0
             if len(allowed) > 1:
@@ -193,10 +191,9 @@ class LanguageModel:
                     pick = int(among.argmax())
                 else:
                     pick = int(torch.multinomial(among.exp(), 1, generator=generator))
-                total += float(among[pick])
             tokens.append(allowed[pick])
             self.say(prefix, tokens[-1:])
-        return Answer(grammar.parse(tokens), tuple(tokens), total)
+        return Answer(grammar.parse(tokens), tuple(tokens))
 
 
 def numbers_positions(model: torch.nn.Module) -> bool:

@@ -124,9 +124,6 @@ def test_the_code_takes_its_levels_and_no_other_value(heads: Heads) -> None:
     code = bottleneck(torch.randn(500, 6, 16) * 5)
     levels = torch.unique((code * 1e4).round() / 1e4)
     torch.testing.assert_close(levels, torch.tensor([-1.0, -1 / 3, 1 / 3, 1.0]), atol=1e-4, rtol=0)
-    indices = bottleneck.indices(code)
-    assert indices.min() == 0
-    assert indices.max() == 3
     assert bottleneck.bits == 16.0
     code.sum().backward()
     assert bottleneck.down.weight.grad is not None

@@ -47,7 +47,6 @@ def test_every_answer_parses_greedy_and_sampled(language: LanguageModel) -> None
             grammar = AnswerGrammar(question, language.tokenize)
             answer = language.answer(prefix, question.phrasings[0], grammar, draw)
             assert set(answer.words) == {slot.name for slot in question.slots}
-            assert answer.log_probability <= 0
 
 
 def test_a_rewound_thought_leaves_nothing(language: LanguageModel) -> None:
@@ -69,14 +68,11 @@ def test_an_answer_is_what_asking_token_by_token_gives(language: LanguageModel) 
         answer = language.answer(prefix, question.phrasings[0], grammar)
         language.say(other, language.tokenize(f" {question.phrasings[0]}"))
         tokens: list[int] = []
-        total = 0.0
         while allowed := grammar.allowed(tokens):
             among = torch.log_softmax(language.listen(other)[allowed].float(), -1)
             tokens.append(allowed[int(among.argmax())])
-            total += float(among.max())
             language.say(other, tokens[-1:])
         assert answer.tokens == tuple(tokens)
-        assert answer.log_probability == pytest.approx(total, abs=1e-4)
         torch.testing.assert_close(
             language.listen(prefix), language.listen(other), atol=1e-4, rtol=1e-4
         )
