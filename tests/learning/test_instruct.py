@@ -247,7 +247,7 @@ def test_the_supervised_terms_teach_the_plans_of_the_traffic_rules(
 
     monkeypatch.setattr("dualsys.learning.fit_instruct.label_plans", label)
     apart = [int(start) for start in np.unique(Dataset(drives).episode_bounds()[0])[:2]]
-    terms = [[Terms(1.0, c, c, c) for c in np.linspace(0, 1, len(SPEC.plans))]] * 2
+    terms = [[Terms(1.0, c, c, c) for c in np.linspace(0, 1, len(SPEC.plans)).tolist()]] * 2
     path = tmp_path / "scores.json"
     save_scores(
         PlanScores("dualsys-plan-scores/1", str(drives), apart, SPEC.plans, terms, {}), path

@@ -127,7 +127,7 @@ def test_a_collision_takes_the_rest_of_the_drive(name: str, whole_s: float | Non
     world.reset(seed=0)
     lost, info = [], {"collision": False}
     while not info["collision"]:
-        *_, terminated, truncated, info = world.step(np.array([5.0, 0.0], np.float32))
+        *_, info = world.step(np.array([5.0, 0.0], np.float32))
         lost.append(info["metrics"]["lost_s"])
         assert len(lost) < 600, "nothing was hit"
     ego_m = float(world.upstream.vehicle.position[0])
