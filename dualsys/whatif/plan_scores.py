@@ -155,7 +155,7 @@ def score_plans(
     starts = starts_of(dataset, trial.states, ticks, trial.seed, trial.before_harm)
     jobs = _jobs(config, [s for s in starts if s.row not in scores.rows], trial.horizon_s)
     # Mixed, so that a trial that is cut short is a fair sample of all scenarios.
-    np.random.default_rng(trial.seed).shuffle(jobs)  # type: ignore[arg-type]
+    np.random.default_rng(trial.seed).shuffle(jobs)
     found = dict(zip(scores.rows, scores.terms, strict=True))
     for number, tried in completed(work, jobs, workers):
         found |= {s.row: t for s, t in zip(jobs[number].starts, tried, strict=True)}
