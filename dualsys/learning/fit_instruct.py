@@ -15,6 +15,7 @@ from torch import Tensor
 from dualsys.errors import DualsysError
 from dualsys.learning.conversation import Conversations
 from dualsys.learning.dataset import open_datasets
+from dualsys.learning.plan_labels import label_plans
 from dualsys.learning.thoughts import views_of
 from dualsys.learning.train_instruct import (
     Fork,
@@ -129,6 +130,7 @@ def fit_instruct(config: dict[str, Any], progress: Callable[[int, dict[str, floa
     tried = _tried(planning, scores, config)
     dataset = open_datasets(config["data"])
     rows = np.arange(0, len(dataset.state), config["every_ticks"])
+    label_plans(dataset, config["plans"], rows)
     views = views_of(planning, dataset, rows, config["prompts_from"])
     conversations = Conversations(dataset, views, planning.heads.config)
     torch.manual_seed(config["seed"])

@@ -173,6 +173,7 @@ class TrainInstructConfig(Optimisation):
     prompts_from: str = ""  # System-1 checkpoint whose samples are drawn into the images
     terms: DriveTerms = field(default_factory=DriveTerms)
     weights: InstructWeights = field(default_factory=InstructWeights)
+    plans: str = "rules"  # of the supervised terms, as in the training of the model
     states: int = MISSING  # tried states per step
     every_ticks: int = MISSING
     average_decay: float = MISSING

@@ -10,10 +10,13 @@ import numpy as np
 
 
 class RunningChunk:
-    """Holds the commands for the ticks ahead; pure, knows no clock."""
+    """Holds the commands for the ticks ahead; pure, knows no clock.
 
-    def __init__(self, blend_ticks: int) -> None:
-        self._blend_ticks = blend_ticks
+    span (A,): the range of each command axis, the unit of the seam jumps.
+    """
+
+    def __init__(self, blend_ticks: int, span: np.ndarray) -> None:
+        self._blend_ticks, self._span = blend_ticks, span
         self._commands: np.ndarray | None = None
         self._first_tick = 0
         self.seam_jumps: list[float] = []
@@ -27,16 +30,18 @@ class RunningChunk:
         """Take `commands` (T, A) for the ticks from `first_tick` on, blended in from `now_tick`.
 
         Records the seam jump: the largest change of the command at `now_tick` that an unblended
-        switch would have made, in the units of the action.
+        switch makes, as a share of the axis' range.
         """
         fresh = np.array(commands, np.float32)
+        before = self.at(now_tick)
+        if before is not None and 0 <= now_tick - first_tick < len(fresh):
+            change = np.abs(fresh[now_tick - first_tick] - before) / self._span
+            self.seam_jumps.append(float(change.max()))
         for tick in range(now_tick, now_tick + self._blend_ticks):
             old = self.at(tick)
             row = tick - first_tick
             if old is None or not 0 <= row < len(fresh):
                 break
-            if tick == now_tick:
-                self.seam_jumps.append(float(np.abs(fresh[row] - old).max()))
             weight = (tick - now_tick + 1) / (self._blend_ticks + 1)
             fresh[row] = (1 - weight) * old + weight * fresh[row]
         self._commands, self._first_tick = fresh, first_tick

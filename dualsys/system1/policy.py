@@ -104,7 +104,7 @@ class Policy:
         self._spec, self._engine, self._trigger, self._config = spec, engine, trigger, config
         self._acceptance = acceptance
         self.refused: Counter[str] = Counter()  # guidance that was not used, by reason
-        self._chunk = RunningChunk(config.blend_ticks)
+        self._chunk = RunningChunk(config.blend_ticks, spec.action_high - spec.action_low)
         self._horizon, self._width = engine.inputs["candidate"].shape[1:]
         if self._width != len(spec.action):
             raise SpecMismatchError(
@@ -282,6 +282,6 @@ class Policy:
 
 
 def _noise(stamp: Stamp, shape: tuple[int, ...]) -> np.ndarray:
-    # A function of the tick alone, so that a replay of one tick draws what the run drew.
-    seed = (stamp.session, stamp.epoch, stamp.tick)
-    return np.random.default_rng(seed).standard_normal(shape, np.float32)
+    # A function of episode and tick: a replay draws what the run drew, and runs that differ in
+    # another setting draw the same, so that they are compared with nothing else changed.
+    return np.random.default_rng((stamp.epoch, stamp.tick)).standard_normal(shape, np.float32)

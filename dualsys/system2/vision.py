@@ -145,9 +145,8 @@ class Thinking:
         self._prefix: Prefix = planning.language.read(ordered, text)
         self._start = (self._prefix.length, self._prefix.logits)
         self._hidden = self._prefix.hidden
-        # A function of the tick alone, so that a replay draws what the run drew.
-        stamp = request.stamp
-        self._rng = np.random.default_rng((stamp.session, stamp.epoch, stamp.tick, 2))
+        # As System 1's noise: a function of episode and tick alone.
+        self._rng = np.random.default_rng((request.stamp.epoch, request.stamp.tick, 2))
         self.answers: dict[str, str] = {}
         self.votes: Counter[str] = Counter()
         self.plan = 0

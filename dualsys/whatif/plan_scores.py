@@ -154,6 +154,8 @@ def score_plans(
     ticks = round(trial.horizon_s * dataset.spec.control_rate_hz)
     starts = starts_of(dataset, trial.states, ticks, trial.seed, trial.before_harm)
     jobs = _jobs(config, [s for s in starts if s.row not in scores.rows], trial.horizon_s)
+    # Mixed, so that a trial that is cut short is a fair sample of all scenarios.
+    np.random.default_rng(trial.seed).shuffle(jobs)
     found = dict(zip(scores.rows, scores.terms, strict=True))
     for number, tried in completed(work, jobs, workers):
         found |= {s.row: t for s, t in zip(jobs[number].starts, tried, strict=True)}

@@ -23,6 +23,7 @@ from sim.world import Frame, frame_space
 
 TIME_TO_COLLISION_LIMIT_S = 10.0  # what is further away counts as this
 STANDING_MPS = 0.1
+MERGE_END_M = 370.0  # upstream ends a drive by place there, elsewhere by time
 
 
 class HighwayWorld(gymnasium.Env[Frame, np.ndarray]):
@@ -152,7 +153,15 @@ class HighwayWorld(gymnasium.Env[Frame, np.ndarray]):
             "offroad": float(not ego.on_road),
             "at_fault": float(ego.crashed and _at_fault(ego, road)),
             "ttc_s": min(closest, TIME_TO_COLLISION_LIMIT_S),
+            "lost_s": self._time_left_s() if ego.crashed else 0.0,
         }
+
+    def _time_left_s(self) -> float:
+        """For how long upstream would let a drive at cruise speed go on."""
+        if "duration" in self.upstream.config:
+            return max(0.0, float(self.upstream.config["duration"] - self.upstream.time))
+        ahead_m = MERGE_END_M - float(self.upstream.vehicle.position[0])
+        return max(0.0, ahead_m / self.scenario.cruise_mps)
 
 
 def _lane_error(ego: Any) -> float:

@@ -4,7 +4,8 @@ Score = no at-fault collision x drivable area x making progress x driving direct
         x (5 progress + 5 time to collision + 4 speed limit + 2 comfort) / 16
 (nuPlan, arXiv 2106.11810 and its published metrics). Ours, where nuPlan needs a map or an expert:
 progress is measured against going at cruise speed, the speed limit is 5% above it, and a body that
-is hit from behind, or hit while it stands, is not at fault.
+is hit from behind, or hit while it stands, is not at fault. Such a collision ends the drive all the
+same: progress is then measured against the whole time that the scenario would have given.
 """
 
 from __future__ import annotations
@@ -33,14 +34,16 @@ def closed_loop_score(ticks: Mapping[str, np.ndarray], rate_hz: float) -> dict[s
     """Score of a drive and its factors and terms, each from 0 to 1.
 
     ticks: (T,) each: speed_mps, cruise_mps, heading_rad (any origin), lane_error_rad (heading
-    against the lane's), offroad and at_fault (0 or 1), ttc_s (time to collision).
+    against the lane's), offroad and at_fault (0 or 1), ttc_s (time to collision), lost_s (driving
+    time that a collision took).
     """
     period = 1.0 / rate_hz
     speed, cruise = ticks["speed_mps"], ticks["cruise_mps"]
     moved = speed * period
     along = moved * np.cos(ticks["lane_error_rad"])
     back = -float(np.minimum(along, 0.0).sum())
-    progress = float(np.clip(along.sum() / max((cruise * period).sum(), 1e-6), 0.0, 1.0))
+    whole = (cruise * period).sum() + cruise[-1] * ticks["lost_s"][-1]
+    progress = float(np.clip(along.sum() / max(whole, 1e-6), 0.0, 1.0))
     excess = np.maximum(speed - LIMIT * cruise, 0.0)
     found = {
         "collision": 1.0 - float(ticks["at_fault"].max()),

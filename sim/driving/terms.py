@@ -11,6 +11,8 @@ import numpy as np
 
 JERK_BOUND = 8.37  # nuPlan's comfort bound [m/s3]
 TIME_TO_COLLISION_S = 0.95  # nuPlan's bound
+EGO_LENGTH_M, EGO_WIDTH_M = 5.0, 2.0  # highway-env's vehicles
+DISCS = 7  # along a body: a 12 m truck has no gap between them
 HARDEST = 5.0  # acceleration limit of the driving worlds [m/s2]
 
 
@@ -56,24 +58,36 @@ def terms(
 def time_to_collision_s(scene: np.ndarray, fields: tuple[str, ...], speed_mps: float) -> float:
     """Time [s] until the ego's and another body touch if both go straight on; inf if never.
 
-    scene (rows, fields) as in `Observation`; bodies are discs of half their width plus half of the
-    ego's (2 m).
+    scene (rows, fields) as in `Observation`. Bodies are rows of discs as wide as they are: exact
+    along a lane, rounded at the corners.
     """
     at = {name: i for i, name in enumerate(fields)}
-    objects = scene[scene[:, at["present"]] > 0]
+    objects = scene[scene[:, at["present"]] > 0].astype(float)
     if not len(objects):
         return float("inf")
-    position = objects[:, [at["ahead_m"], at["left_m"]]].astype(float)
-    velocity = objects[:, [at["ahead_mps"], at["left_mps"]]].astype(float)
-    velocity = velocity - [speed_mps, 0.0]
-    radius = objects[:, at["width_m"]] / 2 + 1.0
+    heading, width = objects[:, at["heading_rad"]], objects[:, at["width_m"]]
+    along = np.stack([np.cos(heading), np.sin(heading)], -1)
+    theirs = objects[:, [at["ahead_m"], at["left_m"]]][:, None] + (
+        _disc_offsets(objects[:, at["length_m"]], width)[..., None] * along[:, None]
+    )
+    ours = _disc_offsets(np.array([EGO_LENGTH_M]), np.array([EGO_WIDTH_M]))[0]
+    position = theirs[:, :, None] - np.stack([ours, np.zeros(DISCS)], -1)  # (objects, D, D, 2)
+    velocity = objects[:, [at["ahead_mps"], at["left_mps"]]] - [speed_mps, 0.0]
+    radius = (width + EGO_WIDTH_M) / 2
     # |p + v t| = r, the smaller root.
-    a = (velocity**2).sum(1)
-    b = (position * velocity).sum(1)
-    c = (position**2).sum(1) - radius**2
+    a = (velocity**2).sum(1)[:, None, None]
+    b = (position * velocity[:, None, None]).sum(-1)
+    c = (position**2).sum(-1) - (radius**2)[:, None, None]
     inside = b**2 - a * c
     meets = (a > 1e-9) & (inside >= 0) & (b < 0)
     time_s = np.where(
         meets, (-b - np.sqrt(np.maximum(inside, 0))) / np.where(meets, a, 1.0), np.inf
     )
     return float(np.maximum(np.where(c <= 0, 0.0, time_s), 0.0).min())
+
+
+def _disc_offsets(length: np.ndarray, width: np.ndarray) -> np.ndarray:
+    """Where the centres of a body's discs are along it, (bodies, DISCS) [m]."""
+    reach = np.maximum(length - width, 0.0) / 2
+    offsets: np.ndarray = reach[:, None] * np.linspace(-1.0, 1.0, DISCS)
+    return offsets

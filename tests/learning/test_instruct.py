@@ -236,6 +236,28 @@ def test_the_planner_learns_to_prefer_what_scored_best(
     assert told["difference"] == pytest.approx(told["score_after"] - told["score_before"])
 
 
+def test_the_supervised_terms_teach_the_plans_of_the_traffic_rules(
+    planner_folder: Path, drives: Path, untrained: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """As in the training of the model: recorded plans would pull away from what it learned."""
+    asked: list[tuple[str, list[int]]] = []
+
+    def label(dataset: Any, source: str, rows: np.ndarray) -> None:
+        asked.append((source, rows.tolist()))
+
+    monkeypatch.setattr("dualsys.learning.fit_instruct.label_plans", label)
+    apart = [int(start) for start in np.unique(Dataset(drives).episode_bounds()[0])[:2]]
+    terms = [[Terms(1.0, c, c, c) for c in np.linspace(0, 1, len(SPEC.plans)).tolist()]] * 2
+    path = tmp_path / "scores.json"
+    save_scores(
+        PlanScores("dualsys-plan-scores/1", str(drives), apart, SPEC.plans, terms, {}), path
+    )
+    words = ["steps=1", "every_ticks=7"]
+    config = configuration(planner_folder, path, drives, untrained, tmp_path / "out", *words)
+    fit_instruct(config, lambda step, parts: None)
+    assert asked == [("rules", list(range(0, len(Dataset(drives).state), 7)))]
+
+
 def test_scores_of_other_plans_are_refused(
     planner_folder: Path, drives: Path, untrained: Path, tmp_path: Path
 ) -> None:

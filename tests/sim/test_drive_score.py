@@ -24,6 +24,7 @@ def drive(**changed: np.ndarray) -> dict[str, np.ndarray]:
         "offroad": still,
         "at_fault": still,
         "ttc_s": np.full(150, 10.0),
+        "lost_s": still,
     }
     return ticks | changed
 
@@ -49,6 +50,15 @@ def test_terms_weigh_as_nuplan_says() -> None:
     fast = closed_loop_score(drive(speed_mps=np.full(150, 30.0)), RATE)
     assert fast["speed"] == 0.0
     assert closed_loop_score(drive(speed_mps=np.full(150, 3.0)), RATE)["score"] == 0.0
+
+
+def test_a_drive_that_was_ended_by_others_is_not_a_whole_one() -> None:
+    lost = np.zeros(150)
+    lost[-1] = 30.0
+    found = closed_loop_score(drive(lost_s=lost), RATE)
+    assert found["progress"] == pytest.approx(0.25), "10 s of 40 s"
+    lost[-1] = 90.0
+    assert closed_loop_score(drive(lost_s=lost), RATE)["score"] == 0.0, "no progress to speak of"
 
 
 def test_against_the_lane_is_the_wrong_way() -> None:
@@ -109,3 +119,19 @@ def test_a_world_tells_all_that_the_score_needs() -> None:
     found = closed_loop_score({n: np.array(v) for n, v in ticks.items()}, RATE)
     assert 0.5 < found["score"] <= 1.0
     assert found["drivable"] == found["direction"] == found["collision"] == 1.0
+
+
+@pytest.mark.parametrize(("name", "whole_s"), [("highway", 40.0), ("merge", None)])
+def test_a_collision_takes_the_rest_of_the_drive(name: str, whole_s: float | None) -> None:
+    world = registry.make(f"driving/{name}")
+    world.reset(seed=0)
+    lost, info = [], {"collision": False}
+    while not info["collision"]:
+        *_, info = world.step(np.array([5.0, 0.0], np.float32))
+        lost.append(info["metrics"]["lost_s"])
+        assert len(lost) < 600, "nothing was hit"
+    ego_m = float(world.upstream.vehicle.position[0])
+    world.close()
+    assert not any(lost[:-1])
+    rest_s = whole_s - len(lost) / RATE if whole_s else (370.0 - ego_m) / 28.0
+    assert lost[-1] == pytest.approx(rest_s, abs=0.1)

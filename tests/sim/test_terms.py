@@ -44,12 +44,20 @@ def row(**values: float) -> np.ndarray:
     ("things", "expected"),
     [
         ([], np.inf),
-        ([row(ahead_m=22.0, ahead_mps=10.0)], 2.0),  # 22 m less two radii of 1 m, 10 m/s closing
-        ([row(ahead_m=22.0, ahead_mps=25.0)], np.inf),  # it draws away
+        ([row(ahead_m=25.0, ahead_mps=10.0)], 2.0),  # 25 m less two halves of 5 m, 10 m/s closing
+        ([row(ahead_m=25.0, ahead_mps=25.0)], np.inf),  # it draws away
         ([row(ahead_m=20.0, left_m=5.0, ahead_mps=0.0)], np.inf),  # beside the way
         ([row(ahead_m=1.0)], 0.0),  # touching
-        ([row(ahead_m=42.0, ahead_mps=0.0), row(ahead_m=22.0, ahead_mps=10.0)], 2.0),
+        ([row(ahead_m=45.0, ahead_mps=0.0), row(ahead_m=25.0, ahead_mps=10.0)], 2.0),
         ([row(present=0.0, ahead_m=3.0)], np.inf),
+        ([row(ahead_m=28.5, ahead_mps=10.0, length_m=12.0, width_m=2.5)], 2.0),  # a truck
+        ([row(ahead_m=28.5, ahead_mps=10.0, length_m=12.0, heading_rad=np.pi / 2)], 2.5),  # across
+        ([row(ahead_m=22.0, ahead_mps=10.0, length_m=0.5, width_m=1.0)], 1.9),  # a pedestrian
+        ([row(left_m=7.0, ahead_mps=20.0, left_mps=-2.0)], 2.5),  # closing in from the side
+        (
+            [row(ahead_m=3.0, left_m=7.0, ahead_mps=20.0, left_mps=-2.0)],
+            2.5,
+        ),  # its tail to our nose
     ],
 )
 def test_time_to_collision(things: list[np.ndarray], expected: float) -> None:

@@ -99,6 +99,16 @@ def test_the_same_tick_draws_the_same_noise() -> None:
     np.testing.assert_array_equal(first.calls[0]["noise"], second.calls[0]["noise"])
 
 
+def test_runs_that_differ_elsewhere_draw_the_same_noise() -> None:
+    """The session is a function of the whole configuration; pairs must share the noise."""
+    first, second = PointEngine(), PointEngine()
+    policy(first).act(observation(5), None, 0)
+    policy(second).act(observation(5, stamp=Stamp(2, 0, 6, 5, 5 * SPEC.period_ns)), None, 0)
+    np.testing.assert_array_equal(first.calls[0]["noise"], second.calls[0]["noise"])
+    policy(second).act(observation(5, stamp=Stamp(2, 1, 6, 5, 5 * SPEC.period_ns)), None, 0)
+    assert not np.array_equal(first.calls[0]["noise"], second.calls[-1]["noise"]), "episodes differ"
+
+
 def test_the_noise_scale_is_that_of_the_flow_that_is_carried_out() -> None:
     """The others are drawn as in training: their spread tells how sure System 1 is."""
     engine = PointEngine()
@@ -192,7 +202,8 @@ def test_the_running_chunk_is_kept_until_the_new_one_can_act() -> None:
     np.testing.assert_array_equal(engine.calls[-1]["committed"][0, :2], first[4:6])
     np.testing.assert_array_equal(later.action.commands[:2], first[4:6])
     assert not np.array_equal(later.action.commands[2], first[6])
-    assert len(system1.seam_jumps) == 0, "without blending no seam is measured"
+    jump = np.abs(later.action.commands[2] - first[6]) / (SPEC.action_high - SPEC.action_low)
+    assert system1.seam_jumps == [pytest.approx(jump.max())], "where the new chunk begins to act"
 
 
 def test_an_answer_that_came_late_is_not_used_and_the_one_before_stays() -> None:
