@@ -36,7 +36,7 @@ from kernels.engine import Engine
 
 if TYPE_CHECKING:
     from dualsys.system2.checkpoint import Planning
-    from dualsys.system2.vision import ThinkConfig
+    from dualsys.system2.thinking import ThinkConfig
 
 Config = dict[str, Any]
 MACHINE_KEYS = ("workers", "out", "videos")  # they change no result
@@ -180,7 +180,7 @@ def _remote_planner(system2: Config, spec: WorldSpec) -> Planner:
 
 
 def _thinking(system2: Config) -> ThinkConfig:
-    from dualsys.system2.vision import ThinkConfig
+    from dualsys.system2.thinking import ThinkConfig
 
     return ThinkConfig(**{k: system2[k] for k in ThinkConfig.__struct_fields__})
 

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from dualsys.messages import Guidance, PlanRequest, Thought
+
+Stop = Callable[[], bool]
+
+
+def never() -> bool:
+    """Nothing more urgent comes up."""
+    return False
 
 
 class Planner(Protocol):
@@ -17,6 +24,7 @@ class Planner(Protocol):
 
     `think` yields a first valid guidance early and better ones after; the last has `final` set. The
     caller may stop iterating at any time; nothing of an unfinished thought may reach the next one.
+    Between two guidances a planner that thinks for long asks `stop()`, and ends when it is true.
     Stamps: tick, epoch and session are the request's; sequence and time are set by the shell.
     """
 
@@ -27,6 +35,6 @@ class Planner(Protocol):
         """Make the first thought as quick as the later ones; nothing of it is told or counted."""
         ...
 
-    def think(self, request: PlanRequest, budget: str) -> Iterator[Guidance]:
+    def think(self, request: PlanRequest, budget: str, stop: Stop = never) -> Iterator[Guidance]:
         """Yield guidance for `request`; `budget` is "none", "short" or "full"."""
         ...

@@ -21,9 +21,10 @@ from dualsys.spec import WorldSpec
 from dualsys.system2.checkpoint import Planning
 from dualsys.system2.endpoint import EndpointError
 from dualsys.system2.language import describe
+from dualsys.system2.planner import Stop, never
 from dualsys.system2.prompts import prompted
 from dualsys.system2.questions import Answers, Question, asked
-from dualsys.system2.vision import ThinkConfig, Thinking
+from dualsys.system2.thinking import ThinkConfig, Thinking
 
 
 class Endpoint(Protocol):
@@ -52,8 +53,8 @@ class RemotePlanner:
     def warm_up(self, budget: str) -> None:
         """Nothing: that machine is warm or cold by itself, and a question there has a price."""
 
-    def think(self, request: PlanRequest, budget: str) -> Iterator[Guidance]:
-        """Yield the one guidance for `request`, or none."""
+    def think(self, request: PlanRequest, budget: str, stop: Stop = never) -> Iterator[Guidance]:
+        """Yield the one guidance for `request`, or none; the deadline alone ends the question."""
         self.thought = None
         questions = asked(self._spec, budget)
         observation = request.observation

@@ -16,6 +16,7 @@ import numpy as np
 from dualsys.errors import DualsysError
 from dualsys.messages import Guidance, PlanRequest, Thought
 from dualsys.spec import WorldSpec
+from dualsys.system2.planner import Stop, never
 
 
 class Rule(Protocol):
@@ -70,8 +71,8 @@ class ScriptedPlanner:
     def warm_up(self, budget: str) -> None:
         """A rule is always warm."""
 
-    def think(self, request: PlanRequest, budget: str) -> Iterator[Guidance]:
-        """Yield the one and final guidance; the budget makes no difference to a rule."""
+    def think(self, request: PlanRequest, budget: str, stop: Stop = never) -> Iterator[Guidance]:
+        """Yield the one and final guidance; a rule needs no budget, and no interruption."""
         plan, reason = self._rule.choose(request)
         yield Guidance(
             stamp=request.stamp,

@@ -25,7 +25,7 @@ from dualsys.system2 import checkpoint as checkpoints
 from dualsys.system2.endpoint import ChatEndpoint, EndpointConfig
 from dualsys.system2.questions import asked
 from dualsys.system2.remote import RemotePlanner, read_answers, schema_of
-from dualsys.system2.vision import ThinkConfig
+from dualsys.system2.thinking import ThinkConfig
 from sim.driving.spec import SPEC
 from tests.system2.test_vision import request
 

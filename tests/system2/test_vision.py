@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,8 @@ from dualsys.messages import Guidance, Observation, PlanRequest, Stamp
 from dualsys.system2 import checkpoint as checkpoints
 from dualsys.system2.checkpoint import Planning
 from dualsys.system2.questions import BUDGETS, asked
-from dualsys.system2.vision import ThinkConfig, Thinking, VisionPlanner
+from dualsys.system2.thinking import ThinkConfig, Thinking
+from dualsys.system2.vision import VisionPlanner
 from sim.driving.spec import SPEC
 from sim.manipulation.metaworld import SPEC as ARM
 
@@ -77,6 +79,27 @@ def test_equal_requests_get_equal_guidance(planning: Planning) -> None:
         for _ in range(2)
     )
     assert one == two
+
+
+def test_a_thought_ends_between_two_questions_once_something_was_told(planning: Planning) -> None:
+    planner = VisionPlanner(SPEC, planning, ThinkConfig(votes=3, majority=3))
+    whole = [encode(g) for g in planner.think(request(5), "full")]
+    asked_at: list[int] = []
+
+    def stop_after(count: int) -> Callable[[], bool]:
+        asked_at.clear()
+        return lambda: (asked_at.append(1), len(asked_at) > count)[1]
+
+    assert [encode(g) for g in planner.think(request(5), "full", stop_after(99))] == whole
+    assert len(asked_at) in {8, 12}, "four questions, then a vote or two of as many"
+    last = len(asked_at) - 1
+    for count in (0, 3, last):
+        told = [encode(g) for g in planner.think(request(5), "full", stop_after(count))]
+        assert told == whole[:2]
+        assert len(asked_at) == count + 1
+        assert planner.thought is not None
+        assert planner.thought.chosen >= 0, "that of the newest guidance"
+    assert [encode(g) for g in planner.think(request(5), "full")] == whole
 
 
 def test_a_thousand_interrupted_thoughts_leave_nothing_behind(planning: Planning) -> None:

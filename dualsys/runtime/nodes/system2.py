@@ -57,13 +57,14 @@ class System2Node:
         self._planner, self._budget, self._clock = planner, budget, MonotonicClock()
         self._requests, self._plans, self._counts = requests, plans, counts
         self._sequence = 0
+        self._newer: PlanRequest | None = None  # than the one that is thought about
         counts.update(drops=requests.link.drops, faults=planner.faults, think_ns=[], interrupted=0)
 
     def think(self, request: PlanRequest) -> PlanRequest | None:
         """Send every guidance of a thought; a newer request ends it and is returned."""
         self._plans.send(request)
-        start, newer = self._clock.now_ns(), None
-        for guidance in self._planner.think(request, self._budget):
+        start, self._newer, final = self._clock.now_ns(), None, False
+        for guidance in self._planner.think(request, self._budget, self._overtaken):
             self._sequence += 1
             now = self._clock.now_ns()
             stamp = msgspec.structs.replace(guidance.stamp, sequence=self._sequence, time_ns=now)
@@ -72,9 +73,15 @@ class System2Node:
             self._plans.send(sent)
             if self._planner.thought is not None:
                 self._plans.send(msgspec.structs.replace(self._planner.thought, stamp=stamp))
-            newer = self._requests.update(self._clock.now_ns())
-            if newer is not None:  # what it asks about is fresher than what is thought about
-                self._counts["interrupted"] += not guidance.final
+            final = guidance.final
+            if self._overtaken():
                 break
+        self._counts["interrupted"] += self._newer is not None and not final
         self._counts["think_ns"].append(self._clock.now_ns() - start)
-        return newer
+        return self._newer
+
+    def _overtaken(self) -> bool:
+        """Whether a newer request came: what it asks about is fresher than what is thought of."""
+        newer = self._requests.update(self._clock.now_ns())
+        self._newer = newer or self._newer
+        return self._newer is not None
