@@ -69,7 +69,7 @@ class TriggerConfig:
 
     name: str = MISSING
     period_s: float = 1.0
-    rate: float = 0.05
+    rate: float = 0.02  # random: calls per tick
     seed: int = 0
     threshold: float | None = None  # uncertainty: ask from here on [nat] ...
     hysteresis: float = 0.0  # ... until it is lower by so much
