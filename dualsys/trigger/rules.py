@@ -119,7 +119,7 @@ class UncertaintyTrigger:
         if threshold is None:
             raise DualsysError(
                 "trigger=uncertainty needs trigger.threshold=NUMBER [nat], a quantile of the "
-                "checkpoint's uncertainty"
+                "checkpoint's uncertainty, or trigger.calibration=FILE of `dualsys calibrate`"
             )
         if not np.isfinite(threshold) or hysteresis < 0:
             raise DualsysError(
