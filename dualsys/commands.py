@@ -163,19 +163,25 @@ def run_calibrate(config: Config) -> int:
 
     report, console = calibrate(config), table_console()
     found = report["foretelling"]
-    table = Table(
-        title=f"foretells failure: {found['bad_ticks']} of {found['ticks']} ticks are bad"
+    console.print(
+        f"foretold is {found['bad']}: of {found['ticks']} ticks, {found['bad_ticks']} are bad",
+        highlight=False,
     )
+    table = Table(title="how well bad ticks are foretold")
     for name in ("measure", "AUROC", "95% interval"):
         table.add_column(name, justify="left" if name == "measure" else "right")
     for name, row in found["auroc"].items():
         table.add_row(name, f"{row['auroc']:.3f}", "{:.3f} .. {:.3f}".format(*row["ci95"]))
     console.print(table)
-    limits = Table(title=f"thresholds [nat] at spread_weight={report['spread_weight']}")
-    limits.add_column("share of ticks above", justify="right")
-    limits.add_column("trigger.threshold", justify="right")
-    for rate, threshold in report["thresholds"].items():
-        limits.add_row(percent(float(rate)), f"{threshold:.3f}")
+    gate = (
+        f"trigger.hysteresis={report['hysteresis']} trigger.refractory_s={report['refractory_s']}"
+    )
+    limits = Table(title=f"thresholds, and calls with {gate}")
+    for name in ("share of ticks above", "calls per tick", "trigger.threshold [nat]"):
+        limits.add_column(name, justify="right")
+    for row in report["thresholds"]:
+        cells = (percent(row["share_of_ticks"]), f"{row['calls_per_tick']:.4f}")
+        limits.add_row(*cells, f"{row['threshold']:.3f}")
     console.print(limits)
     for name in ("as_trained", "corrected") if report["coverage"] else ():
         said = ", ".join(f"{level:.0%}: {share:.1%}" for level, share in report["coverage"][name])

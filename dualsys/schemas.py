@@ -69,9 +69,10 @@ class TriggerConfig:
 
     name: str = MISSING
     period_s: float = 1.0
-    rate: float = 0.05
+    rate: float = 0.02  # random, uncertainty with a calibration: calls per tick
     seed: int = 0
     threshold: float | None = None  # uncertainty: ask from here on [nat] ...
+    calibration: str = ""  # ... or from where this file of `dualsys calibrate` says for `rate` ...
     hysteresis: float = 0.0  # ... until it is lower by so much
     refractory_s: float = 1.0  # least time between two calls
     max_age_s: float | None = None  # uncertainty: ask, too, when guidance is older than this
@@ -192,6 +193,7 @@ class CalibrateConfig:
     data: str = ""  # held-out demonstrations for the Laplace intervals; "": leave them out
     checkpoint: str = ""  # System 1 that is held against data
     spread_weight: float = MISSING  # of the samples' spread in the thresholds
+    trigger: TriggerConfig = field(default_factory=TriggerConfig)  # whose calls are counted
     every_ticks: int = MISSING  # rows of data that are used
     out: str = MISSING  # a JSON file
 

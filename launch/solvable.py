@@ -2,6 +2,7 @@
 
 Drives every kind of `suite=longtail` with three drivers that see the simulator's state: one that
 holds lane and speed, the rule-based expert, and the search planner over copies of the simulator.
+Exits with 1 when the search planner solves less than 90% of the drives of some kind.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from sim import registry
 from sim.driving.scenarios import UNSEEN
 
 DRIVERS = ("holds on", "rules", "search")
+SOLVABLE = 0.9  # share of its drives that the search planner has to solve of every kind
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -85,13 +87,35 @@ def show(report: dict[str, dict[str, Any]]) -> None:
     table_console().print(table)
 
 
+def least_solved(report: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Per difficulty, the kind that the search planner solves the least share of, and the share."""
+    found: dict[str, dict[str, Any]] = {}
+    for scenario, row in report.items():
+        share, difficulty = row["search"]["success_rate"], scenario.partition("@")[2]
+        if difficulty not in found or share < found[difficulty]["success_rate"]:
+            found[difficulty] = {"kind": scenario_kind(scenario), "success_rate": share}
+    return found
+
+
+def say(least: dict[str, dict[str, Any]]) -> bool:
+    """Print the least share of each difficulty; True when all suffice."""
+    for difficulty, row in least.items():
+        verdict = "solvable" if row["success_rate"] >= SOLVABLE else "NOT solvable"
+        table_console().print(
+            f"difficulty {difficulty}: the search solves at least {row['success_rate']:.0%} of "
+            f"every kind ({row['kind']}), {SOLVABLE:.0%} are needed: {verdict}",
+            soft_wrap=True,
+        )
+    return all(row["success_rate"] >= SOLVABLE for row in least.values())
+
+
 def scenario_kind(scenario: str) -> str:
     """The kind's name without domain and difficulty."""
     return scenario.removeprefix("driving/").partition("@")[0]
 
 
 def main() -> None:
-    """Drive, print the table, write the report."""
+    """Drive, print table and verdict, write the report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", default="0:20")
     parser.add_argument("--difficulty", type=float, nargs="+", default=[0.5, 1.0])
@@ -117,10 +141,14 @@ def main() -> None:
             report[job.scenario][job.driver] = rates(ends)
             bar.update(task, advance=len(ends), note=job.scenario)
     show(report)
-    found = {"scenarios": report, "seeds": options.seeds, "unseen": list(UNSEEN)}
+    least = least_solved(report)
+    solvable = say(least)
+    found = {"scenarios": report, "least_solved": least, "needed": SOLVABLE, "solvable": solvable}
+    found |= {"seeds": options.seeds, "difficulties": options.difficulty, "unseen": list(UNSEEN)}
     found |= {"versions": versions(), "machine": machine(), "git": git}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(found, indent=1))
+    parser.exit(0 if solvable else 1)
 
 
 if __name__ == "__main__":

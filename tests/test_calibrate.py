@@ -9,11 +9,13 @@ from dualsys.errors import DualsysError
 from dualsys.trigger.calibrate import (
     auroc,
     auroc_interval,
+    calls_per_tick,
     conformal_threshold,
     coverage,
     reliability,
     scale_correction,
 )
+from dualsys.trigger.rules import UncertaintyTrigger
 
 
 def test_auroc_is_one_for_a_perfect_score_and_half_for_none() -> None:
@@ -58,6 +60,16 @@ def test_too_few_ticks_can_not_promise_a_low_rate() -> None:
         conformal_threshold(np.arange(50.0), 0.01)
     with pytest.raises(DualsysError, match="between 0 and 1"):
         conformal_threshold(np.arange(50.0), 1.0)
+
+
+def test_calls_are_fewer_than_ticks_above_the_threshold() -> None:
+    unsure = np.array([0.0] * 4 + [2.0] * 12 + [0.9, 0.0, 2.0, 0.0])
+    episodes = [(np.arange(20), unsure), (np.arange(20), np.zeros(20))]
+    assert calls_per_tick(episodes, UncertaintyTrigger(1.0, 0.0, 1, None)) == 13 / 40
+    assert calls_per_tick(episodes, UncertaintyTrigger(1.0, 0.2, 1, None)) == 14 / 40
+    assert calls_per_tick(episodes, UncertaintyTrigger(1.0, 0.2, 5, None)) == 3 / 40
+    twice = [(np.arange(20), np.full(20, 2.0))] * 2
+    assert calls_per_tick(twice, UncertaintyTrigger(1.0, 0.0, 20, None)) == 2 / 40
 
 
 def test_reliability_bins_are_filled_alike_and_sorted() -> None:

@@ -213,11 +213,31 @@ def test_the_long_tail_is_driven_by_three_drivers(tmp_path: Path) -> None:
     words = ["--seeds", "0:1", "--difficulty", "0.5", "--out", str(tmp_path / "found.json")]
     done = run("launch/solvable.py", *words)
     assert done.returncode == 0, done.stderr
-    found = json.loads((tmp_path / "found.json").read_text())["scenarios"]
+    told = json.loads((tmp_path / "found.json").read_text())
+    found = told["scenarios"]
     assert len(found) == len(registry.suite("longtail"))
     row = found["driving/cut_in@0.5"]
     assert row["holds on"]["collision_rate"] == 1.0
     assert row["search"]["success_rate"] == 1.0
+    assert told["solvable"]
+    assert told["least_solved"]["0.5"]["success_rate"] == 1.0
+    assert "at least 100% of every kind" in done.stdout
     wrong = run("launch/solvable.py", "--difficulty", "3")
     assert wrong.returncode == 2
     assert "number from 0 to 1" in wrong.stderr
+
+
+def test_a_kind_that_is_solved_too_seldom_makes_the_long_tail_not_solvable(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    script = runpy.run_path(str(ROOT / "launch/solvable.py"))
+
+    def shares(cut_in: float) -> dict[str, Any]:
+        told = {"cut_in@0.5": 0.9, "merge@0.5": 1.0, "cut_in@1.0": cut_in, "merge@1.0": 0.95}
+        return {f"driving/{name}": {"search": {"success_rate": s}} for name, s in told.items()}
+
+    assert script["say"](script["least_solved"](shares(0.9)))
+    least = script["least_solved"](shares(0.85))
+    assert least["1.0"] == {"kind": "cut_in", "success_rate": 0.85}
+    assert not script["say"](least)
+    assert "difficulty 1.0: the search solves at least 85%" in capsys.readouterr().out

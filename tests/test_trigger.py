@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dualsys.errors import DualsysError
 from dualsys.trigger.rules import (
@@ -27,22 +31,49 @@ def test_never_never_calls() -> None:
     assert calls(NeverTrigger(), 100) == []
 
 
-def test_random_calls_at_its_rate_and_repeats_with_the_epoch() -> None:
-    trigger = RandomTrigger(0.2, seed=1)
+@given(st.floats(0.0, 1.0), st.integers(1, 40), st.integers(0, 2**31), st.integers(1, 60))
+@settings(max_examples=40, deadline=None)
+def test_random_calls_at_its_rate_whatever_the_refractory_time(
+    share: float, apart: int, seed: int, ticks: int
+) -> None:
+    """Also in episodes that are shorter than the refractory time."""
+    rate, episodes = share / apart, 600
+    trigger, count = RandomTrigger(rate, apart, seed), 0
+    for epoch in range(episodes):
+        trigger.reset(epoch)
+        count += len(calls(trigger, ticks))
+    # Calls that keep apart spread no wider than those of a coin would.
+    wanted = rate * episodes * ticks
+    assert abs(count - wanted) <= 5 * wanted**0.5 + 1
+
+
+def test_random_calls_are_a_refractory_time_apart_and_repeat_with_the_epoch() -> None:
+    trigger = RandomTrigger(0.1, 7, seed=1)
     trigger.reset(5)
     first = calls(trigger, 5000)
-    assert 900 < len(first) < 1100
+    assert min(b - a for a, b in itertools.pairwise(first)) == 7
     trigger.reset(6)
     assert calls(trigger, 5000) != first
     trigger.reset(5)
     assert calls(trigger, 5000) == first
 
 
+def test_a_rate_that_the_refractory_time_does_not_allow_is_refused() -> None:
+    with pytest.raises(DualsysError, match=r"between 0 and 0\.125 .* \(8 ticks\), it is 0\.2"):
+        RandomTrigger(0.2, 8, 0)
+    # What a gate is measured at that calls whenever it may, in an episode of 100 ticks.
+    trigger = RandomTrigger(13 / 100, 8, 0)
+    trigger.reset(3)
+    assert calls(trigger, 100) == list(range(0, 100, 8))
+
+
 def test_impossible_settings_are_refused() -> None:
     with pytest.raises(DualsysError, match="period_ticks"):
         PeriodicTrigger(0)
     with pytest.raises(DualsysError, match="rate"):
-        RandomTrigger(1.5, 0)
+        RandomTrigger(1.05, 1, 0)
+    with pytest.raises(DualsysError, match="refractory_s"):
+        RandomTrigger(0.5, 0, 0)
 
 
 def reasons(trigger: UncertaintyTrigger, uncertainty: list[float]) -> list[str | None]:

@@ -16,6 +16,7 @@ from dualsys.runtime.latency import (
     TraceLatency,
     load_trace,
 )
+from dualsys.runtime.thresholds import calibrated_threshold
 from dualsys.spec import WorldSpec
 from dualsys.system1.policy import Policy, PolicyConfig
 from dualsys.system1.shield import Shield, ShieldConfig
@@ -127,17 +128,20 @@ def make_trigger(config: Config, spec: WorldSpec) -> Trigger:
     rate = spec.control_rate_hz
     if name == "periodic":
         return PeriodicTrigger(max(1, round(trigger["period_s"] * rate)))
+    apart = round(trigger["refractory_s"] * rate)
     if name == "uncertainty":
-        apart, oldest_s = round(trigger["refractory_s"] * rate), trigger["max_age_s"]
+        oldest_s, threshold = trigger["max_age_s"], trigger["threshold"]
         oldest = None if oldest_s is None else round(oldest_s * rate)
-        return UncertaintyTrigger(trigger["threshold"], trigger["hysteresis"], apart, oldest)
+        if trigger["calibration"]:
+            threshold = calibrated_threshold(config, spec, checkpoint_folder(config, spec))
+        return UncertaintyTrigger(threshold, trigger["hysteresis"], apart, oldest)
     if name == "random":
-        return RandomTrigger(trigger["rate"], trigger["seed"])
+        return RandomTrigger(trigger["rate"], apart, trigger["seed"])
     if name == "learned":
         from dualsys.trigger.gate import load_gate
 
         gate = load_gate(gate_folder(config, spec))
-        return LearnedTrigger(gate, trigger["price"], round(trigger["refractory_s"] * rate))
+        return LearnedTrigger(gate, trigger["price"], apart)
     if name == "oracle":
         raise DualsysError(
             "trigger=oracle tries both ways in the simulator, in lockstep only; choose another "

@@ -1,11 +1,12 @@
 """`dualsys calibrate`: what System 1's uncertainty foretells, and the thresholds that it gives.
 
-Logged runs tell what came within two seconds of each tick; a held-out dataset tells how often the
-expert's commands lie in the Laplace intervals.
+Logged runs tell what came of each tick (`LABELS`) and how often the gate would have called; a
+held-out dataset tells how often the expert's commands lie in the Laplace intervals.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,42 +15,86 @@ import numpy as np
 
 from dualsys.errors import DualsysError
 from dualsys.messages import Action, Outcome
+from dualsys.runtime.assembly import checkpoint_folder
 from dualsys.runtime.fates import harmful
 from dualsys.runtime.log import read_log
 from dualsys.runtime.results import git_state, machine, versions
+from dualsys.runtime.thresholds import Measured, Threshold, weights_digest
 from dualsys.trigger.calibrate import (
     auroc,
     auroc_interval,
+    calls_per_tick,
     conformal_threshold,
     coverage,
     reliability,
     scale_correction,
 )
+from dualsys.trigger.rules import UncertaintyTrigger
 from sim import registry
 
-AHEAD_S = 2.0  # a tick is bad when the episode fails within this time
+AHEAD_S = 2.0
+LABELS = {
+    "harm": f"a collision or leaving the road within {AHEAD_S:g} s",
+    "failure": "a failure of the whole episode (every tick of it; a task that is not solved in "
+    "time fails at no moment)",
+}
+"""What makes a tick bad: "harm" where the world tells of it (driving), "failure" elsewhere."""
+
 LEVELS = (0.5, 0.8, 0.9, 0.95)
-CALL_RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+SHARES = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)  # of ticks
 WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0)  # of the spread in the sum
 
 
 class EpisodeTicks(msgspec.Struct):
-    """Uncertainty of every answered tick of one episode, and which are followed by a failure."""
+    """Uncertainty of every answered tick of one episode, and which of them are bad (`LABELS`)."""
 
     entropy: np.ndarray  # (T,)
     spread: np.ndarray  # (T,)
     bad: np.ndarray  # bool (T,)
+    ticks: np.ndarray  # (T,), rising
+
+
+def _results(run: Path) -> dict[str, Any]:
+    if not (run / "results.json").is_file():
+        raise DualsysError(f"{run} is not the folder of a run; give the out= of a `dualsys eval`")
+    found: dict[str, Any] = msgspec.json.decode((run / "results.json").read_bytes())
+    return found
+
+
+def label_of(domain: str) -> str:
+    """Which of `LABELS` makes a tick bad in the worlds of a domain."""
+    return "harm" if domain == "driving" else "failure"
+
+
+def measured(runs: Sequence[Path], spread_weight: float) -> Measured:
+    """Whose uncertainty the runs hold. Raises `DualsysError` when they are not of one System 1."""
+    found: dict[Measured, Path] = {}
+    for run in runs:
+        results = _results(run)
+        system1 = results["config"]["system1"]
+        for scenario in {row["scenario"] for row in results["episodes"]}:
+            spec = registry.spec_of(scenario)
+            whose = Measured(
+                spec.domain,
+                spec.control_rate_hz,
+                system1["checkpoint"],
+                weights_digest(checkpoint_folder(results["config"], spec)),
+                system1["samples"],
+                spread_weight,
+            )
+            found[whose] = run
+    if len(found) > 1:
+        (one, first), (other, second) = list(found.items())[:2]
+        raise DualsysError(
+            f"{first} and {second} are not of one System 1 in one domain ({one} and {other}); "
+            "calibrate them apart"
+        )
+    return next(iter(found))
 
 
 def episodes_of(run: Path) -> list[EpisodeTicks]:
-    """The episodes of a run's folder.
-
-    Bad: driving, a collision or leaving the road within two seconds; manipulation, the episode
-    fails at all (a task that is not solved fails at no moment). Raises `DualsysError` for no run.
-    """
-    if not (run / "results.json").is_file():
-        raise DualsysError(f"{run} is not the folder of a run; give the out= of a `dualsys eval`")
-    results = msgspec.json.decode((run / "results.json").read_bytes())
+    """The episodes of a run's folder. Raises `DualsysError` for no run."""
+    results = _results(run)
     weight = results["config"]["system1"].get("spread_weight", 0.0)
     rows = {row["epoch"]: row for row in results["episodes"]}
     told: dict[int, dict[int, Action]] = {}
@@ -66,13 +111,13 @@ def episodes_of(run: Path) -> list[EpisodeTicks]:
         ticks = np.array(sorted(actions))
         spread = np.nan_to_num(np.array([actions[t].spread for t in ticks]))
         total = np.array([actions[t].uncertainty for t in ticks])
-        if spec.domain == "driving":
+        if label_of(spec.domain) == "harm":
             ahead = AHEAD_S * spec.control_rate_hz
             ends = np.array(harmed.get(epoch, []))
             bad = np.array([bool(((ends >= t) & (ends <= t + ahead)).any()) for t in ticks])
         else:
             bad = np.full(len(ticks), not row["success"])
-        found.append(EpisodeTicks(total - weight * spread, spread, bad))
+        found.append(EpisodeTicks(total - weight * spread, spread, bad, ticks))
     return found
 
 
@@ -96,10 +141,29 @@ def foretelling(episodes: list[EpisodeTicks]) -> dict[str, Any]:
     }
 
 
-def thresholds(episodes: list[EpisodeTicks], weight: float) -> dict[str, float]:
-    """Conformal thresholds of the sum with this weight, by call rate."""
-    total = np.concatenate([e.entropy + weight * e.spread for e in episodes])
-    return {str(rate): conformal_threshold(total, rate) for rate in CALL_RATES}
+def thresholds(
+    episodes: list[EpisodeTicks], whose: Measured, trigger: dict[str, Any]
+) -> list[Threshold]:
+    """Conformal thresholds of the uncertainty, by the share of ticks above them.
+
+    Their calls are counted by replaying the recorded uncertainties through `UncertaintyTrigger`,
+    as if calls had changed nothing. `trigger` as in conf/trigger/uncertainty.yaml.
+    """
+    if trigger["name"] != "uncertainty" or trigger["max_age_s"] is not None:
+        raise DualsysError(
+            "calibrate replays trigger=uncertainty without trigger.max_age_s (what guidance there "
+            f"would have been is not known), not trigger={trigger['name']} with "
+            f"trigger.max_age_s={trigger['max_age_s']}"
+        )
+    replayed = [(e.ticks, e.entropy + whose.spread_weight * e.spread) for e in episodes]
+    total = np.concatenate([uncertainty for _, uncertainty in replayed])
+    apart = round(trigger["refractory_s"] * whose.control_rate_hz)
+    found = []
+    for share in SHARES:
+        limit = conformal_threshold(total, share)
+        gate = UncertaintyTrigger(limit, trigger["hysteresis"], apart, None)
+        found.append(Threshold(share, limit, calls_per_tick(replayed, gate)))
+    return found
 
 
 def laplace_coverage(config: dict[str, Any]) -> dict[str, Any]:
@@ -130,13 +194,16 @@ def calibrate(config: dict[str, Any]) -> dict[str, Any]:
     runs = [Path(run) for run in config["runs"]]
     if not runs:
         raise DualsysError("calibrate needs runs=[DIR,...], folders of `dualsys eval`")
+    weight, trigger = config["spread_weight"], config["trigger"]
+    whose = measured(runs, weight)
     episodes = [episode for run in runs for episode in episodes_of(run)]
-    weight = config["spread_weight"]
     total = np.concatenate([e.entropy + weight * e.spread for e in episodes])
     report = {
-        "foretelling": foretelling(episodes),
-        "spread_weight": weight,
-        "thresholds": thresholds(episodes, weight),
+        "measured": msgspec.to_builtins(whose),
+        "foretelling": {"bad": LABELS[label_of(whose.domain)], **foretelling(episodes)},
+        "hysteresis": trigger["hysteresis"],
+        "refractory_s": trigger["refractory_s"],
+        "thresholds": msgspec.to_builtins(thresholds(episodes, whose, trigger)),
         "reliability": msgspec.to_builtins(
             reliability(total, np.concatenate([e.bad for e in episodes]))
         ),

@@ -8,6 +8,8 @@ import msgspec
 import numpy as np
 
 from dualsys.errors import DualsysError
+from dualsys.trigger.rules import Trigger
+from dualsys.trigger.situation import Situation
 
 
 class Reliability(msgspec.Struct, frozen=True):
@@ -67,6 +69,19 @@ def conformal_threshold(uncertainty: np.ndarray, call_rate: float) -> float:
             f"{int(np.ceil(1 / call_rate))} are needed"
         )
     return float(np.sort(uncertainty)[rank - 1])
+
+
+def calls_per_tick(episodes: Sequence[tuple[np.ndarray, np.ndarray]], trigger: Trigger) -> float:
+    """How often a trigger would call, shown only the uncertainty: with its refractory time and all.
+
+    episodes: (ticks (T,), uncertainty (T,)) each.
+    """
+    called = 0
+    for epoch, (ticks, uncertainty) in enumerate(episodes):
+        trigger.reset(epoch)
+        for tick, value in zip(ticks.tolist(), uncertainty.tolist(), strict=True):
+            called += trigger.decide(tick, Situation(value)) is not None
+    return called / sum(len(ticks) for ticks, _ in episodes)
 
 
 def reliability(uncertainty: np.ndarray, bad: np.ndarray, bins: int = 10) -> list[Reliability]:

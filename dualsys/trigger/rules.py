@@ -56,22 +56,48 @@ class PeriodicTrigger:
 
 
 class RandomTrigger:
-    """Call with probability `rate` per tick: the control that every other trigger must beat."""
+    """Call at random, `rate` times per tick: the control that every other trigger must beat.
 
-    def __init__(self, rate: float, seed: int) -> None:
-        if not 0.0 <= rate <= 1.0:
-            raise DualsysError(f"trigger.rate must be in [0, 1], it is {rate}")
-        self._rate = rate
-        self._seed = seed
-        self._rng = np.random.default_rng((seed, 0))
+    Two calls are at least `refractory_ticks` apart, as those of the gates are: calls in clumps
+    supersede one another. An episode begins as if calls had gone on before it, so that every tick
+    of it is as likely to be one with a call.
+    """
+
+    # A gate that calls whenever it may is measured at one call per refractory time and one call
+    # more per episode, as the first tick is free: a quarter more in an episode of four refractory
+    # times. So much is met by calling whenever it may, too.
+    EDGE = 1.25
+
+    def __init__(self, rate: float, refractory_ticks: int, seed: int) -> None:
+        if refractory_ticks < 1:
+            raise DualsysError(
+                f"trigger.refractory_s must be at least one tick, it is {refractory_ticks} ticks"
+            )
+        if not 0.0 <= rate <= self.EDGE / refractory_ticks or rate > 1.0:
+            raise DualsysError(
+                f"trigger.rate must be between 0 and {1 / refractory_ticks:.4g} calls per tick, as "
+                f"calls are trigger.refractory_s apart ({refractory_ticks} ticks), it is {rate}; "
+                "lower one of them"
+            )
+        whenever_free = rate * refractory_ticks > 1 + 1e-9
+        # Share of ticks on which no call may come, and the chance of one on the others.
+        self._barred = 0.0 if whenever_free else rate * (refractory_ticks - 1)
+        self._chance = 1.0 if whenever_free else min(rate / (1 - self._barred), 1.0)
+        self._rate, self._refractory, self._seed = rate, refractory_ticks, seed
+        self.reset(0)
 
     def reset(self, epoch: int) -> None:
         """Start the stream that belongs to the episode, whichever worker runs it."""
         self._rng = np.random.default_rng((self._seed, epoch))
+        drawn = self._rng.random()
+        self._free_at = 1 + int(drawn / self._rate) if drawn < self._barred else 0
 
     def decide(self, tick: int, seen: Situation) -> str | None:
-        """Call with the fixed probability."""
-        return "random" if self._rng.random() < self._rate else None
+        """Call with a fixed chance on every tick that may have a call."""
+        if tick < self._free_at or self._rng.random() >= self._chance:
+            return None
+        self._free_at = tick + self._refractory
+        return "random"
 
 
 class UncertaintyTrigger:
@@ -93,7 +119,7 @@ class UncertaintyTrigger:
         if threshold is None:
             raise DualsysError(
                 "trigger=uncertainty needs trigger.threshold=NUMBER [nat], a quantile of the "
-                "checkpoint's uncertainty"
+                "checkpoint's uncertainty, or trigger.calibration=FILE of `dualsys calibrate`"
             )
         if not np.isfinite(threshold) or hysteresis < 0:
             raise DualsysError(

@@ -211,16 +211,17 @@ class HardBraking(Staged):
 
 
 class EmergencyBehind(Staged):
-    """An emergency vehicle comes from behind, fast; there is room beside."""
+    """An emergency vehicle comes from behind, too fast to stop in time; there is room beside."""
 
     TRAFFIC = 4
 
     def stage(self) -> None:
         """A fast vehicle behind."""
         self.free_lanes = {self.side_lane()}
-        siren = self.put(Hurried, -self.between(70.0, 110.0), MIDDLE, self.lerp(33.0, 38.0))
-        siren.enable_lane_change, siren.target_speed = False, self.lerp(33.0, 38.0)
-        siren.weakest_brake = self.lerp(1.2, 0.4)
+        behind, fast = self.lerp(80.0, 55.0) + self.between(0.0, 30.0), self.lerp(34.0, 40.0)
+        siren = self.put(Hurried, -behind, MIDDLE, fast)
+        siren.enable_lane_change, siren.target_speed = False, fast
+        siren.weakest_brake = self.lerp(0.7, 0.2)
 
 
 class SensorDropout(HardBraking):

@@ -115,7 +115,13 @@ class ShiftedPhysics(Disturbance):
     """Things are up to three times as heavy, and friction falls to as little as four tenths."""
 
     def begin(self, world: Any) -> None:
-        """Change what is not the robot; upstream's values are put back at the next reset."""
+        """Change what is not the robot; upstream's values are put back at the next reset.
+
+        Friction falls everywhere, on the fingers too: MuJoCo takes the greater of the two that
+        touch, so a thing alone would slip no more between pads of rubber than before.
+        """
+        import mujoco
+
         model = world.upstream.model
         heavier, slick = 1 + 2 * self.level, 1 - 0.6 * self.level
         for body in range(model.nbody):
@@ -123,6 +129,11 @@ class ShiftedPhysics(Disturbance):
                 model.body_mass[body] *= heavier
                 model.body_inertia[body] *= heavier
         model.geom_friction[:] *= slick
+        # What the solver derives from the masses follows (in data of its own, the episode's stays);
+        # the extent, which the cameras' clipping planes hang on, does not.
+        extent, centre = model.stat.extent, model.stat.center.copy()
+        mujoco.mj_setConst(model, mujoco.MjData(model))
+        model.stat.extent, model.stat.center = extent, centre
 
 
 class Distractors(Disturbance):

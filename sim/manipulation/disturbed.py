@@ -13,6 +13,14 @@ from sim.manipulation.metaworld import MetaWorld
 from sim.manipulation.tasks import TASKS
 from sim.world import Frame
 
+# Of MuJoCo's model: what a disturbance changes, and what `mj_setConst` derives from that.
+_CONSTANTS = (
+    *("body_mass", "body_inertia", "geom_friction"),
+    *("body_subtreemass", "body_invweight0", "dof_M0", "dof_invweight0", "tendon_invweight0"),
+    *("actuator_acc0", "cam_poscom0", "light_poscom0"),
+)
+_MEANS = ("meanmass", "meaninertia")  # of its statistics
+
 
 class DisturbedWorld(gymnasium.Env[Frame, np.ndarray]):
     """Passes everything on to the task's world, but for what the disturbance does."""
@@ -26,10 +34,8 @@ class DisturbedWorld(gymnasium.Env[Frame, np.ndarray]):
         self.action_space = self.inner.action_space
         self.observation_space = self.inner.observation_space
         model = self.upstream.model
-        self._pristine = {
-            field: getattr(model, field).copy()
-            for field in ("body_mass", "body_inertia", "geom_friction")
-        }
+        self._pristine = {field: getattr(model, field).copy() for field in _CONSTANTS}
+        self._pristine_mean = {field: getattr(model.stat, field) for field in _MEANS}
         self._disturbance = Disturbance(0.0, np.random.default_rng(0))
         self._tick = 0
         self._images: dict[str, np.ndarray] = {}
@@ -52,6 +58,8 @@ class DisturbedWorld(gymnasium.Env[Frame, np.ndarray]):
         model = self.upstream.model
         for field, value in self._pristine.items():
             getattr(model, field)[:] = value
+        for field, mean in self._pristine_mean.items():
+            setattr(model.stat, field, mean)
         self.inner.rig.decor = ()
         _, info = self.inner.reset(seed=seed)
         draw = seed if seed is not None else int(self.inner.np_random.integers(2**31))

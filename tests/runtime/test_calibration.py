@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,13 @@ import pytest
 from dualsys.cli import main
 from dualsys.errors import DualsysError
 from dualsys.messages import Action, Outcome
-from dualsys.runtime.calibration import CALL_RATES, EpisodeTicks, episodes_of, foretelling
+from dualsys.runtime.calibration import (
+    SHARES,
+    EpisodeTicks,
+    episodes_of,
+    foretelling,
+    measured,
+)
 from dualsys.runtime.log import read_log
 
 
@@ -38,7 +45,9 @@ def test_an_uncertainty_that_knows_is_told_from_one_that_does_not() -> None:
     episodes = []
     for _ in range(30):
         bad = np.arange(40) > 30 if rng.random() < 0.5 else np.zeros(40, bool)
-        episodes.append(EpisodeTicks(bad + rng.normal(0, 0.1, 40), rng.normal(size=40), bad))
+        episodes.append(
+            EpisodeTicks(bad + rng.normal(0, 0.1, 40), rng.normal(size=40), bad, np.arange(40))
+        )
     table = foretelling(episodes)["auroc"]
     assert table["entropy"]["auroc"] > 0.99
     assert table["spread"]["ci95"][0] < 0.5 < table["spread"]["ci95"][1]
@@ -55,12 +64,19 @@ def test_the_command_writes_thresholds_and_coverage(
         main(["calibrate", *words])
     assert stopped.value.code == 0
     report = json.loads(out.read_text())
-    limits = [report["thresholds"][str(rate)] for rate in CALL_RATES]
+    limits = [row["threshold"] for row in report["thresholds"]]
     assert limits == sorted(limits, reverse=True)
+    assert [row["share_of_ticks"] for row in report["thresholds"]] == list(SHARES)
+    calls = [row["calls_per_tick"] for row in report["thresholds"]]
+    assert 0 < calls[0] <= calls[-1] <= 0.08, "a second apart at 15 Hz, and two first ticks"
+    assert report["measured"]["domain"] == "driving"
     assert len(report["reliability"]) == 10
     trained, corrected = (dict(report["coverage"][n]) for n in ("as_trained", "corrected"))
     assert abs(corrected[0.9] - 0.9) <= abs(trained[0.9] - 0.9) + 0.05
-    assert f"{limits[0]:.3f}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"{limits[0]:.3f}" in said
+    assert f"{calls[-1]:.4f}" in said
+    assert "foretold is a collision or leaving the road within 2 s" in said
 
 
 def test_calibrating_on_nothing_is_refused(tmp_path: Path) -> None:
@@ -69,3 +85,39 @@ def test_calibrating_on_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["calibrate", f"out={tmp_path / 'c.json'}"])
     assert stopped.value.code == 2
+
+
+def as_if_of(run: Path, to: Path, scenario: str, success: bool) -> Path:
+    """A copy of a run that says it is of another scenario."""
+    shutil.copytree(run, to)
+    results = json.loads((to / "results.json").read_text())
+    for row in results["episodes"]:
+        row |= {"scenario": scenario, "success": success}
+    (to / "results.json").write_text(json.dumps(results))
+    return to
+
+
+@pytest.mark.parametrize("success", [True, False])
+def test_where_running_out_of_time_is_failure_the_whole_episode_is_bad(
+    run_folder: Path, tmp_path: Path, success: bool
+) -> None:
+    run = as_if_of(run_folder, tmp_path / "run", "manipulation/push", success)
+    assert all((episode.bad == (not success)).all() for episode in episodes_of(run))
+
+
+def test_runs_of_two_domains_are_not_put_together(run_folder: Path, tmp_path: Path) -> None:
+    other = as_if_of(run_folder, tmp_path / "run", "manipulation/push", True)
+    assert measured([other], 1.0).domain == "manipulation"
+    with pytest.raises(DualsysError, match="calibrate them apart"):
+        measured([run_folder, other], 1.0)
+    assert measured([run_folder, run_folder], 1.0).weights is not None
+
+
+def test_calls_are_counted_for_the_gate_of_the_calibration_only(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (["trigger=learned"], ["trigger.max_age_s=2"]):
+        with pytest.raises(SystemExit) as stopped:
+            main(["calibrate", f"runs=[{run_folder}]", f"out={tmp_path / 'c.json'}", *words])
+        assert stopped.value.code == 2
+        assert "replays trigger=uncertainty without" in capsys.readouterr().err

@@ -91,6 +91,57 @@ def test_physics_are_shifted_and_put_back() -> None:
     world.close()
 
 
+def constants(model: Any) -> dict[str, np.ndarray]:
+    arrays = {name: getattr(model, name) for name in dir(model) if not name.startswith("_")}
+    found = {name: a.copy() for name, a in arrays.items() if isinstance(a, np.ndarray)}
+    means = {name: np.array(getattr(model.stat, name)) for name in ("meanmass", "meaninertia")}
+    return found | means
+
+
+@pytest.mark.parametrize("task", ["pick-place", "peg-insert-side", "door-open"])
+def test_what_the_solver_derives_from_the_masses_is_shifted_and_put_back(task: str) -> None:
+    world, plain = of(f"{task}+shifted_physics@1.0"), of(task)
+    plain.reset(seed=1)
+    usual = constants(plain.upstream.model)
+    world.reset(seed=1)
+    shifted = constants(world.upstream.model)
+    # Three times the mass of what is not the robot: a third of the inverse weight there.
+    body = int(np.argmax(shifted["body_mass"] / np.maximum(usual["body_mass"], 1e-9)))
+    weight = shifted["body_invweight0"][body], usual["body_invweight0"][body]
+    np.testing.assert_allclose(weight[0], weight[1] / 3, rtol=1e-6)
+    assert shifted["body_subtreemass"][0] > usual["body_subtreemass"][0]
+    assert world.upstream.model.stat.extent == plain.upstream.model.stat.extent
+    world._kind = "distractors"  # which leaves physics alone
+    world.reset(seed=1)
+    for name, value in constants(world.upstream.model).items():
+        np.testing.assert_array_equal(value, usual[name], err_msg=name)
+    world.close()
+    plain.close()
+
+
+def test_shifted_episodes_do_not_depend_on_the_one_before() -> None:
+    world = of("pick-place+shifted_physics@0.7")
+    push = np.array([0.2, 0.5, -1.0, 1.0], np.float32)
+    one = [frame["scene"] for frame in states(world, 4, 60, push)]
+    states(world, 5, 20, push)
+    two = [frame["scene"] for frame in states(world, 4, 60, push)]
+    np.testing.assert_array_equal(one, two)
+    world.close()
+
+
+def test_a_thing_slips_more_on_the_table_and_in_the_grip() -> None:
+    world, plain = of("pick-place+shifted_physics@1.0"), of("pick-place")
+    world.reset(seed=1)
+    plain.reset(seed=1)
+    for pair in (("objGeom", "rightpad_geom"), ("objGeom", "floor")):
+        now, before = (
+            max(w.upstream.model.geom(name).friction[0] for name in pair) for w in (world, plain)
+        )
+        assert now == pytest.approx(0.4 * before), "MuJoCo takes the greater of two that touch"
+    world.close()
+    plain.close()
+
+
 def test_distractors_are_seen_and_not_touched() -> None:
     world, plain = of("push+distractors@1"), of("push")
     seen, bare = (states(w, 2, 30) for w in (world, plain))

@@ -13,6 +13,7 @@ from sim.driving.actors import Truck
 from sim.driving.highway import HighwayWorld
 from sim.driving.scenarios import LONG_TAIL, UNSEEN
 from sim.driving.scene import visible
+from sim.experts.search import SearchExpert
 
 
 def drive(world: HighwayWorld, seed: int, expert: Any) -> dict[str, Any]:
@@ -28,11 +29,21 @@ def drive(world: HighwayWorld, seed: int, expert: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", LONG_TAIL)
 def test_who_drives_on_collides_and_who_knows_all_does_not(name: str) -> None:
-    world = HighwayWorld(f"{name}@0.5" if name != "emergency_behind" else f"{name}@1.0")
-    expert = registry.expert_for(world)
-    if name != "emergency_behind":  # the expert does not look back
-        assert not any(drive(world, seed, expert)["collision"] for seed in range(2))
+    world = HighwayWorld(f"{name}@0.5")
+    # The rules do not look back: who follows is expected to keep away.
+    behind = name == "emergency_behind"
+    expert = SearchExpert(world) if behind else registry.expert_for(world)
+    assert not any(drive(world, seed, expert)["collision"] for seed in range(2))
     assert all(drive(world, seed, None)["collision"] for seed in range(3))
+
+
+def test_the_harder_the_sooner_an_emergency_vehicle_runs_into_who_stays() -> None:
+    def until_hit_s(difficulty: float) -> float:
+        world = HighwayWorld(f"emergency_behind@{difficulty}")
+        assert drive(world, 0, None)["collision"]
+        return float(world.upstream.time)
+
+    assert until_hit_s(0.2) > until_hit_s(0.5) > until_hit_s(0.8) > until_hit_s(1.0)
 
 
 @pytest.mark.parametrize("name", LONG_TAIL)
