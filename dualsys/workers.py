@@ -117,7 +117,7 @@ def _joined(address: str, workers: int) -> Any:
             log_to_driver=False,
             **(here if address == "local" else {}),
         )
-    except (ConnectionError, ValueError) as error:
+    except Exception as error:  # Ray raises whatever its parts do, a bare Exception among them
         first = str(error).strip().partition("\n")[0]
         raise DualsysError(
             f"no Ray cluster answers at ray_address={address} ({first}); start one there with "
