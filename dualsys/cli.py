@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from dualsys.errors import DualsysError
+from dualsys.errors import DualsysError, refusal
 
 USAGE = """usage: dualsys COMMAND [key=value ...]
 
@@ -42,8 +42,13 @@ def main(arguments: list[str] | None = None) -> None:
     except DualsysError as error:
         console.print(f"dualsys: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        console.print("dualsys: interrupted; what was finished is kept", style="yellow")
+    except OSError as error:
+        told = f"{refusal(error)}; what was finished is kept, mend this and run the command again"
+        console.print(f"dualsys: {told}", style="red", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt as stopped:
+        told = str(stopped) or "what was finished is kept"
+        console.print(f"dualsys: interrupted; {told}", style="yellow", soft_wrap=True)
         sys.exit(130)
 
 
@@ -103,7 +108,8 @@ def _sweep(command: str, overrides: list[str]) -> int:
                 raise DualsysError(f"`dualsys {command}` has no out= for the runs of a sweep")
             config["out"] = f"{config['out']}/{number}"
             failed += _execute(command, config) != 0
-        except DualsysError as error:
-            console.print(f"dualsys: {error}", style="red", markup=False, soft_wrap=True)
+        except (DualsysError, OSError) as error:
+            told = refusal(error) if isinstance(error, OSError) else str(error)
+            console.print(f"dualsys: {told}", style="red", markup=False, soft_wrap=True)
             failed += 1
     return 1 if failed else 0

@@ -31,3 +31,25 @@ class UnknownNameError(DualsysError):
     def __reduce__(self) -> tuple[type[UnknownNameError], tuple[str, str, list[str]]]:
         """Survive the way back from a worker process."""
         return UnknownNameError, self._parts
+
+
+class WorkerError(DualsysError):
+    """A worker process died, or its work failed with something that is no `DualsysError`.
+
+    `what` says what happened, without the remedy.
+    """
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(f"{what}; what was finished is kept, run the same command again")
+
+    def __reduce__(self) -> tuple[type[WorkerError], tuple[str]]:
+        """Survive the way back from a worker process."""
+        return WorkerError, (self.what,)
+
+
+def refusal(error: OSError) -> str:
+    """What the system refused, in words: "No space left on device: runs/bench/header.json"."""
+    if error.strerror is None:
+        return str(error) or type(error).__name__
+    return f"{error.strerror}: {error.filename}" if error.filename else error.strerror

@@ -18,14 +18,14 @@ DRAWS = 4000
 class Difference(msgspec.Struct, frozen=True):
     """The mean of paired differences, its 95% bootstrap interval and the p-value of no difference.
 
-    `shown` is true where the interval excludes zero; else the table says "no difference shown".
+    `excludes_zero` is said of the interval.
     """
 
     pairs: int
     mean: float
     ci95: tuple[float, float]
     p: float
-    shown: bool
+    excludes_zero: bool
 
 
 def wilson(hits: int, count: int, z: float = Z95) -> list[float]:
@@ -65,6 +65,24 @@ def paired(one: np.ndarray, other: np.ndarray) -> Difference:
     binary = one.dtype == bool and other.dtype == bool
     p = mcnemar(int((away > 0).sum()), int((away < 0).sum())) if binary else random_signs(away)
     return Difference(len(away), float(away.mean()), (low, high), p, low > 0 or high < 0)
+
+
+def reduction(one: np.ndarray, other: np.ndarray) -> tuple[float, tuple[float, float] | None]:
+    """By which share `one` has fewer events than `other`, both bool (N,), paired; its 95% interval.
+
+    The pairs are drawn anew as in `bootstrap`. The interval is None where over 2.5% of the draws
+    hold no event of `other`: so few say nothing about a share. Raises `ValueError` without any.
+    """
+    if not other.any():
+        raise ValueError("a share of no events: `other` has none")
+    drawn = np.random.default_rng(0).integers(len(one), size=(DRAWS, len(one)))
+    mine, theirs = one[drawn].sum(1), other[drawn].sum(1)
+    known = theirs > 0
+    away = 1 - float(one.sum() / other.sum())
+    if known.mean() < 0.975:
+        return away, None
+    low, high = np.percentile(1 - mine[known] / theirs[known], [2.5, 97.5])
+    return away, (float(low), float(high))
 
 
 def mcnemar(gained: int, lost: int) -> float:

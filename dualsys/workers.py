@@ -3,15 +3,43 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from dualsys.errors import DualsysError
+from dualsys.errors import DualsysError, WorkerError
 
 Job = TypeVar("Job")
 Found = TypeVar("Found")
+DIED = "a worker process died (killed, or out of memory: then give fewer workers=)"
+
+
+def guarded(work: Callable[[Job], Found], job: Job) -> Found:
+    """What `work` returns for the job; any error comes back as a `DualsysError` of one line."""
+    try:
+        return work(job)
+    except DualsysError:
+        raise
+    except Exception as error:
+        raise WorkerError(f"a worker failed: {cause(error)}") from error
+
+
+def cause(error: Exception) -> str:
+    """An unexpected error and the place that raised it, in one line."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return text
+    return f"{text} (in {frames[-1].name}, {Path(frames[-1].filename).name}:{frames[-1].lineno})"
+
+
+def _end_on_interrupt() -> None:
+    """Ctrl-C reaches every process of the terminal: a worker ends at once, without a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def completed(
@@ -19,22 +47,19 @@ def completed(
 ) -> Iterator[tuple[int, Found]]:
     """Yield (number of the job, what `work` returned for it) as the jobs are done.
 
-    A failed job raises here, and those that have not begun are given up; so they are when the
-    caller stops listening.
+    A failed job raises `DualsysError` here, `WorkerError` where nobody foresaw it, and those that
+    have not begun are given up; so they are when the caller stops listening.
     """
     # Spawned, not forked: a forked GL context or thread pool is not usable in the child. Also for
     # one worker, so that one and many run in equal processes.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        number_of = {pool.submit(work, job): number for number, job in enumerate(jobs)}
+    with ProcessPoolExecutor(workers, context, _end_on_interrupt) as pool:
+        number_of = {pool.submit(guarded, work, job): number for number, job in enumerate(jobs)}
         try:
             for future in as_completed(number_of):
                 yield number_of[future], future.result()
         except BrokenProcessPool as error:
-            raise DualsysError(
-                "a worker process died (killed, or out of memory); what was finished is kept, run "
-                "the same command again to go on, with fewer workers if memory is short"
-            ) from error
+            raise WorkerError(DIED) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -48,36 +73,57 @@ def on_ray(address: str) -> Completed:
     """As `completed`, on the Ray cluster at `address`; "local" starts one on this machine.
 
     Jobs and results travel as Ray serialises them, between machines that trust each other: a Ray
-    cluster must not be open to others. Raises `DualsysError` without Ray.
+    cluster must not be open to others. Raises `DualsysError` without Ray or such a cluster, and
+    what `completed` raises.
     """
 
     def completed_on_ray(
         work: Callable[[Job], Found], jobs: Sequence[Job], workers: int
     ) -> Iterator[tuple[int, Found]]:
+        ray = _joined(address, workers)
         try:
-            import ray
-        except ImportError as error:
-            raise DualsysError(
-                f"ray_address= needs Ray ({error}); pip install 'dualsys[cluster]'"
-            ) from error
-        here: dict[str, Any] = {"num_cpus": workers, "_system_config": SLOW_START}
+            task = ray.remote(max_retries=1)(guarded)
+            number_of = {task.remote(work, job): number for number, job in enumerate(jobs)}
+            waiting = list(number_of)
+            while waiting:
+                done, waiting = ray.wait(waiting)
+                yield number_of[done[0]], ray.get(done[0])
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, DualsysError):
+                raise error.cause from error
+            raise WorkerError(f"a worker failed: {cause(error.cause)}") from error
+        except ray.exceptions.RayError as error:
+            first = str(error).strip().partition("\n")[0]
+            raise WorkerError(f"{DIED}: {type(error).__name__}, {first}") from error
+        finally:
+            ray.shutdown()
+
+    return completed_on_ray
+
+
+def _joined(address: str, workers: int) -> Any:
+    """The library, connected to the cluster."""
+    try:
+        import ray
+    except ImportError as error:
+        raise DualsysError(
+            f"ray_address= needs Ray ({error}); pip install 'dualsys[cluster]'"
+        ) from error
+    here: dict[str, Any] = {"num_cpus": workers, "_system_config": SLOW_START}
+    try:
         ray.init(
             address=None if address == "local" else address,
             include_dashboard=False,
             log_to_driver=False,
             **(here if address == "local" else {}),
         )
-        try:
-            task = ray.remote(max_retries=1)(work)
-            number_of = {task.remote(job): number for number, job in enumerate(jobs)}
-            waiting = list(number_of)
-            while waiting:
-                done, waiting = ray.wait(waiting)
-                yield number_of[done[0]], ray.get(done[0])
-        finally:
-            ray.shutdown()
-
-    return completed_on_ray
+    except Exception as error:  # Ray raises whatever its parts do, a bare Exception among them
+        first = str(error).strip().partition("\n")[0]
+        raise DualsysError(
+            f"no Ray cluster answers at ray_address={address} ({first}); start one there with "
+            "`ray start --head`, or give ray_address=local"
+        ) from error
+    return ray
 
 
 class Completed(Protocol):

@@ -14,40 +14,25 @@ import msgspec
 import numpy as np
 from rich.table import Table
 
-from dualsys.console import percent, progress_bar, table_console
+from dualsys.console import progress_bar, table_console
 from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
 from dualsys.runtime.assembly import checkpoint_folder
 from dualsys.runtime.results import git_state, machine, versions
-from dualsys.statistics import bootstrap, wilson
 from dualsys.system1.checkpoint import load_card
 from dualsys.trigger.situation import feature_names
 from dualsys.whatif.call_trials import CallTrial, crossroads, save_trials, try_calls
+from dualsys.whatif.verdicts import COLUMNS, verdicts
 from sim import registry
-
-MARGIN = 0.01  # of the score: smaller differences are neutral
 
 
 def show(trials: list[CallTrial]) -> None:
     """Print per scenario how many calls gain or harm."""
     table = Table(title="what a call is worth")
-    for name in ("scenario", "calls", "useful", "neutral", "harmful", "95% interval", "mean gain"):
+    for name in COLUMNS:
         table.add_column(name, justify="left" if name == "scenario" else "right", no_wrap=True)
-    kinds = list(dict.fromkeys(t.scenario for t in trials))
-    for kind in [*kinds, "all"] if len(kinds) > 1 else kinds:
-        gain = np.array([t.gain for t in trials if kind in (t.scenario, "all")])
-        useful, harmful = (gain > MARGIN).mean(), (gain < -MARGIN).mean()
-        low, high = wilson(int((gain < -MARGIN).sum()), len(gain))
-        least, most = bootstrap(gain)
-        table.add_row(
-            kind,
-            str(len(gain)),
-            percent(float(useful)),
-            percent(float(1 - useful - harmful)),
-            percent(float(harmful)),
-            f"{low:.1%} .. {high:.1%}",
-            f"{gain.mean():+.4f} ({least:+.4f} .. {most:+.4f})",
-        )
+    for verdict in verdicts([(trial.scenario, trial.gain) for trial in trials]):
+        table.add_row(*verdict.cells)
     table_console().print(table)
 
 

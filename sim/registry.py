@@ -137,6 +137,15 @@ def chosen(scenario: str | None, suite_name: str | None) -> list[str]:
     return [scenario]
 
 
+def kind_of(scenario: str) -> str:
+    """Whether training may show this kind of rare situation: "seen", "unseen", or "" elsewhere."""
+    domain, _, name = scenario.partition("/")
+    kind = name.partition("@")[0]
+    if domain != "driving" or kind not in LONG_TAIL:
+        return ""
+    return "unseen" if kind in UNSEEN else "seen"
+
+
 PEERS = ("idm", "sac", "scripted", "expert")
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from dualsys.statistics import bootstrap, holm, mcnemar, paired, wilson
+from dualsys.statistics import bootstrap, holm, mcnemar, paired, reduction, wilson
 
 
 @given(st.integers(0, 60), st.integers(0, 60))
@@ -21,23 +21,43 @@ def test_a_clear_gain_is_shown_and_noise_is_not() -> None:
     weak, strong = luck < 0.5, luck < 0.7
     gain = paired(strong, weak)
     assert gain.mean == pytest.approx(0.2, abs=0.06)
-    assert gain.shown
+    assert gain.excludes_zero
     assert gain.p < 1e-6
     assert gain.ci95[0] < gain.mean < gain.ci95[1]
     values = rng.normal(size=100)
     noise = paired(values + rng.normal(size=100), values + rng.normal(size=100))
-    assert not noise.shown
+    assert not noise.excludes_zero
     assert noise.p > 0.05
     sure = paired(values + 1 + 0.1 * rng.normal(size=100), values)
-    assert sure.shown
+    assert sure.excludes_zero
     assert sure.p < 0.001
 
 
 def test_nothing_to_compare_is_no_difference() -> None:
     nothing = paired(np.zeros(0, bool), np.zeros(0, bool))
-    assert (nothing.pairs, nothing.shown, nothing.p) == (0, False, 1.0)
+    assert (nothing.pairs, nothing.excludes_zero, nothing.p) == (0, False, 1.0)
     with pytest.raises(ValueError, match="equal shapes"):
         paired(np.zeros(2), np.zeros(3))
+
+
+def test_fewer_events_are_told_as_a_share_of_those_before() -> None:
+    before = np.arange(200) % 2 == 0
+    after = np.arange(200) % 4 == 0  # every second of them, and no new one
+    share, interval = reduction(after, before)
+    assert share == pytest.approx(0.5)
+    assert interval is not None
+    assert 0.35 < interval[0] < 0.45
+    assert 0.55 < interval[1] < 0.65
+    assert reduction(before, before) == (0.0, (0.0, 0.0))
+    share, _ = reduction(before, after)
+    assert share == pytest.approx(-1.0), "twice as many"
+
+
+def test_a_share_of_next_to_nothing_has_no_interval() -> None:
+    once = np.arange(50) == 0
+    assert reduction(np.zeros(50, bool), once) == (1.0, None)
+    with pytest.raises(ValueError, match="share of no events"):
+        reduction(once, np.zeros(50, bool))
 
 
 def test_holm_corrects_the_smallest_most() -> None:

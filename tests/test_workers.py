@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from dualsys.workers import completed
+from dualsys.errors import DualsysError, UnknownNameError, WorkerError
+from dualsys.workers import completed, on_ray
 
 
 def half(number: int) -> tuple[int, int]:
@@ -19,6 +20,39 @@ def test_results_come_with_the_number_of_their_job() -> None:
     assert os.getpid() not in {pid for _, pid in found.values()}
 
 
-def test_a_failed_job_is_told() -> None:
-    with pytest.raises(ValueError, match="3 is odd"):
+def misnamed(number: int) -> int:
+    raise UnknownNameError("number", str(number), ["one"])
+
+
+def dies(number: int) -> int:
+    os._exit(number)
+
+
+def test_a_failed_job_is_told_in_one_line() -> None:
+    with pytest.raises(
+        WorkerError, match=r"ValueError: 3 is odd \(in half, test_workers\.py:\d+\)"
+    ):
         list(completed(half, [3], 1))
+    with pytest.raises(UnknownNameError, match="unknown number '3'"):
+        list(completed(misnamed, [3], 1))
+
+
+def test_a_worker_that_dies_is_told() -> None:
+    with pytest.raises(WorkerError, match=r"worker process died .* run the same command again"):
+        list(completed(dies, [1], 1))
+
+
+@pytest.mark.slow
+def test_a_cluster_tells_failures_as_one_machine_does() -> None:
+    pytest.importorskip("ray", reason="Ray comes with the extra `cluster`")
+    run = on_ray("local")
+    with pytest.raises(WorkerError, match=r"ValueError: 3 is odd") as failed:
+        list(run(half, [3], 1))
+    assert "\n" not in str(failed.value)
+    with pytest.raises(UnknownNameError, match="unknown number '3'"):
+        list(run(misnamed, [3], 1))
+    with pytest.raises(WorkerError, match="worker process died") as died:
+        list(run(dies, [1], 1))
+    assert "\n" not in str(died.value)
+    with pytest.raises(DualsysError, match=r"no Ray cluster answers at ray_address=nowhere"):
+        list(on_ray("nowhere")(half, [2], 1))

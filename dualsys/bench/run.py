@@ -3,23 +3,49 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from dualsys.bench.contents import contents
+from dualsys.bench.engines import Engines
 from dualsys.bench.store import SCHEMA, Cell, Row, Store
 from dualsys.bench.summary import summarise
 from dualsys.bench.table import PLACEHOLDER, TICKS, Variant, check
 from dualsys.config import load
-from dualsys.errors import DualsysError
-from dualsys.runtime.evaluate import check_trigger, rig
-from dualsys.runtime.results import git_state, versions
-from dualsys.workers import completed, on_ray
+from dualsys.errors import DualsysError, WorkerError, refusal
+from dualsys.runtime.assembly import MACHINE_KEYS, make_latency
+from dualsys.runtime.evaluate import Rig, check_trigger, rig
+from dualsys.runtime.results import git_state, machine, versions
+from dualsys.workers import cause, completed, on_ray
 from sim import registry
 
 EPISODES_PER_JOB = 4
+ELSEWHERE = (*MACHINE_KEYS, "scenario", "suite", "seeds")  # a cell says which episodes
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What is asked of a benchmark.
+
+    `words` began it, `shared` are those that every variant's `dualsys eval` gets.
+    """
+
+    words: list[str]
+    shared: list[str]
+    variants: dict[str, Variant]
+    scenarios: list[str]
+    seeds: list[int]
+    out: Path
+    workers: int
+    ray_address: str = ""
+
+    def cells(self, variant: str) -> list[Cell]:
+        """The episodes of a variant."""
+        return [Cell(variant, scenario, seed) for scenario in self.scenarios for seed in self.seeds]
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -34,64 +60,122 @@ class Job(msgspec.Struct, frozen=True):
 def work(job: Job) -> list[Row]:
     """Rows of a job's episodes (runs in a worker process, here or elsewhere)."""
     with rig(job.config, job.scenario) as driven:
-        rows = []
-        for seed in job.seeds:
-            # The seed is the epoch: an episode is the same whatever stands beside it.
-            row = driven.run(seed, seed).row
-            rows.append({**row, "codes": dict(driven.lockstep.episode_codes)})
-        return rows
+        return [_episode(driven, job, seed) for seed in job.seeds]
 
 
-def bench(
-    words: list[str],
-    shared: list[str],
-    variants: dict[str, Variant],
-    scenarios: list[str],
-    seeds: list[int],
-    out: Path,
-    workers: int,
-    ray_address: str,
-    progress: Callable[[str, int], None],
-) -> dict[str, Any]:
-    """Run every missing episode, then write bench.json to `out` and return its content.
+def _episode(driven: Rig, job: Job, seed: int) -> Row:
+    try:
+        # The seed is the epoch: an episode is the same whatever stands beside it.
+        row = driven.run(seed, seed).row
+    except DualsysError:
+        raise
+    except Exception as error:
+        place = Cell(job.variant, job.scenario, seed).text
+        raise WorkerError(f"the episode {place} failed: {cause(error)}") from error
+    codes = dict(driven.lockstep.episode_codes)
+    return {**row, "codes": codes, "engine": driven.engine["used"]}
 
-    `words` began the benchmark, `shared` are those that every variant's `dualsys eval` gets.
-    `progress` is told the variant and how many of its episodes are newly there.
+
+def bench(order: Order, progress: Callable[[str, int], None]) -> dict[str, Any]:
+    """Run every missing episode, then write bench.json to `order.out` and return its content.
+
+    `progress` is told the variant and how many of its episodes are newly there. What ends it
+    early names the command that completes it.
     """
-    check(variants)
-    spec = registry.spec_of(scenarios[0])
-    for variant in variants.values():  # a mistake in the last one is told before the first runs
+    check(order.variants)
+    spec, configs = registry.spec_of(order.scenarios[0]), {}
+    for name, variant in order.variants.items():  # mistakes in the last are told before all runs
         filled = tuple(TICKS.sub("1", PLACEHOLDER.sub("0", word)) for word in variant.words)
-        check_trigger(configured(shared, filled), spec)
-    header = {
+        configs[name] = configured(order.shared, filled)
+        check_trigger(configs[name], spec)
+        make_latency(configs[name])
+    identity = {
         "schema": SCHEMA,
-        "command": words,
-        "shared": shared,
-        "variants": msgspec.to_builtins(variants),
+        "shared": order.shared,
+        "variants": msgspec.to_builtins(order.variants),
+        "contents": contents(configs.values(), spec),
         "versions": versions(),
         "git": git_state(),
     }
-    store, run = Store(out, header), on_ray(ray_address) if ray_address else completed
-    for name in variants:
-        cells = [Cell(name, scenario, seed) for scenario in scenarios for seed in seeds]
-        missing = [cell for cell in cells if not store.has(cell)]
-        progress(name, len(cells) - len(missing))
-        if missing:
-            told = store.settled(name, resolved(variants[name].words, store, scenarios, seeds))
-            config = configured(shared, told)
-            jobs = split(config, missing)
-            for number, rows in run(work, jobs, workers):
-                for seed, row in zip(jobs[number].seeds, rows, strict=True):
-                    store.put(Cell(name, jobs[number].scenario, seed), row)
-                progress(name, len(rows))
-    found = {
-        name: {(s, seed): store.get(Cell(name, s, seed)) for s in scenarios for seed in seeds}
-        for name in variants
-    }
-    report = {**header, "scenarios": scenarios, "seeds": seeds, **summarise(found, variants)}
-    text = msgspec.json.format(msgspec.json.encode(report, order="sorted"), indent=1)
-    (out / "bench.json").write_bytes(text)
+    store = Store(order.out, identity, {"command": order.words, "machine": machine()})
+    with resumable(store):
+        engines = Engines()
+        for name, config in configs.items():
+            first = next((cell for cell in order.cells(name) if store.has(cell)), None)
+            if first is not None:
+                engines.take(first, config, store.get(first)["engine"])
+        told = {name: _run(order, store, engines, name, progress) for name in order.variants}
+        report = {**identity, **_found(order, store, engines, told)}
+        store.report(report)
     return report
+
+
+@contextmanager
+def resumable(store: Store) -> Iterator[None]:
+    """Note how long it took; an end before the end tells how the benchmark is completed."""
+    begun = time.perf_counter()
+    how = f"what was finished is kept; complete it with: dualsys bench --resume out={store.root}"
+    try:
+        yield
+    except WorkerError as error:
+        raise DualsysError(f"{error.what}; {how}") from error
+    except OSError as error:
+        raise DualsysError(f"{refusal(error)}; {how}") from error
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(how) from error
+    finally:
+        with suppress(OSError):  # on a full disk, what ended it is the thing to tell
+            store.ended(time.perf_counter() - begun)
+
+
+def _run(
+    order: Order,
+    store: Store,
+    engines: Engines,
+    name: str,
+    progress: Callable[[str, int], None],
+) -> tuple[str, ...]:
+    """Run what is missing of a variant. Returns its words, with the settled rates."""
+    cells, variant = order.cells(name), order.variants[name]
+    missing = [cell for cell in cells if not store.has(cell)]
+    progress(name, len(cells) - len(missing))
+    told = store.settled(name, lambda: resolved(variant.words, order, store))
+    if not missing:
+        return told
+    config = configured(order.shared, told)
+    jobs = split(config, missing)
+    run = on_ray(order.ray_address) if order.ray_address else completed
+    for number, rows in run(work, jobs, order.workers):
+        for seed, row in zip(jobs[number].seeds, rows, strict=True):
+            cell = Cell(name, jobs[number].scenario, seed)
+            engines.take(cell, config, row["engine"])
+            store.put(cell, row)
+        progress(name, len(rows))
+    return told
+
+
+def _found(
+    order: Order, store: Store, engines: Engines, told: dict[str, tuple[str, ...]]
+) -> dict[str, Any]:
+    """What depends on the episodes alone, whoever ran them: the rest of bench.json."""
+    rows, used = {}, {}
+    configs = {name: configured(order.shared, words) for name, words in told.items()}
+    for name, config in configs.items():
+        rows[name] = {(cell.scenario, cell.seed): store.get(cell) for cell in order.cells(name)}
+        for (scenario, seed), row in rows[name].items():
+            engines.take(Cell(name, scenario, seed), config, row["engine"])
+            used[name] = row["engine"]
+    return {
+        "scenarios": order.scenarios,
+        "seeds": order.seeds,
+        "settled": told,
+        "configurations": {
+            name: {key: value for key, value in config.items() if key not in ELSEWHERE}
+            for name, config in configs.items()
+        },
+        "engines": used,
+        **summarise(rows, order.variants),
+    }
 
 
 def configured(words: list[str], more: tuple[str, ...]) -> dict[str, Any]:
@@ -102,22 +186,19 @@ def configured(words: list[str], more: tuple[str, ...]) -> dict[str, Any]:
     return {**config, "scenario": None, "suite": None, "seeds": ""}
 
 
-def resolved(
-    words: tuple[str, ...], store: Store, scenarios: list[str], seeds: list[int]
-) -> tuple[str, ...]:
+def resolved(words: tuple[str, ...], order: Order, store: Store) -> tuple[str, ...]:
     """The words with their placeholders replaced.
 
     "{rate of VARIANT}" is its calls per tick in this benchmark, "{ms of N ticks}" the time of N
     control ticks of the scenarios' world.
     """
-    rate_hz = registry.spec_of(scenarios[0]).control_rate_hz
 
     def rate(match: re.Match[str]) -> str:
-        cells = [Cell(match[1], scenario, seed) for scenario in scenarios for seed in seeds]
-        rows = [store.get(cell) for cell in cells]
+        rows = [store.get(cell) for cell in order.cells(match[1])]
         return f"{sum(r['calls'] for r in rows) / sum(r['steps'] for r in rows):.6f}"
 
     def milliseconds(match: re.Match[str]) -> str:
+        rate_hz = registry.spec_of(order.scenarios[0]).control_rate_hz
         return f"{1000 * int(match[1]) / rate_hz:.3f}"
 
     return tuple(TICKS.sub(milliseconds, PLACEHOLDER.sub(rate, word)) for word in words)

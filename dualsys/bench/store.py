@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import msgspec
 
 from dualsys.errors import DualsysError
 
-SCHEMA = "dualsys-bench/1"
+SCHEMA = "dualsys-bench/2"
 HEADER = "header.json"
+REPORT = "bench.json"
+SITTINGS = "sittings"  # the one part of a header that may differ when a benchmark goes on
 
 Row = dict[str, Any]
 
@@ -22,32 +25,48 @@ class Cell(msgspec.Struct, frozen=True):
     scenario: str
     seed: int
 
+    @property
+    def text(self) -> str:
+        """As it is named to people."""
+        return f"{self.variant}, {self.scenario}, seed {self.seed}"
+
 
 class Store:
     """The folder of one benchmark. Raises `DualsysError` where another one stands already.
 
-    `header` says what was asked and which code answers; a folder that was begun with another one
-    is refused, field by field.
+    `identity` says what was asked and which code and files answer; a folder that was begun with
+    another one is refused, field by field. `sitting` says who works at it this time: it is added
+    to the header and changes no result.
     """
 
-    def __init__(self, root: Path, header: dict[str, Any]) -> None:
+    def __init__(self, root: Path, identity: dict[str, Any], sitting: dict[str, Any]) -> None:
         self.root, path = root, root / HEADER
+        sittings: list[dict[str, Any]] = []
         if path.is_file():
             there = read_header(root)
-            now = msgspec.json.decode(msgspec.json.encode(header))
-            differ = [k for k in sorted({*there, *now} - {"command"}) if there.get(k) != now.get(k)]
+            sittings = there.pop(SITTINGS)
+            differ = _differences(there, msgspec.json.decode(msgspec.json.encode(identity)))
             if differ:
-                told = "; ".join(f"{k}: there {there.get(k)}, now {now.get(k)}" for k in differ)
                 raise DualsysError(
-                    f"{root} holds another benchmark ({told}); use another out=, or finish it with "
-                    "the code and words that began it"
+                    f"{root} holds another benchmark ({'; '.join(differ)}); use another out=, or "
+                    "finish it with the code, files and words that began it"
                 )
-            return
-        if root.is_dir() and any(root.iterdir()):
+        elif root.is_dir() and any(root.iterdir()):
             raise DualsysError(
                 f"{root} is no folder of a benchmark and not empty; use another out="
             )
-        _write(path, msgspec.json.format(msgspec.json.encode(header, order="sorted"), indent=1))
+        self._sitting = {**sitting, "elapsed_s": None}
+        self._header = {**identity, SITTINGS: [*sittings, self._sitting]}
+        write(path, _readable(self._header))
+
+    def ended(self, elapsed_s: float) -> None:
+        """Note in the header how long this sitting took."""
+        self._sitting["elapsed_s"] = round(elapsed_s, 3)
+        write(self.root / HEADER, _readable(self._header))
+
+    def report(self, content: dict[str, Any]) -> None:
+        """Write what the benchmark came to: equal bytes for equal content."""
+        write(self.root / REPORT, _readable(content))
 
     def has(self, cell: Cell) -> bool:
         """Whether this episode is finished."""
@@ -55,7 +74,7 @@ class Store:
 
     def put(self, cell: Cell, row: Row) -> None:
         """Keep a finished episode; it appears whole or not at all."""
-        _write(self._path(cell), msgspec.json.encode(row, order="sorted"))
+        write(self._path(cell), msgspec.json.encode(row, order="sorted"))
 
     def get(self, cell: Cell) -> Row:
         """The row of a finished episode. Raises `DualsysError` when it is missing or broken."""
@@ -63,19 +82,19 @@ class Store:
             row: Row = msgspec.json.decode(self._path(cell).read_bytes())
         except (OSError, msgspec.DecodeError) as error:
             raise DualsysError(
-                f"the episode {cell.variant}, {cell.scenario}, seed {cell.seed} of {self.root} can "
-                f"not be read ({error}); delete its file and run the benchmark again"
+                f"the episode {cell.text} of {self.root} can not be read ({error}); delete its "
+                "file and run the benchmark again"
             ) from error
         return row
 
-    def settled(self, variant: str, words: tuple[str, ...]) -> tuple[str, ...]:
-        """The words under which a variant first ran here; these ones if it has not run yet.
+    def settled(self, variant: str, words: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
+        """The words under which a variant first ran here; `words()` if it has not run yet.
 
         A random gate keeps its rate when seeds are added: its episodes stay of one kind.
         """
         path = self.root / "words" / f"{slug(variant)}.json"
         if not path.is_file():
-            _write(path, msgspec.json.encode(words))
+            write(path, msgspec.json.encode(words()))
         first: tuple[str, ...] = msgspec.json.decode(path.read_bytes(), type=tuple[str, ...])
         return first
 
@@ -103,8 +122,31 @@ def read_header(root: Path) -> dict[str, Any]:
     return header
 
 
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def write(path: Path, data: bytes) -> None:
+    """Write a file that appears whole or not at all. Raises `OSError` that names it."""
     partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(data)
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(data)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)  # half a file is of no use, and the disk may be full
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _readable(content: dict[str, Any]) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(content, order="sorted"), indent=1)
+
+
+def _differences(there: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Both sides of every field that differs; of a table of fields, only those."""
+    found = []
+    for key in sorted({*there, *now}):
+        one, other = there.get(key), now.get(key)
+        if one == other:
+            continue
+        if isinstance(one, dict) and isinstance(other, dict):
+            found += [f"{key}, {told}" for told in _differences(one, other)]
+        else:
+            found.append(f"{key}: there {one}, now {other}")
+    return found

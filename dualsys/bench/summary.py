@@ -1,4 +1,8 @@
-"""What a benchmark's episodes come to: rates per scenario, and differences paired by seed."""
+"""What a benchmark's episodes come to: rates per scenario, and differences paired by seed.
+
+A group is one line of a table: a pool of scenarios, or one scenario. The pools are one family of
+comparisons, the single scenarios another, so that many scenarios do not bury the headline.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +14,16 @@ import msgspec
 import numpy as np
 
 from dualsys.runtime.results import summary
-from dualsys.statistics import bootstrap, holm, paired
-from dualsys.system2.coding import entropy_bits
+from dualsys.statistics import bootstrap, holm, paired, reduction
+from dualsys.system2.coding import message_bits
+from sim.registry import kind_of
 
 if TYPE_CHECKING:
     from dualsys.bench.table import Variant
 
 Rows = Mapping[tuple[str, int], dict[str, Any]]
 POOLED = "all"
+SURE = 0.05  # a corrected p-value below is no accident
 
 MEASURES: dict[str, Callable[[dict[str, Any]], float | bool | None]] = {
     # An episode that was cut off says nothing about how it would have ended.
@@ -39,11 +45,7 @@ COMPARED = ("success", "collision", "score")
 
 
 def summarise(found: Mapping[str, Rows], variants: Mapping[str, Variant]) -> dict[str, Any]:
-    """Measures of every variant per scenario and pooled, and its comparison, Holm-corrected.
-
-    All comparisons of one measure are corrected together, over variants and scenarios.
-    """
-    report = {name: measured(rows) for name, rows in found.items()}
+    """Measures of every variant per pool and scenario, and its comparison, Holm-corrected."""
     compared: dict[str, dict[str, Any]] = {}
     for name, variant in variants.items():
         if variant.against:
@@ -51,53 +53,93 @@ def summarise(found: Mapping[str, Rows], variants: Mapping[str, Variant]) -> dic
                 "against": variant.against,
                 **compare(found[name], found[variant.against]),
             }
+    first = next(iter(found.values()))
+    pooled = pools(first)
+    single = [scenario for scenario in groups(first) if scenario not in pooled]
+    families = {"primary": list(pooled), "secondary": single} if pooled else {"primary": single}
+    for family in families.values():
+        correct(compared, family)
+    return {
+        "pools": pooled,
+        "families": families,
+        "measured": {name: measured(rows) for name, rows in found.items()},
+        "compared": compared,
+    }
+
+
+def correct(compared: Mapping[str, dict[str, Any]], family: list[str]) -> None:
+    """Correct the comparisons of each measure over all variants and the groups of a family.
+
+    A difference is shown where its interval excludes zero and its corrected p is below 5%.
+    """
     for measure in COMPARED:
-        cells = [c[s][measure] for c in compared.values() for s in c
-                 if s != "against" and measure in c[s]]  # fmt: skip
+        cells = [
+            cells[group][measure]
+            for cells in compared.values()
+            for group in family
+            if measure in cells[group]
+        ]
         for cell, p in zip(cells, holm([cell["p"] for cell in cells]), strict=True):
             cell["p_holm"] = p
-    return {"measured": report, "compared": compared}
+            cell["shown"] = cell["excludes_zero"] and p < SURE
 
 
-def scenarios_of(rows: Rows) -> list[str]:
-    """The scenarios of some episodes, and all together where there are several."""
+def pools(rows: Rows) -> dict[str, list[str]]:
+    """Scenarios that are judged together: all, and of the long tail the kinds seen in training.
+
+    None for a single scenario; a pool that would hold all, or none, is left out.
+    """
     names = list(dict.fromkeys(scenario for scenario, _ in rows))
-    return [*names, POOLED] if len(names) > 1 else names
+    if len(names) < 2:
+        return {}
+    kinds = {kind: [n for n in names if kind_of(n) == kind] for kind in ("seen", "unseen")}
+    return {POOLED: names, **{k: mine for k, mine in kinds.items() if 0 < len(mine) < len(names)}}
 
 
-def part(rows: Rows, scenario: str) -> dict[tuple[str, int], dict[str, Any]]:
-    """The episodes of a scenario, or all."""
-    return {key: row for key, row in rows.items() if scenario in (POOLED, key[0])}
+def groups(rows: Rows) -> dict[str, list[str]]:
+    """The scenarios of each line of a table: the pools, then every scenario by itself."""
+    return {**pools(rows), **{scenario: [scenario] for scenario, _ in rows}}
+
+
+def part(rows: Rows, scenarios: list[str]) -> dict[tuple[str, int], dict[str, Any]]:
+    """The episodes of some scenarios."""
+    return {key: row for key, row in rows.items() if key[0] in scenarios}
 
 
 def measured(rows: Rows) -> dict[str, Any]:
-    """Per scenario: rates with Wilson intervals, means of the measures with bootstrap intervals."""
+    """Per group: rates with Wilson intervals, means of the measures with bootstrap intervals."""
     found = {}
-    for scenario in scenarios_of(rows):
-        mine = list(part(rows, scenario).values())
+    for group, scenarios in groups(rows).items():
+        mine = list(part(rows, scenarios).values())
         codes: Counter[str] = Counter()
         for row in mine:
             codes.update(row["codes"])
-        # What a plan vector carries: the entropy of those that were sent.
-        found[scenario] = {**summary(mine), "bits": entropy_bits(codes.values()), "mean": {}}
+        found[group] = {**summary(mine), **message_bits(codes), "mean": {}}
         for name, of in MEASURES.items():
             values = np.array([v for row in mine if (v := of(row)) is not None], float)
             if len(values) and name not in ("success", "collision"):
                 mean = {"value": float(values.mean()), "ci95": list(bootstrap(values))}
-                found[scenario]["mean"][name] = mean
+                found[group]["mean"][name] = mean
     return found
 
 
 def compare(one: Rows, other: Rows) -> dict[str, Any]:
-    """Paired differences per scenario of what is compared."""
+    """Paired differences per group of what is compared.
+
+    Of collisions also the share by which they are fewer, where the other side had any.
+    """
     found: dict[str, Any] = {}
-    for scenario in scenarios_of(one):
-        mine, theirs = part(one, scenario), part(other, scenario)
-        found[scenario] = {}
+    for group, scenarios in groups(one).items():
+        mine, theirs = part(one, scenarios), part(other, scenarios)
+        found[group] = {}
         for name in COMPARED:
             pairs = [(MEASURES[name](mine[key]), MEASURES[name](theirs[key])) for key in mine]
             known = [pair for pair in pairs if None not in pair]
-            if known:
-                a, b = (np.array(values) for values in zip(*known, strict=True))
-                found[scenario][name] = msgspec.to_builtins(paired(a, b))
+            if not known:
+                continue
+            a, b = (np.array(values) for values in zip(*known, strict=True))
+            found[group][name] = msgspec.to_builtins(paired(a, b))
+            if name == "collision" and b.any():
+                share, interval = reduction(a, b)
+                found[group][name] |= {"fewer": share, "fewer_ci95": interval}
     return found

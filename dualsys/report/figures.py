@@ -21,30 +21,65 @@ def whole(bench: dict[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
-def success_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Success rates and their intervals, as plotly's y and error_y; none where nothing ended."""
-    rates = [row["success_rate"] for row in rows]
-    success = np.array([np.nan if rate is None else rate for rate in rates], float)
-    low, high = np.array([row["success_ci95"] for row in rows]).T
-    away = {"type": "data", "array": high - success, "arrayminus": success - low}
-    return {"y": success, "error_y": away}
+def rates_of(rows: list[dict[str, Any]], what: str = "success") -> dict[str, Any]:
+    """Rates of `what` and their intervals, as plotly's y and error_y; none where nothing ended.
+
+    `what` is "success" or "collision".
+    """
+    told = [row[f"{what}_rate"] for row in rows]
+    rates = np.array([np.nan if rate is None else rate for rate in told], float)
+    low, high = np.array([row[f"{what}_ci95"] for row in rows]).T
+    away = {"type": "data", "array": high - rates, "arrayminus": rates - low}
+    return {"y": rates, "error_y": away}
 
 
-def pareto(bench: dict[str, Any]) -> go.Figure | None:
-    """Success against calls per minute; variants that differ in one number share a line."""
+def pareto(bench: dict[str, Any], what: str = "success") -> go.Figure | None:
+    """Success, or collisions, against calls; variants that differ in one number share a line."""
     figure = go.Figure()
     for line, names in _families(bench).items():
-        rows = [whole(bench, name) for name in names]
-        order = np.argsort([row["mean"]["calls_per_minute"]["value"] for row in rows])
-        rows, names = [rows[i] for i in order], [names[i] for i in order]
+        calls = {n: whole(bench, n)["mean"]["calls_per_tick"]["value"] for n in names}
+        names = sorted(names, key=lambda name: calls[name])
         figure.add_scatter(
-            x=[row["mean"]["calls_per_minute"]["value"] for row in rows],
-            **success_of(rows),
-            mode="lines+markers" if len(rows) > 1 else "markers",
+            x=[calls[name] for name in names],
+            **rates_of([whole(bench, name) for name in names], what),
+            mode="lines+markers" if len(names) > 1 else "markers",
             name=line,
             text=names,
         )
-    return _shaped(figure, "Success against calls", "calls per minute", "success rate")
+    figure.update_xaxes(tickformat=".1%")
+    title = "Success against calls" if what == "success" else "Collisions against calls"
+    return _shaped(figure, title, "share of ticks with a call", f"{what} rate")
+
+
+def collisions(bench: dict[str, Any]) -> go.Figure | None:
+    """As `pareto`, of collisions; nothing where no world knows any."""
+    known = (row["collision_rate"] for rows in bench["measured"].values() for row in rows.values())
+    return pareto(bench, "collision") if any(known) else None
+
+
+def bits(bench: dict[str, Any]) -> go.Figure | None:
+    """Success against the bits of a message; a candidate chunk costs more than its message's."""
+    told: dict[str, list[str]] = {}
+    for name, config in bench["configurations"].items():
+        planner = config["system2"]
+        local = planner["name"] in ("vlm", "remote") and planner["checkpoint"]
+        sends = local and planner["candidates"] > 0
+        kind = "plan, code and a candidate chunk" if sends else "plan and code"
+        told.setdefault(kind, []).append(name)
+    if not any(whole(bench, name)["code_bits"] > 0 for names in told.values() for name in names):
+        return None
+    figure = go.Figure()
+    for kind, names in told.items():
+        rows = [whole(bench, name) for name in names]
+        figure.add_scatter(
+            x=[row["bits"] for row in rows],
+            **rates_of(rows),
+            mode="markers",
+            name=kind,
+            text=[f"{name}: plan {whole(bench, name)['plan_bits']:.1f} bit" for name in names],
+        )
+    x = "plan and code [bit per message]"
+    return _shaped(figure, "Success against bits", x, "success rate")
 
 
 def _families(bench: dict[str, Any]) -> dict[str, list[str]]:
@@ -72,7 +107,7 @@ def delays(bench: dict[str, Any]) -> go.Figure | None:
         rows = [whole(bench, name) for _, name in points]
         figure.add_scatter(
             x=[ticks for ticks, _ in points],
-            **success_of(rows),
+            **rates_of(rows),
             mode="lines+markers",
             name=f"{system} late",
         )
@@ -83,13 +118,16 @@ def bars(bench: dict[str, Any]) -> go.Figure | None:
     """Success of every variant in every scenario, with Wilson intervals."""
     figure = go.Figure()
     for name, rows in bench["measured"].items():
-        scenarios = [s for s in rows if s != POOLED]
+        scenarios = [s for s in rows if s not in bench["pools"]]
         figure.add_bar(
             x=[s.split("/")[-1] for s in scenarios],
-            **success_of([rows[s] for s in scenarios]),
+            **rates_of([rows[s] for s in scenarios]),
             name=name,
         )
     return _shaped(figure, "Success by scenario", "", "success rate")
+
+
+OF_A_BENCHMARK = (pareto, collisions, delays, bits, bars)
 
 
 def latencies(run: dict[str, Any]) -> go.Figure | None:

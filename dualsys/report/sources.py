@@ -7,13 +7,15 @@ from typing import Any
 
 import msgspec
 
+from dualsys.bench.store import HEADER, REPORT
 from dualsys.bench.store import SCHEMA as BENCH_SCHEMA
 from dualsys.errors import DualsysError
 from dualsys.runtime.results import SCHEMA as RUN_SCHEMA
+from dualsys.whatif.call_trials import SCHEMA as CALLS_SCHEMA
 
 
 class Source(msgspec.Struct, frozen=True):
-    """One file of results. kind: "bench", "run", "calibration" or "values"."""
+    """One file of results. kind: "bench", "run", "calibration", "values" or "calls"."""
 
     kind: str
     name: str
@@ -22,13 +24,19 @@ class Source(msgspec.Struct, frozen=True):
 
 
 def read_source(path: Path) -> Source:
-    """A folder of `dualsys eval`, `run` or `bench`, or a JSON file of calibrate or value_check.
+    """A folder of `dualsys eval`, `run` or `bench`, or a file of calibrate, value_check, try_calls.
 
     Raises `DualsysError` for anything else, naming what is understood.
     """
     file = path
     if path.is_dir():
-        found = [path / name for name in ("bench.json", "results.json") if (path / name).is_file()]
+        found = [path / name for name in (REPORT, "results.json") if (path / name).is_file()]
+        if not found and (path / HEADER).is_file():
+            done = len(list(path.glob("episodes/*/*/*.json")))
+            raise DualsysError(
+                f"{path} is a benchmark that is not finished ({done} episodes are there); complete "
+                f"it with: dualsys bench --resume out={path}"
+            )
         if not found:
             raise DualsysError(
                 f"{path} holds neither bench.json nor results.json; give the out= of a finished "
@@ -43,7 +51,8 @@ def read_source(path: Path) -> Source:
     if not kind:
         raise DualsysError(
             f"{file} is nothing that a report shows (schema {content.get('schema')!r}); give runs, "
-            f"benchmarks of schema {BENCH_SCHEMA!r}, files of `dualsys calibrate` or value_check"
+            f"benchmarks of schema {BENCH_SCHEMA!r}, files of `dualsys calibrate`, value_check or "
+            "try_calls"
             if isinstance(content, dict)
             else f"{file} holds no JSON object"
         )
@@ -57,4 +66,6 @@ def _kind(content: dict[str, Any]) -> str:
         return "run"
     if "reliability" in content and "thresholds" in content:
         return "calibration"
+    if content.get("schema") == CALLS_SCHEMA:
+        return "calls"
     return "values" if "rankings" in content and "pairs" in content else ""

@@ -51,11 +51,12 @@ def session_of(config: Config) -> int:
 
 
 def checkpoint_folder(config: Config, spec: WorldSpec) -> Path:
-    """The checkpoint named by the configuration, or the shipped one of the world's domain."""
-    named = config["system1"]["checkpoint"]
+    """The checkpoint named by the configuration, or the driver's shipped one of the domain."""
+    named, driver = config["system1"]["checkpoint"], config["system1"]["driver"]
     if named != "auto":
         return Path(named)
-    return Path(__file__).parent.parent / "weights" / spec.domain
+    shipped = spec.domain if driver == "network" else f"{spec.domain}-{driver}"
+    return Path(__file__).parent.parent / "weights" / shipped
 
 
 def make_engine(config: Config, spec: WorldSpec) -> Choice:
@@ -189,16 +190,20 @@ def _thinking(system2: Config) -> ThinkConfig:
     return ThinkConfig(**{k: system2[k] for k in ThinkConfig.__struct_fields__})
 
 
+def planner_folder(system2: Config, spec: WorldSpec) -> Path:
+    """The planner named by the configuration, or the shipped one of the world's domain."""
+    if system2["checkpoint"] != "auto":
+        return Path(system2["checkpoint"])
+    return Path(__file__).parent.parent / "weights" / f"{spec.domain}-planner"
+
+
 def _planning(system2: Config, spec: WorldSpec) -> Planning:
     import torch
 
     from dualsys.system2 import checkpoint
 
     torch.set_num_threads(system2["threads"])
-    folder = Path(system2["checkpoint"])
-    if system2["checkpoint"] == "auto":
-        folder = Path(__file__).parent.parent / "weights" / f"{spec.domain}-planner"
-    return checkpoint.load(folder, spec)
+    return checkpoint.load(planner_folder(system2, spec), spec)
 
 
 def make_latency(config: Config) -> LatencyModel:

@@ -48,7 +48,7 @@ class JobResult(msgspec.Struct, frozen=True):
     shield: dict[str, int]
     period_ns: int
     engine: dict[str, Any]  # which one ran, and why those before it in the list did not
-    codes: dict[str, int]  # how often each plan vector was sent
+    codes: dict[str, int]  # how often each plan and code was sent
 
 
 class Rig:
@@ -189,6 +189,7 @@ def _write(
     folder, finished = Path(config["out"]), sorted(results)
     summary = summarise(config, scenarios, [results[number] for number in finished], git)
     summary["complete"] = len(finished) == len(jobs)
+    summary["episodes_asked"] = sum(len(job.episodes) for job in jobs)
     partial = folder / "results.json.partial"
     partial.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=1))
     partial.replace(folder / "results.json")

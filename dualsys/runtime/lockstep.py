@@ -70,7 +70,7 @@ class Lockstep:
         self._period = world.world_spec.period_ns
         self.stage_ns: dict[str, list[int]] = defaultdict(list)
         self.drops: dict[str, int] = defaultdict(int)
-        self.codes: Counter[str] = Counter()  # how often each plan vector was sent
+        self.codes: Counter[str] = Counter()  # how often each plan and code was sent
 
     def run(self, epoch: int, seed: int, log: LogWriter | NoLog) -> EpisodeRecord:
         """Run the episode `epoch` with `seed`, writing every message to `log`."""
@@ -208,9 +208,9 @@ class Lockstep:
         if thought is not None:
             self._write("thought", msgspec.structs.replace(thought, stamp=guidance.stamp))
         self._write("guidance", guidance)
-        if len(guidance.z):
-            self.codes[name_of(guidance.z)] += 1
-            self.episode_codes[name_of(guidance.z)] += 1
+        name = name_of(guidance.plan, guidance.z)
+        self.codes[name] += 1
+        self.episode_codes[name] += 1
         self._guidance.offer(guidance, arrival)
 
     def _interrupt(self, arrival: int) -> None:

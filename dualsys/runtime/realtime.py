@@ -186,8 +186,8 @@ def _read(
 ) -> tuple[dict[int, EpisodeRecord], list[list[int]], list[int], float | None, Counter[str]]:
     """Episode records, answer times [ns] of each thought, guidance ages [ticks], final silence [s].
 
-    Last, how often each plan vector was sent. System 2's silence lasts from its last answer to the
-    last command; None if it never spoke. All of it comes from the log.
+    Last, how often each plan and code was sent. System 2's silence lasts from its last answer to
+    the last command; None if it never spoke. All of it comes from the log.
     """
     records: dict[int, EpisodeRecord] = {}
     commands: dict[tuple[int, int], Command] = {}
@@ -211,8 +211,7 @@ def _read(
             request = (stamp.epoch, message.request_id)
             latencies.setdefault(request, []).append(stamp.time_ns - asked[request])
             spoke_ns = stamp.time_ns
-            if len(message.z):
-                codes[name_of(message.z)] += 1
+            codes[name_of(message.plan, message.z)] += 1
         elif isinstance(message, Outcome) and (stamp.epoch, stamp.tick) in commands:
             if stamp.epoch not in records:
                 records[stamp.epoch] = EpisodeRecord(run.seeds[stamp.epoch], run.spec)

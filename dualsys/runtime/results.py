@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import platform
 import subprocess
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dualsys.statistics import wilson
-from dualsys.system2.coding import entropy_bits
+from dualsys.system2.coding import message_bits
 
 if TYPE_CHECKING:
     from dualsys.runtime.evaluate import JobResult
@@ -33,6 +34,7 @@ _PACKAGES = (
     "pyzmq",
     "hydra-core",
 )
+_CODE = ("*.py", "conf/*.yaml")
 
 
 def summarise(
@@ -131,11 +133,11 @@ def guidance(ages_ns: list[int], ticks: int) -> dict[str, float]:
 
 
 def codes(counts: dict[str, int]) -> dict[str, float]:
-    """Plan vectors sent, how many different ones, and the bits that each carried."""
+    """Messages of System 2, how many different ones, and the bits that each carried."""
     return {
         "messages": sum(counts.values()),
         "different": len(counts),
-        "bits": entropy_bits(counts.values()),
+        **message_bits(counts),
     }
 
 
@@ -160,19 +162,26 @@ def versions() -> dict[str, str]:
 
 
 def git_state() -> dict[str, Any]:
-    """Commit and whether the tree differs from it; empty outside a checkout."""
-    folder = Path(__file__).parent
-    command = ["git", "-C", str(folder)]
+    """Commit, whether what runs differs from it, and a hash of how; empty outside a checkout.
+
+    What runs: every tracked file, and files of Python and of configuration that are not tracked.
+    """
+    root = Path(__file__).parents[2]
     try:
-        commit = subprocess.run(
-            [*command, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        status = subprocess.run(
-            [*command, "status", "--porcelain"], capture_output=True, text=True, check=True
-        ).stdout
+        commit = _git(root, "rev-parse", "HEAD").decode().strip()
+        changes = _git(root, "diff", "HEAD", "--full-index", "--no-ext-diff", "--no-color")
+        strange = _git(root, "ls-files", "--others", "--exclude-standard", "-z", "--", *_CODE)
+        for name in filter(None, strange.decode().split("\0")):
+            changes += f"\n+++ {name}\n".encode() + (root / name).read_bytes()
     except (OSError, subprocess.CalledProcessError):
         return {}
-    return {"commit": commit, "dirty": bool(status.strip())}
+    if not changes:
+        return {"commit": commit, "dirty": False}
+    return {"commit": commit, "dirty": True, "changes": hashlib.sha256(changes).hexdigest()}
+
+
+def _git(root: Path, *words: str) -> bytes:
+    return subprocess.run(["git", "-C", str(root), *words], capture_output=True, check=True).stdout
 
 
 def machine() -> dict[str, Any]:

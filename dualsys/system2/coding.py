@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -20,9 +21,22 @@ def coarser(code: np.ndarray, levels: int) -> np.ndarray:
     return grid.astype(np.float32)
 
 
-def name_of(code: np.ndarray) -> str:
-    """A code as a short text, equal for equal codes: for counting how often each is sent."""
-    return " ".join(f"{value:.2f}" for value in code.tolist())
+def name_of(plan: int, code: np.ndarray) -> str:
+    """A message's plan and code (Z,), Z may be 0, as a short text: for counting equal ones."""
+    return " ".join([str(plan), *(f"{value:.2f}" for value in code.tolist())])
+
+
+def message_bits(counts: Mapping[str, int]) -> dict[str, float]:
+    """Bits that a message carried, from how often each `name_of` was sent.
+
+    bits: the entropy of plan and code together; plan_bits: that of the plan; code_bits: what the
+    code adds to a known plan. A candidate chunk is not in it.
+    """
+    plans: Counter[str] = Counter()
+    for name, count in counts.items():
+        plans[name.partition(" ")[0]] += count
+    bits, plan_bits = entropy_bits(counts.values()), entropy_bits(plans.values())
+    return {"bits": bits, "plan_bits": plan_bits, "code_bits": max(0.0, bits - plan_bits)}
 
 
 def measured_bits(codes: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""The benchmark as it is used: whole, interrupted, with other workers, on a cluster."""
+"""The benchmark as it is used: whole, with other workers, on a cluster, with more seeds."""
 
 from __future__ import annotations
 
@@ -10,44 +10,19 @@ from typing import Any
 import pytest
 
 from dualsys.bench.command import run_bench
+from dualsys.bench.store import read_header
 from dualsys.cli import main
 from dualsys.errors import DualsysError
-
-TABLE = """
-variants:
-  never: {words: [system2=none]}
-  periodic: {words: [], against: never}
-  as_often:
-    words: [trigger=random, "trigger.rate={rate of periodic}"]
-    against: periodic
-"""
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("table") / "mine.yaml"
-    path.write_text(TABLE)
-    return path
-
-
-def words(untrained: Path, table: Path, out: Path, *more: str) -> list[str]:
-    fixed = ["scenario=driving/merge", "seeds=0:5", f"system1.checkpoint={untrained}"]
-    fixed += ["system2=scripted", "runtime.episode_s=2", f"table={table}", f"out={out}"]
-    return [*fixed, *more]
-
-
-@pytest.fixture(scope="module")
-def done(untrained: Path, table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("bench") / "whole"
-    assert run_bench(words(untrained, table, out, "workers=1")) == 0
-    return out
+from tests.benchmarks import words
 
 
 def report(out: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((out / "bench.json").read_text())
-    for key in ("command", "git"):  # the folder, the number of workers; a tree that is edited
-        found.pop(key)
     return found
+
+
+def same(one: Path, other: Path) -> bool:
+    return (one / "bench.json").read_bytes() == (other / "bench.json").read_bytes()
 
 
 def test_every_variant_is_measured_and_compared(done: Path) -> None:
@@ -66,6 +41,21 @@ def test_every_variant_is_measured_and_compared(done: Path) -> None:
     assert periodic["bits"] == 0, "the scripted planner sends no plan vector"
 
 
+def test_the_results_say_what_they_are_results_of(done: Path, untrained: Path) -> None:
+    found = report(done)
+    assert found["versions"]["torch"]
+    assert found["git"].keys() >= {"commit", "dirty"}
+    assert found["seeds"] == list(range(5))
+    rate = found["measured"]["periodic"]["driving/merge"]["mean"]["calls_per_tick"]["value"]
+    assert found["settled"]["as_often"] == ["trigger=random", f"trigger.rate={rate:.6f}"]
+    assert found["configurations"]["as_often"]["trigger"]["rate"] == pytest.approx(rate, abs=1e-6)
+    assert not {"workers", "out"} & set(found["configurations"]["never"])
+    assert set(found["engines"]) == {"never", "periodic", "as_often"}
+    assert len(set(found["engines"].values())) == 1
+    (word,) = found["contents"]
+    assert word == f"system1.driver=network system1.checkpoint={untrained}"
+
+
 def test_the_random_gate_calls_as_often_as_what_it_controls(done: Path) -> None:
     rates = [
         report(done)["measured"][name]["driving/merge"]["mean"]["calls_per_tick"]["value"]
@@ -78,13 +68,17 @@ def test_the_number_of_workers_changes_nothing(
     done: Path, untrained: Path, table: Path, tmp_path: Path
 ) -> None:
     run_bench(words(untrained, table, tmp_path / "two", "workers=2"))
-    assert report(tmp_path / "two") == report(done)
+    assert same(tmp_path / "two", done)
+    (one,), (two,) = (read_header(out)["sittings"] for out in (done, tmp_path / "two"))
+    assert one["command"] != two["command"], "what differs stands in the header alone"
+    assert two["elapsed_s"] > 0
+    assert two["machine"]["cores"] > 0
 
 
 def test_a_cluster_gives_the_same(done: Path, untrained: Path, table: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="Ray comes with the extra `cluster`")
     run_bench(words(untrained, table, tmp_path / "ray", "workers=2", "ray_address=local"))
-    assert report(tmp_path / "ray") == report(done)
+    assert same(tmp_path / "ray", done)
 
 
 def test_what_is_missing_is_run_again_and_nothing_else(done: Path, tmp_path: Path) -> None:
@@ -94,7 +88,7 @@ def test_what_is_missing_is_run_again_and_nothing_else(done: Path, tmp_path: Pat
     gone.unlink()
     (out / "bench.json").unlink()
     assert run_bench(["--resume", f"out={out}"]) == 0
-    assert report(out) == report(done)
+    assert same(out, done)
     assert gone.is_file()
     del kept[gone]
     assert all(path.stat().st_mtime_ns == then for path, then in kept.items())

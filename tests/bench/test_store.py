@@ -1,53 +1,75 @@
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
-from dualsys.bench.store import SCHEMA, Cell, Store, read_header, slug
+from dualsys.bench.store import SCHEMA, Cell, Store, read_header, slug, write
 from dualsys.bench.table import PLACEHOLDER, TICKS, Variant, check, load_table
 from dualsys.config import config_folder, load
 from dualsys.errors import DualsysError, UnknownNameError
 
-HEADER = {"schema": SCHEMA, "command": ["suite=mt10"], "shared": [], "git": {"commit": "a"}}
+IDENTITY = {"schema": SCHEMA, "shared": [], "git": {"commit": "a", "dirty": False}}
+SITTING = {"command": ["suite=mt10"], "machine": {"cores": 2}}
 
 
 def test_a_finished_episode_is_there_again(tmp_path: Path) -> None:
     cell = Cell("best of 5, cascade", "driving/cut_in@0.8", 3)
-    store = Store(tmp_path, HEADER)
+    store = Store(tmp_path, IDENTITY, SITTING)
     assert not store.has(cell)
     store.put(cell, {"success": True, "return": 0.1})
-    again = Store(tmp_path, HEADER)
+    again = Store(tmp_path, IDENTITY, SITTING)
     assert again.has(cell)
     assert again.get(cell) == {"success": True, "return": 0.1}
     assert not again.has(Cell(cell.variant, cell.scenario, 4))
-    assert read_header(tmp_path)["command"] == ["suite=mt10"]
+    again.ended(2.5)
+    sittings = read_header(tmp_path)["sittings"]
+    assert [sitting["elapsed_s"] for sitting in sittings] == [None, 2.5]
+    assert sittings[1] == {**SITTING, "elapsed_s": 2.5}
 
 
 def test_another_benchmark_is_refused_field_by_field(tmp_path: Path) -> None:
-    Store(tmp_path, HEADER)
-    Store(tmp_path, {**HEADER, "command": ["suite=mt10", "workers=2"]})
-    with pytest.raises(DualsysError, match=r"git: there .*a.*, now .*b.*other out="):
-        Store(tmp_path, {**HEADER, "git": {"commit": "b"}})
+    Store(tmp_path, IDENTITY, SITTING)
+    Store(tmp_path, IDENTITY, {**SITTING, "command": ["suite=mt10", "workers=2"]})
+    other = {**IDENTITY, "git": {"commit": "b", "dirty": False}}
+    with pytest.raises(DualsysError, match=r"\(git, commit: there a, now b\); use another out="):
+        Store(tmp_path, other, SITTING)
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "bench.json"
+    write(path, b"whole")
+
+    def full(self: Path, data: bytes) -> int:
+        with self.open("wb") as file:
+            file.write(data[:3])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*bench\.json'"):
+        write(path, b"another whole")
+    assert [p.name for p in tmp_path.iterdir()] == ["bench.json"]
+    assert path.read_bytes() == b"whole"
 
 
 def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years")
     with pytest.raises(DualsysError, match="not empty"):
-        Store(tmp_path, HEADER)
+        Store(tmp_path, IDENTITY, SITTING)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
     with pytest.raises(DualsysError, match="no folder of a benchmark"):
         read_header(tmp_path)
 
 
 def test_results_of_another_version_are_refused(tmp_path: Path) -> None:
-    Store(tmp_path, {**HEADER, "schema": "dualsys-bench/0"})
+    Store(tmp_path, {**IDENTITY, "schema": "dualsys-bench/0"}, SITTING)
     with pytest.raises(DualsysError, match=r"schema 'dualsys-bench/0'.*run the benchmark again"):
         read_header(tmp_path)
 
 
 def test_a_broken_episode_names_itself(tmp_path: Path) -> None:
-    store, cell = Store(tmp_path, HEADER), Cell("never", "driving/merge", 7)
+    store, cell = Store(tmp_path, IDENTITY, SITTING), Cell("never", "driving/merge", 7)
     store.put(cell, {})
     (file,) = tmp_path.rglob("7.json")
     file.write_bytes(b'{"succ')

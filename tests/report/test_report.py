@@ -9,11 +9,15 @@ from typing import Any
 import pytest
 
 from dualsys.bench.command import run_bench
+from dualsys.bench.store import SCHEMA, Cell, Store
 from dualsys.cli import main
 from dualsys.errors import DualsysError
+from dualsys.report import figures
 from dualsys.report.page import write_report
 from dualsys.report.player import chosen
 from dualsys.report.sources import read_source
+from dualsys.whatif.call_trials import CallTrial, save_trials
+from dualsys.whatif.verdicts import MARGIN
 
 TABLE = """
 variants:
@@ -58,9 +62,11 @@ def page(
     benched: Path, thinking_run: Path, calibration: Path, values: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:  # fmt: skip
-    out = tmp_path_factory.mktemp("page") / "report.html"
+    folder = tmp_path_factory.mktemp("page")
+    out, calls = folder / "report.html", call_trials(folder / "calls.json", called=True)
+    about = map(str, (benched, thinking_run, calibration, values, calls))
     with pytest.raises(SystemExit) as stopped:
-        main(["report", *map(str, (benched, thinking_run, calibration, values)), f"out={out}"])
+        main(["report", *about, f"out={out}"])
     assert stopped.value.code == 0
     return out
 
@@ -72,6 +78,89 @@ def test_the_page_needs_nothing_but_itself(page: Path) -> None:
     assert "__" not in text.split("</script>", 1)[1].split("<script>")[0], "every mark is filled"
     assert "plotly" in text.lower()
     assert text.count("data:image/jpeg;base64,") > 10
+
+
+def call_trials(path: Path, called: bool) -> Path:
+    gains = [0.5, 0.3, 0.004, -0.2]
+    trials = [
+        CallTrial("driving/cut_in", seed, 3, called, [0.0], 0.5, 0.5 + gain, False, False)
+        for seed, gain in enumerate(gains)
+    ]
+    save_trials(trials, ("speed",), path, {})
+    return path
+
+
+def test_calls_are_told_with_intervals_and_the_margin(tmp_path: Path) -> None:
+    calls = call_trials(tmp_path / "calls.json", called=True)
+    text = write_report([calls], tmp_path / "page.html", 0).read_text()
+    assert f"over {MARGIN} higher or lower" in text
+    assert "<td>50.0% (15.0% .. 85.0%)</td>" in text, "useful, with its Wilson interval"
+    assert text.count("<td>25.0% (4.6% .. 69.9%)</td>") == 2, "one neutral, one harmful"
+    explored = call_trials(tmp_path / "explored.json", called=False)
+    with pytest.raises(DualsysError, match=r"no call that a run made.*--calls"):
+        write_report([explored], tmp_path / "page.html", 0)
+
+
+def test_a_run_that_ended_early_says_so(run_folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run_folder, tmp_path / "run")
+    results = json.loads((copy / "results.json").read_text())
+    assert results["complete"]
+    assert results["episodes_asked"] == 2
+    assert "incomplete:" not in write_report([copy], tmp_path / "whole.html", 0).read_text()
+    cut = {**results, "complete": False, "episodes": results["episodes"][:1]}
+    (copy / "results.json").write_text(json.dumps(cut))
+    text = write_report([copy], tmp_path / "cut.html", 0).read_text()
+    assert '<p class="incomplete">incomplete: 1 of 2 episodes</p>' in text
+
+
+def test_a_benchmark_that_ended_early_names_what_completes_it(tmp_path: Path) -> None:
+    store = Store(tmp_path, {"schema": SCHEMA}, {"command": [], "machine": {}})
+    store.put(Cell("never", "driving/merge", 0), {})
+    told = rf"not finished \(1 episodes are there\).*dualsys bench --resume out={tmp_path}"
+    with pytest.raises(DualsysError, match=told):
+        read_source(tmp_path)
+
+
+def measured(bits: float, code_bits: float, collisions: float) -> dict[str, Any]:
+    return {
+        "success_rate": 0.9,
+        "success_ci95": [0.8, 0.95],
+        "collision_rate": collisions,
+        "collision_ci95": [0.0, 0.2],
+        "bits": bits,
+        "plan_bits": bits - code_bits,
+        "code_bits": code_bits,
+        "mean": {"calls_per_tick": {"value": 0.1}},
+    }
+
+
+def test_figures_stand_where_there_is_something_to_show() -> None:
+    planner = {"name": "vlm", "checkpoint": "auto"}
+    vlm, candidates = ({"system2": {**planner, "candidates": n}} for n in (0, 5))
+    bench = {
+        "measured": {
+            "plan": {"driving/merge": measured(1.5, 0.0, 0.0)},
+            "plan, code of 8 bits": {"driving/merge": measured(4.0, 2.5, 0.1)},
+            "best of 5": {"driving/merge": measured(4.0, 2.5, 0.1)},
+        },
+        "configurations": {
+            "plan": vlm, "plan, code of 8 bits": vlm, "best of 5": candidates,
+        },
+    }  # fmt: skip
+    against_bits = figures.bits(bench)
+    assert against_bits is not None
+    assert {trace.name: list(trace.x) for trace in against_bits.data} == {
+        "plan and code": [1.5, 4.0],
+        "plan, code and a candidate chunk": [4.0],
+    }
+    collisions = figures.collisions(bench)
+    assert collisions is not None
+    assert [list(trace.y) for trace in collisions.data] == [[0.0], [0.1], [0.1]]
+    alone = {name: bench[name] for name in ("measured", "configurations")}
+    alone["measured"] = {"plan": bench["measured"]["plan"]}
+    alone["configurations"] = {"plan": vlm}
+    assert figures.bits(alone) is None, "no code is sent"
+    assert figures.collisions(alone) is None
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,8 @@ def test_in_lockstep_equal_runs_write_equal_bytes(
         results = evaluate(config, [SCENARIO], [0], lambda _: None)
     codes = results["codes"]
     assert codes["messages"] >= codes["different"] >= 1
-    assert 0 <= codes["bits"] <= 16, "eight values of four levels"
+    assert 0 <= codes["code_bits"] <= 16, "eight values of four levels"
+    assert codes["bits"] == pytest.approx(codes["plan_bits"] + codes["code_bits"])
     one, two = (tmp_path / name / "log.mcap" for name in ("one", "two"))
     assert one.read_bytes() == two.read_bytes()
     check([message for _, message in read_log(one)], least=4)

@@ -1,0 +1,56 @@
+"""What stands in the files that a configuration names: weights, gate and trace, by their hash."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from dualsys.errors import DualsysError
+from dualsys.runtime.assembly import checkpoint_folder, gate_folder, planner_folder
+from dualsys.spec import WorldSpec
+
+Config = dict[str, Any]
+
+
+def contents(configs: Iterable[Config], spec: WorldSpec) -> dict[str, str]:
+    """Of every file or folder that is used, the words that name it -> hash of what stands there.
+
+    Raises `DualsysError` where there is nothing.
+    """
+    named = {word: path for config in configs for word, path in _named(config, spec)}
+    return {word: digest(word, path) for word, path in sorted(named.items())}
+
+
+def _named(config: Config, spec: WorldSpec) -> Iterator[tuple[str, Path]]:
+    system1, system2, latency = config["system1"], config["system2"], config["latency"]
+    if system1["driver"] in ("network", "sac"):
+        word = f"system1.driver={system1['driver']} system1.checkpoint={system1['checkpoint']}"
+        yield word, checkpoint_folder(config, spec)
+    if system2["name"] == "vlm" or (system2["name"] == "remote" and system2["checkpoint"]):
+        yield f"system2.checkpoint={system2['checkpoint']}", planner_folder(system2, spec)
+    if config["trigger"]["name"] == "learned" and system2["name"] != "none":
+        yield f"trigger.gate={config['trigger']['gate']}", gate_folder(config, spec)
+    if latency["name"] == "trace":
+        yield f"latency.trace={latency['trace']}", Path(latency["trace"])
+
+
+def digest(word: str, path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of all files of a folder."""
+    if not path.exists():
+        raise DualsysError(f"{word}: there is nothing at {path}; give a file or folder that exists")
+    if path.is_file():
+        return _file_digest(path)
+    total = hashlib.sha256()
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        total.update(f"{file.relative_to(path).as_posix()} {_file_digest(file)}\n".encode())
+    return total.hexdigest()
+
+
+def _file_digest(file: Path) -> str:
+    total = hashlib.sha256()
+    with file.open("rb") as opened:
+        while part := opened.read(1 << 24):
+            total.update(part)
+    return total.hexdigest()

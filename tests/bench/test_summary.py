@@ -1,0 +1,138 @@
+"""Pools, families of comparisons and collisions, from rows made by hand."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from dualsys.bench.printout import fewer, gain, printouts, show
+from dualsys.bench.summary import groups, pools, summarise
+from dualsys.bench.table import Variant
+
+SEEDS = 100
+LONG_TAIL = ("driving/cut_in", "driving/hard_braking", "driving/wrong_way")
+
+
+def row(collision: bool, calls: int = 0) -> dict[str, Any]:
+    return {
+        "completed": True,
+        "success": not collision,
+        "collision": collision,
+        "return": 1.0,
+        "steps": 100,
+        "duration_s": 10.0,
+        "thinking_s": 0.1 * calls,
+        "calls": calls,
+        "fallback_ticks": 0,
+        "jerk": 0.0,
+        "seam_jump": 0.0,
+        "plan_age_s": None,
+        "drive": {},
+        "codes": {"0": 3, "1": 3} if calls else {},
+    }
+
+
+def rows(collides: dict[str, int], calls: int = 0) -> dict[tuple[str, int], dict[str, Any]]:
+    """The first so many seeds of each scenario collide."""
+    return {
+        (scenario, seed): row(seed < count, calls)
+        for scenario, count in collides.items()
+        for seed in range(SEEDS)
+    }
+
+
+@pytest.fixture(scope="module")
+def report() -> dict[str, Any]:
+    found = {
+        "never": rows(dict(zip(LONG_TAIL, (40, 30, 20), strict=True))),
+        "gate": rows(dict(zip(LONG_TAIL, (20, 15, 19), strict=True)), calls=10),
+    }
+    return summarise(found, {"never": Variant(()), "gate": Variant((), "never")})
+
+
+def test_kinds_unseen_in_training_are_judged_apart(report: dict[str, Any]) -> None:
+    assert report["pools"] == {
+        "all": list(LONG_TAIL),
+        "seen": ["driving/cut_in", "driving/hard_braking"],
+        "unseen": ["driving/wrong_way"],
+    }
+    rates = {k: report["measured"]["gate"][k]["collision_rate"] for k in report["pools"]}
+    assert rates == {"all": 0.18, "seen": 0.175, "unseen": 0.19}
+    hard = {("driving/cut_in@0.8", 0): row(True), ("driving/merge", 0): row(False)}
+    assert pools(hard) == {
+        "all": ["driving/cut_in@0.8", "driving/merge"],
+        "seen": ["driving/cut_in@0.8"],
+    }
+    tasks = {("manipulation/push", 0): row(True), ("manipulation/reach", 0): row(False)}
+    assert list(pools(tasks)) == ["all"]
+    assert list(groups({("driving/cut_in", 0): row(True)})) == ["driving/cut_in"]
+
+
+def test_collisions_are_fewer_by_a_share_with_an_interval(report: dict[str, Any]) -> None:
+    collision = report["compared"]["gate"]["all"]["collision"]
+    assert collision["fewer"] == pytest.approx(36 / 90)
+    low, high = collision["fewer_ci95"]
+    assert 0.25 < low < 0.4 < high < 0.55
+    assert collision["shown"]
+    assert collision["mean"] == pytest.approx(-0.12)
+    safe = {"never": rows({"driving/cut_in": 0}), "gate": rows({"driving/cut_in": 0})}
+    without = summarise(safe, {"never": Variant(()), "gate": Variant((), "never")})
+    assert "fewer" not in without["compared"]["gate"]["driving/cut_in"]["collision"]
+    assert without["families"] == {"primary": ["driving/cut_in"]}
+
+
+def test_a_difference_is_shown_only_if_interval_and_corrected_p_agree() -> None:
+    """Twelve variants that save 6 of 100 collisions: by itself each interval excludes zero."""
+    names = [f"gate {number}" for number in range(12)]
+    found = {"never": rows({"driving/cut_in": 6})}
+    found |= {name: rows({"driving/cut_in": 0}, calls=1) for name in names}
+    against = {name: Variant((), "never") for name in names}
+    compared = summarise(found, {"never": Variant(()), **against})["compared"]
+    cell = compared["gate 0"]["driving/cut_in"]["collision"]
+    assert cell["excludes_zero"]
+    assert cell["p"] < 0.05 < cell["p_holm"]
+    assert not cell["shown"]
+    assert gain(cell).endswith(", no difference shown")
+    alone = summarise(
+        {"never": found["never"], "gate": found["gate 0"]},
+        {"never": Variant(()), "gate": Variant((), "never")},
+    )
+    assert alone["compared"]["gate"]["driving/cut_in"]["collision"]["shown"]
+
+
+def test_single_scenarios_do_not_bury_the_pools(report: dict[str, Any]) -> None:
+    assert report["families"] == {
+        "primary": ["all", "seen", "unseen"],
+        "secondary": list(LONG_TAIL),
+    }
+    cells = {k: v for k, v in report["compared"]["gate"].items() if k != "against"}
+    smallest = {
+        family: min(members, key=lambda group: cells[group]["collision"]["p"])
+        for family, members in report["families"].items()
+    }
+    for group in smallest.values():  # Holm: the smallest p times the size of its own family
+        cell = cells[group]["collision"]
+        assert cell["p_holm"] == pytest.approx(3 * cell["p"])
+
+
+def test_the_tables_print_what_was_asked(report: dict[str, Any]) -> None:
+    measured, compared = printouts(report)
+    lines = [dict(zip(measured.columns, line, strict=True)) for line in measured.rows]
+    gate = next(line for line in lines if line["variant"] == "gate" and line["scenario"] == "all")
+    assert gate["collisions"] == "18.0%"
+    assert gate["ticks with a call"] == "10.0%"
+    assert (gate["bits"], gate["of them plan"]) == ("1.0", "1.0")
+    line = dict(zip(compared.columns, compared.rows[0], strict=True))
+    assert line["scenario"] == "all"
+    assert line["collision gain"].startswith("-12.0% (")
+    assert line["fewer collisions by"].startswith("40.0% (")
+    assert fewer({"fewer": 0.5, "fewer_ci95": None}) == "50.0% (too few for an interval)"
+    assert fewer(None) == gain(None) == "-"
+    for markdown in (False, True):
+        written = io.StringIO()
+        show(report, Console(file=written, width=200), markdown)
+        assert "fewer collisions by" in written.getvalue()
+        assert "…" not in written.getvalue(), "nothing is cut off at the right"
