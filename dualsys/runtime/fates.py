@@ -47,7 +47,7 @@ class Chronicle:
         self.stories: list[Story] = []
         self._by_sequence: dict[tuple[int, int], Story] = {}
         self._requests: dict[tuple[int, int], PlanRequest] = {}
-        self._thought: Thought | None = None
+        self._thoughts: dict[tuple[int, int, int], Thought] = {}  # by the guidance's stamp
         self._taken: dict[tuple[int, int], Story] = {}  # (epoch, action sequence) -> story
         self._in_force: Story | None = None
         self._harmed: set[int] = set()  # episodes in which harm has begun
@@ -58,7 +58,7 @@ class Chronicle:
         if isinstance(message, PlanRequest):
             self._requests[stamp.epoch, message.request_id] = message
         elif isinstance(message, Thought):
-            self._thought = message
+            self._thoughts[stamp.place] = message  # other people's logs may have it later
         elif isinstance(message, Guidance):
             self._hear(message)
         elif isinstance(message, Action):
@@ -67,6 +67,11 @@ class Chronicle:
             self._in_force = self._taken.get((stamp.epoch, message.action_sequence))
         elif isinstance(message, Outcome) and harmful(message):
             self._blame(stamp.epoch)
+
+    def close(self) -> None:
+        """The log is over: tell which thought was behind each guidance."""
+        for story in self.stories:
+            story.thought = self._thoughts.get(story.guidance.stamp.place)
 
     def _blame(self, epoch: int) -> None:
         if epoch not in self._harmed and self._in_force is not None:
@@ -79,11 +84,8 @@ class Chronicle:
             if older.epoch != epoch or older.fate != "expired":
                 break
             older.fate = "superseded"
-        thought = self._thought
-        mine = thought is not None and thought.request_id == guidance.request_id
         request = self._requests.get((epoch, guidance.request_id))
-        story = Story(epoch, request, guidance, thought if mine else None)
-        self._thought = None
+        story = Story(epoch, request, guidance, None)
         self.stories.append(story)
         self._by_sequence[epoch, guidance.stamp.sequence] = story
 
@@ -109,4 +111,5 @@ def tell(messages: Iterable[Message]) -> list[Story]:
     chronicle = Chronicle()
     for message in messages:
         chronicle.take(message)
+    chronicle.close()
     return chronicle.stories

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from dualsys.errors import DualsysError
-from dualsys.messages import Guidance, Message, PlanRequest, Thought
+from dualsys.messages import Guidance, Message, Thought
 from dualsys.system1.policy import Policy
 from dualsys.whatif.junction import Junction, play, tried
 
@@ -56,37 +56,26 @@ def gone_on_from(branch: Branch) -> list[Way]:
 
 def branches(run: Path) -> tuple[dict[str, Any], list[Branch]]:
     """The configuration of a run, and every valued thought of its log, in order."""
-    asked: dict[tuple[int, int], int] = {}
-    thought: Thought | None = None
-    found: list[tuple[int, int, Thought, Guidance]] = []
+    thoughts: dict[tuple[int, int, int], Thought] = {}
+    told: list[Guidance] = []
 
     def take(message: Message) -> None:
-        nonlocal thought
-        epoch = message.stamp.epoch
-        if isinstance(message, PlanRequest):
-            asked[epoch, message.request_id] = message.observation.stamp.tick
-        elif isinstance(message, Thought):
-            thought = message
-        elif isinstance(message, Guidance) and thought is not None and len(thought.values) > 1:
-            if message.final and thought.request_id == message.request_id:
-                found.append((epoch, asked[epoch, message.request_id], thought, message))
-            thought = None
+        if isinstance(message, Thought) and len(message.values) > 1:
+            thoughts[message.stamp.place] = message
+        elif isinstance(message, Guidance) and message.final:
+            told.append(message)
 
     played = play(run, take)
-    branches = [
-        Branch(
-            played.rows[epoch]["scenario"],
-            played.rows[epoch]["seed"],
-            tick,
-            played.commands[epoch][:tick],
-            valued.candidates,
-            valued.values,
-            guidance,
-        )
-        for epoch, tick, valued, guidance in found
-        if epoch in played.commands and len(played.commands[epoch]) > tick
-    ]
-    return played.config, branches
+    found = []
+    for guidance in told:
+        epoch, tick = guidance.stamp.epoch, guidance.stamp.tick
+        valued = thoughts.get(guidance.stamp.place)
+        if valued is not None and len(played.commands.get(epoch, ())) > tick:
+            row, before = played.rows[epoch], played.commands[epoch][:tick]
+            scenario, seed = row["scenario"], row["seed"]
+            chunks, values = valued.candidates, valued.values
+            found.append(Branch(scenario, seed, tick, before, chunks, values, guidance))
+    return played.config, found
 
 
 def drawn_branches(run: Path, count: int, seed: int) -> tuple[dict[str, Any], list[Branch]]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from rich.console import Console
@@ -70,13 +71,26 @@ def test_harm_is_laid_at_the_door_of_where_it_began() -> None:
     assert fates(log) == ["harmful", "used"]
 
 
-def test_a_thought_belongs_to_the_guidance_of_its_request() -> None:
-    values = np.array([1.0], np.float32)
-    stamp, chunks = Stamp(1, 0, 1, 0, 0), np.zeros((1, 4, 2))
-    thought = Thought(stamp, 1, {}, {"plan": "go."}, chunks, values, 0, {})
-    mine, other = tell([thought, guidance(1, 0, request=1), thought, guidance(2, 1, request=2)])
-    assert mine.thought is thought
-    assert other.thought is None
+def thought(behind: Guidance) -> Thought:
+    chunks, values = np.zeros((1, 4, 2)), np.array([1.0], np.float32)
+    return Thought(behind.stamp, behind.request_id, {}, {"plan": "go."}, chunks, values, 0, {})
+
+
+@pytest.mark.parametrize("first", ["thought", "guidance"])
+def test_a_thought_belongs_to_the_guidance_of_its_stamp(first: str) -> None:
+    """In whatever order they stand, and in two episodes with equal requests."""
+    said = [guidance(1, 0, request=1), guidance(2, 0, request=1)]
+    said.append(msgspec.structs.replace(said[0], stamp=Stamp(1, 1, 1, 0, 0)))
+    thoughts = [thought(one) for one in said]
+    log: list[Message] = []
+    for pair in zip(thoughts, said, strict=True):
+        log += pair if first == "thought" else reversed(pair)
+    log.append(guidance(3, 5, request=2))
+    found = {story.guidance.stamp.place: story.thought for story in tell(log)}
+    assert found.pop((1, 0, 3)) is None
+    assert len(found) == 3
+    for own in thoughts:
+        assert found[own.stamp.place] is own
 
 
 def test_a_thought_can_be_looked_up_by_tick(run_folder: Path, tmp_path: Path) -> None:

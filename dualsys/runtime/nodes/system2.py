@@ -69,9 +69,9 @@ class System2Node:
             stamp = msgspec.structs.replace(guidance.stamp, sequence=self._sequence, time_ns=now)
             sent = msgspec.structs.replace(guidance, stamp=stamp, thinking_ns=now - start)
             self._requests.answer(sent, now)
-            self._plans.send(sent)
-            if self._planner.thought is not None:
+            if self._planner.thought is not None:  # in the log a thought precedes its guidance
                 self._plans.send(msgspec.structs.replace(self._planner.thought, stamp=stamp))
+            self._plans.send(sent)
             newer = self._requests.update(self._clock.now_ns())
             if newer is not None:  # what it asks about is fresher than what is thought about
                 self._counts["interrupted"] += not guidance.final
