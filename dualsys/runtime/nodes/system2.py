@@ -61,7 +61,6 @@ class System2Node:
 
     def think(self, request: PlanRequest) -> PlanRequest | None:
         """Send every guidance of a thought; a newer request ends it and is returned."""
-        self._plans.send(request)
         start, newer = self._clock.now_ns(), None
         for guidance in self._planner.think(request, self._budget):
             self._sequence += 1
