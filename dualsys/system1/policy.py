@@ -130,6 +130,17 @@ class Policy:
         self._accepted: Guidance | None = None
         self.situation = Situation()  # what the trigger saw in the last tick
 
+    def resume(self, action: Action, guidance: Guidance | None) -> None:
+        """Go on in the middle of an episode, after its last `action`.
+
+        `guidance` is what that action used, None without any. How unsure System 1 is, is not known
+        before its next pass.
+        """
+        self.reset(action.stamp.epoch)
+        self._chunk.splice(action.commands, action.first_tick, action.first_tick)
+        self._chunk_tick = action.chunk_tick
+        self._used = self._newest = self._accepted = guidance
+
     @property
     def seam_jumps(self) -> list[float]:
         """Command jumps at the chunk seams of this episode, before blending."""
