@@ -8,7 +8,7 @@ scores is the gain of the call: what the learned trigger predicts, and what call
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from dualsys.trigger.acceptance import Acceptance
 from dualsys.whatif.driver import Driver
 from dualsys.whatif.drives import always, drive
 from dualsys.whatif.junction import Junction, driven_world, play, tried
-from dualsys.workers import completed
+from dualsys.workers import by_scenario, completed
 from sim import registry
 from sim.driving.terms import Terms
 
@@ -270,16 +270,9 @@ def try_calls(
     foreign = {p.scenario for p in places if registry.spec_of(p.scenario).domain != "driving"}
     if foreign:
         raise DualsysError(f"calls are tried in driving worlds, not in {sorted(foreign)}")
-    jobs = list(_jobs(config, places, horizon_s))
+    jobs = [Job(config, scenario, part, horizon_s) for scenario, part in by_scenario(places, 8)]
     found: dict[int, list[CallTrial]] = {}
     for number, trials in completed(work, jobs, workers):
         found[number] = trials
         progress(len(jobs[number].places))
     return [trial for number in sorted(found) for trial in found[number]]
-
-
-def _jobs(config: dict[str, Any], places: list[Crossroads], horizon_s: float) -> Iterator[Job]:
-    for scenario in dict.fromkeys(place.scenario for place in places):
-        mine = [place for place in places if place.scenario == scenario]
-        for at in range(0, len(mine), 8):
-            yield Job(config, scenario, tuple(mine[at : at + 8]), horizon_s)

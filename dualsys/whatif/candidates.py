@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ class Branch(msgspec.Struct, frozen=True):
     candidates: np.ndarray  # float32 (N, T, A)
     values: np.ndarray  # float32 (N,)
     guidance: Guidance  # what was told; System 1 goes on under its plan
+    run: str = ""  # the folder that it was read from
 
 
 class Way(msgspec.Struct, frozen=True):
@@ -74,7 +74,8 @@ def branches(run: Path) -> tuple[dict[str, Any], list[Branch]]:
             row, before = played.rows[epoch], played.commands[epoch][:tick]
             scenario, seed = row["scenario"], row["seed"]
             chunks, values = valued.candidates, valued.values
-            found.append(Branch(scenario, seed, tick, before, chunks, values, guidance))
+            where = scenario, seed, tick, before
+            found.append(Branch(*where, chunks, values, guidance, str(run)))
     return played.config, found
 
 
@@ -92,25 +93,17 @@ def drawn_branches(run: Path, count: int, seed: int) -> tuple[dict[str, Any], li
     return config, [found[i] for i in sorted(places)]
 
 
-def in_parts(branches: list[Branch], size: int = 4) -> Iterator[tuple[str, tuple[Branch, ...]]]:
-    """The branches scenario by scenario, a few at a time: what one worker takes on."""
-    for scenario in dict.fromkeys(branch.scenario for branch in branches):
-        mine = [branch for branch in branches if branch.scenario == scenario]
-        for at in range(0, len(mine), size):
-            yield scenario, tuple(mine[at : at + size])
-
-
 def realised_return(
     world: Any, policy: Policy, junction: Junction, way: Way, tick: int, gamma: float, ticks: int
-) -> float:
+) -> float | None:
     """Discounted return of `ticks` ticks of a way from the junction, which is at `tick`.
 
     `gamma` is per tick. An episode that terminates earns nothing more; one that is truncated ends
-    the sum, too.
+    the sum, too. None where the episode is over before the junction: nothing comes of any way.
     """
     reached = junction.reach()
     if reached is None:
-        return 0.0
+        return None
     frame, info = reached
     policy.reset(0)
     total = 0.0

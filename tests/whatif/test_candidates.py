@@ -93,7 +93,7 @@ def _checkpoint(run: Path) -> str:
     return name
 
 
-def test_a_branch_that_is_over_returns_nothing(thinking_run: Path) -> None:
+def test_a_branch_that_is_over_has_no_return(thinking_run: Path) -> None:
     branch = branches(thinking_run)[1][0]
     onward = np.tile(np.array([5.0, 0.0], np.float32), (400, 1))
     over = Branch(
@@ -101,7 +101,7 @@ def test_a_branch_that_is_over_returns_nothing(thinking_run: Path) -> None:
     )
     world = registry.make("driving/merge")
     way = Junction(world, over.seed, over.commands)
-    assert realised_return(world, None, way, carried_out(over)[0], over.tick, 0.9, 4) == 0.0
+    assert realised_return(world, None, way, carried_out(over)[0], over.tick, 0.9, 4) is None
     world.close()
 
 
