@@ -99,7 +99,8 @@ def realised_return(
     """Discounted return of `ticks` ticks of a way from the junction, which is at `tick`.
 
     `gamma` is per tick. An episode that terminates earns nothing more; one that is truncated ends
-    the sum, too. None where the episode is over before the junction: nothing comes of any way.
+    the sum, too. System 1's commands act at once and unshielded here. None where the episode is
+    over before the junction.
     """
     reached = junction.reach()
     if reached is None:
