@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from rich.console import Console
 from rich.table import Table
 
@@ -126,13 +125,9 @@ def show_results(results: Config, console: Console) -> None:
 def run_thoughts(config: Config) -> int:
     """`dualsys thoughts`."""
     from dualsys.show_thoughts import explain, list_thoughts, newest_at, save_images, stories_of
-    from sim import registry
 
-    run, console = Path(config["run"]), table_console()
-    stories = stories_of(run, config["epoch"])
-    results = msgspec.json.decode((run / "results.json").read_bytes())
-    (row,) = [row for row in results["episodes"] if row["epoch"] == config["epoch"]]
-    spec = registry.spec_of(row["scenario"])
+    console = table_console()
+    spec, stories = stories_of(Path(config["run"]), config["epoch"])
     if config["tick"] < 0:
         list_thoughts(stories, spec.plans, console)
         return 0

@@ -26,6 +26,11 @@ class Stamp(msgspec.Struct, frozen=True):
     tick: int  # control tick within the epoch that this message is about
     time_ns: int  # monotonic clock of the sender when it was made
 
+    @property
+    def place(self) -> tuple[int, int, int]:
+        """Session, epoch and sequence: what tells the messages of one sender and topic apart."""
+        return self.session, self.epoch, self.sequence
+
 
 class Observation(msgspec.Struct, frozen=True, tag="observation"):
     """What the world shows at `stamp.tick`.
@@ -108,7 +113,7 @@ class Guidance(msgspec.Struct, frozen=True, tag="guidance"):
 class Thought(msgspec.Struct, frozen=True, tag="thought"):
     """What was behind a guidance: for the log and for people, never in the control path."""
 
-    stamp: Stamp
+    stamp: Stamp  # that of the guidance
     request_id: int
     images: dict[str, np.ndarray]  # what System 2 saw: uint8 (H, W, 3), visual prompts drawn in
     answers: dict[str, str]  # question -> answer, in the order of thought

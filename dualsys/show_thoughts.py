@@ -1,69 +1,81 @@
-"""`dualsys thoughts`: prints what System 2 thought in an episode, or all about one thought."""
+"""`dualsys thoughts`: what System 2 was asked and thought in an episode, or all about one tick."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from rich.console import Console
 from rich.table import Table
 
 from dualsys.errors import DualsysError
-from dualsys.runtime.fates import Story, tell
+from dualsys.runtime import assembly
+from dualsys.runtime.fates import Story, fate_of, tell
 from dualsys.runtime.log import read_log
 from dualsys.spec import WorldSpec
+from sim import registry
 
 
-def stories_of(run: Path, epoch: int) -> list[Story]:
-    """The guidances of one episode of a run's folder.
+def stories_of(run: Path, epoch: int) -> tuple[WorldSpec, list[Story]]:
+    """The world of one episode of a run's folder, its requests and what came of them.
 
-    Raises `DualsysError` when there is no log, or no thought in that episode.
+    Raises `DualsysError` when there is no run, or nothing was asked in that episode.
     """
-    log = run / "log.mcap"
-    if not log.is_file():
-        raise DualsysError(f"{log} is missing; give run=DIR, the out= of a `dualsys eval`")
-    stories = tell(message for _, message in read_log(log) if message.stamp.epoch == epoch)
-    if not stories:
-        raise DualsysError(
-            f"episode {epoch} of {run} holds no guidance; it ran without System 2, or has another "
-            "number (results.json lists them as epoch)"
-        )
-    return stories
+    log, results = run / "log.mcap", run / "results.json"
+    for file in (log, results):
+        if not file.is_file():
+            raise DualsysError(f"{file} is missing; give run=DIR, the out= of a `dualsys eval`")
+    found = msgspec.json.decode(results.read_bytes())
+    scenarios = [row["scenario"] for row in found["episodes"] if row["epoch"] == epoch]
+    messages = (message for _, message in read_log(log) if message.stamp.epoch == epoch)
+    if scenarios:
+        spec = registry.spec_of(scenarios[0])
+        stories = tell(messages, assembly.make_acceptance(found["config"], spec))
+        if stories:
+            return spec, stories
+    raise DualsysError(
+        f"episode {epoch} of {run} holds no request; it ran without System 2, or has another "
+        "number (results.json lists them as epoch)"
+    )
 
 
 def newest_at(stories: list[Story], tick: int) -> Story:
-    """The last guidance about an observation at or before `tick`. Raises `DualsysError`."""
-    before = [story for story in stories if story.guidance.stamp.tick <= tick]
+    """The last story about an observation at or before `tick`. Raises `DualsysError`."""
+    before = [story for story in stories if story.tick <= tick]
     if not before:
-        first = min(story.guidance.stamp.tick for story in stories)
-        raise DualsysError(
-            f"nothing was thought up to tick {tick}; the first is about tick {first}"
-        )
+        first = min(story.tick for story in stories)
+        raise DualsysError(f"nothing was asked up to tick {tick}; the first is about tick {first}")
     return before[-1]
 
 
 def list_thoughts(stories: list[Story], plans: tuple[str, ...], console: Console) -> None:
-    """One row per guidance."""
-    table = Table(title="what System 2 said")
+    """One row per guidance, and one per request without any."""
+    table = Table(title="what System 2 was asked and said")
     for name in ("tick", "request", "why asked", "plan", "value", "final", "fate", "used for"):
         table.add_column(name, no_wrap=True)
     for story in stories:
-        said = story.guidance
-        table.add_row(
-            str(said.stamp.tick),
-            str(said.request_id),
-            story.request.reason if story.request else "-",
+        said, asked = story.guidance, story.request
+        known = asked if said is None else said
+        assert known is not None
+        answer = ("-", "-", "-") if said is None else (
             plans[said.plan],
             f"{said.value:.2f}" if said.value == said.value else "-",
             "yes" if said.final else "no",
-            story.fate,
+        )  # fmt: skip
+        table.add_row(
+            str(story.tick),
+            str(known.request_id),
+            asked.reason if asked else "-",
+            *answer,
+            fate_of(story),
             f"{story.used_ticks} ticks",
         )
     console.print(table)
 
 
 def explain(story: Story, spec: WorldSpec, console: Console) -> None:
-    """Everything about one guidance: question and answer, candidates, choice and fate."""
+    """Everything about one story: question and answer, candidates, choice and fate."""
     said, asked, thought = story.guidance, story.request, story.thought
     say = console.print
     if asked is not None:
@@ -82,15 +94,20 @@ def explain(story: Story, spec: WorldSpec, console: Console) -> None:
             mark = "  <- chosen" if number == thought.chosen else ""
             first = ", ".join(f"{v:.2f}" for v in thought.candidates[number, 0])
             say(f"candidate {number + 1}: value {value:.3f}, begins with ({first}){mark}")
-    say(f"said: {said.text}", markup=False)
-    say(f"plan {spec.plans[said.plan]}, code {said.z.round(2).tolist()}, ", end="", markup=False)
-    say(f"after {said.thinking_ns / 1e6:.0f} ms of thinking, final: {said.final}")
+    if said is not None:
+        code = said.z.round(2).tolist()
+        say(f"said: {said.text}", markup=False)
+        say(f"plan {spec.plans[said.plan]}, code {code}, ", end="", markup=False)
+        say(f"after {said.thinking_ns / 1e6:.0f} ms of thinking, final: {said.final}")
     span = f", ticks {story.first_used} to {story.last_used}" if story.used_ticks else ""
-    say(f"fate: {story.fate} ({story.used_ticks} ticks{span})")
+    say(f"fate: {fate_of(story)} ({story.used_ticks} ticks{span})")
 
 
 def save_images(story: Story, folder: Path) -> list[Path]:
-    """Write what System 2 saw, visual prompts drawn in, as PNG files. Returns their paths."""
+    """Write what System 2 saw, visual prompts drawn in, as PNG files. Returns their paths.
+
+    Where no thought tells, it is the plain picture that was sent.
+    """
     from PIL import Image
 
     seen: dict[str, Any] = dict(story.thought.images) if story.thought else {}
@@ -99,7 +116,7 @@ def save_images(story: Story, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, image in seen.items():
-        path = folder / f"tick{story.guidance.stamp.tick:05d}-{name}.png"
+        path = folder / f"tick{story.tick:05d}-{name}.png"
         Image.fromarray(image).resize((256, 256), Image.Resampling.NEAREST).save(path)
         paths.append(path)
     return paths

@@ -42,6 +42,26 @@ def _end_on_interrupt() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+class Placed(Protocol):
+    """Something that is worked on in a world of its scenario."""
+
+    @property
+    def scenario(self) -> str:
+        """A name of the registry."""
+        ...
+
+
+Item = TypeVar("Item", bound=Placed)
+
+
+def by_scenario(items: Sequence[Item], size: int) -> Iterator[tuple[str, tuple[Item, ...]]]:
+    """The items scenario by scenario, at most `size` at a time: what one worker takes on."""
+    for scenario in dict.fromkeys(item.scenario for item in items):
+        mine = [item for item in items if item.scenario == scenario]
+        for at in range(0, len(mine), size):
+            yield scenario, tuple(mine[at : at + size])
+
+
 def completed(
     work: Callable[[Job], Found], jobs: Sequence[Job], workers: int
 ) -> Iterator[tuple[int, Found]]:

@@ -11,90 +11,16 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import numpy as np
 from rich.table import Table
 
 from dualsys.console import percent, progress_bar, table_console
 from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
 from dualsys.runtime.results import git_state, machine, versions
-from dualsys.whatif import candidates
-from dualsys.whatif.candidates import Branch, drawn_branches, in_parts, realised_return
-from dualsys.whatif.junction import Junction, driven_world
-from dualsys.whatif.ranking import Ranking, rank
-from dualsys.workers import completed
-
-
-class Job(msgspec.Struct, frozen=True):
-    """Some branches of one scenario for one worker."""
-
-    config: dict[str, Any]
-    scenario: str
-    branches: tuple[Branch, ...]
-    gamma_per_s: float
-    horizon_s: float
-    cascade: bool
-
-
-def work(job: Job) -> list[list[float]]:
-    """Realised returns of every branch: of its plan alone, then of every candidate (a worker's)."""
-    ways_of = candidates.gone_on_from if job.cascade else candidates.carried_out
-    with driven_world(job.config, job.scenario) as (world, policy):
-        rate = world.world_spec.control_rate_hz
-        gamma, ticks = job.gamma_per_s ** (1 / rate), round(job.horizon_s * rate)
-        found = []
-        for b in job.branches:
-            junction = Junction(world, b.seed, b.commands)
-            ways = [candidates.plan_alone(b), *ways_of(b)]
-            found.append(
-                [realised_return(world, policy, junction, w, b.tick, gamma, ticks) for w in ways]
-            )
-        return found
-
-
-def jobs_of(run: Path, options: argparse.Namespace) -> list[Job]:
-    """Some branches of a run, drawn without replacement, a few to a job."""
-    config, drawn = drawn_branches(run, options.states, options.seed)
-    config["system1"] |= {"cascade": options.cascade}
-    asked = options.gamma, options.horizon_s, options.cascade
-    return [Job(config, scenario, part, *asked) for scenario, part in in_parts(drawn)]
-
-
-def tried_out(jobs: list[Job], workers: int) -> list[list[list[float]]]:
-    """The returns of all jobs, in their order."""
-    found: dict[int, list[list[float]]] = {}
-    with progress_bar() as bar:
-        task = bar.add_task("rolled out", total=len(jobs), note="")
-        for number, returns in completed(work, jobs, workers):
-            found[number] = returns
-            bar.update(task, advance=1)
-    return [found[number] for number in range(len(jobs))]
-
-
-def spread(returns: np.ndarray) -> float:
-    """Standard deviation of returns (states, N) within their state: the unit that worlds share."""
-    return max(float((returns - returns.mean(1, keepdims=True)).std()), 1e-9)
-
-
-def ranked(
-    pairs: dict[str, list[tuple[list[float], list[float]]]], alone: dict[str, list[float]]
-) -> dict[str, Ranking]:
-    """The rankings of every scenario, and of all with returns in spreads."""
-    values, realised = ({name: np.array([pair[i] for pair in part])
-                         for name, part in pairs.items()} for i in (0, 1))  # fmt: skip
-    own = {name: np.array(part) for name, part in alone.items()}
-    rankings = {name: rank(values[name], realised[name], own[name]) for name in pairs}
-    if len(pairs) > 1:
-        units = {name: spread(returns) for name, returns in realised.items()}
-        rankings["all (gain in spreads)"] = rank(
-            np.concatenate(list(values.values())),
-            np.concatenate([realised[name] / unit for name, unit in units.items()]),
-            np.concatenate([own[name] / unit for name, unit in units.items()]),
-        )
-    return rankings
+from dualsys.whatif.ranking import Ranking
+from dualsys.whatif.value_trials import Trial, jobs_of, rankings_of, try_values
 
 
 def show(rankings: dict[str, Ranking]) -> None:
@@ -132,24 +58,22 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/values.json"))
     options = parser.parse_args()
     set_headless_defaults()
+    trial = Trial(options.states, options.seed, options.gamma, options.horizon_s, options.cascade)
     git = git_state()
     try:
-        jobs = [job for run in options.runs for job in jobs_of(run, options)]
+        jobs = jobs_of(options.runs, trial)
+        with progress_bar() as bar:
+            task = bar.add_task("rolled out", total=len(jobs), note="")
+            trials = try_values(jobs, options.workers, lambda n: bar.update(task, advance=n))
     except DualsysError as error:
         parser.exit(2, f"value_check: {error}\n")
-    found = tried_out(jobs, options.workers)
-    pairs: dict[str, list[tuple[list[float], list[float]]]] = {}
-    alone: dict[str, list[float]] = {}
-    for job, returns in zip(jobs, found, strict=True):
-        for branch, (own, *realised) in zip(job.branches, returns, strict=True):
-            pairs.setdefault(job.scenario, []).append((branch.values.tolist(), realised))
-            alone.setdefault(job.scenario, []).append(own)
-    rankings = ranked(pairs, alone)
+    rankings = rankings_of(trials)
     show(rankings)
+    if trials.unreached:
+        table_console().print(f"{trials.unreached} states were not reached again and are left out")
     report = {
         "rankings": msgspec.to_builtins(rankings),
-        "pairs": pairs,
-        "alone": alone,
+        **msgspec.to_builtins(trials),
         "cascade": options.cascade,
         "gamma_per_s": options.gamma,
         "horizon_s": options.horizon_s,

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import os
 
+import msgspec
 import pytest
 
 from dualsys.errors import DualsysError, UnknownNameError, WorkerError
-from dualsys.workers import completed, on_ray
+from dualsys.workers import by_scenario, completed, on_ray
 
 
 def half(number: int) -> tuple[int, int]:
@@ -56,3 +57,16 @@ def test_a_cluster_tells_failures_as_one_machine_does() -> None:
     assert "\n" not in str(died.value)
     with pytest.raises(DualsysError, match=r"no Ray cluster answers at ray_address=nowhere"):
         list(on_ray("nowhere")(half, [2], 1))
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """Something of a scenario."""
+
+    scenario: str
+    number: int
+
+
+def test_what_one_worker_takes_on_is_of_one_scenario_and_not_too_much() -> None:
+    pieces = [Piece("ab"[n % 2], n) for n in range(7)]
+    parts = [(name, [p.number for p in part]) for name, part in by_scenario(pieces, 3)]
+    assert parts == [("a", [0, 2, 4]), ("a", [6]), ("b", [1, 3, 5])]

@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from dualsys.messages import Action, Command, Observation, Outcome, PlanRequest
-from dualsys.runtime.fates import Story, tell
+from dualsys.runtime import assembly
+from dualsys.runtime.fates import Story, fate_of, tell
 from dualsys.runtime.log import read_log
 from dualsys.spec import WorldSpec
 from dualsys.system2.prompts import prompted
@@ -33,10 +34,10 @@ class Frame(msgspec.Struct):
 
 
 class Said(msgspec.Struct):
-    """One guidance, for the player's text: what was thought, and what came of it."""
+    """One story, for the player's text: what was thought, and what came of it."""
 
     asked_tick: int
-    shown_from: int  # tick of the first frame after it arrived
+    shown_from: int  # tick of the first frame after it arrived, or was asked in vain
     title: str
     lines: list[str]
 
@@ -70,11 +71,14 @@ def episodes(run: Path, results: dict[str, Any], count: int) -> list[Episode]:
     for _, message in read_log(run / "log.mcap"):
         if message.stamp.epoch in rows:
             messages[message.stamp.epoch].append(message)
-    return [_episode(rows[epoch], told) for epoch, told in messages.items() if told]
+    return [
+        _episode(rows[epoch], told, results["config"]) for epoch, told in messages.items() if told
+    ]
 
 
-def _episode(row: dict[str, Any], messages: list[Any]) -> Episode:
+def _episode(row: dict[str, Any], messages: list[Any], config: dict[str, Any]) -> Episode:
     spec = registry.spec_of(row["scenario"])
+    limits = assembly.make_acceptance(config, spec)
     actions = {m.stamp.tick: m for m in messages if isinstance(m, Action)}
     commands = {m.stamp.tick: m for m in messages if isinstance(m, Command)}
     outcomes = {m.stamp.tick: m for m in messages if isinstance(m, Outcome)}
@@ -94,7 +98,7 @@ def _episode(row: dict[str, Any], messages: list[Any]) -> Episode:
             for o in seen
         ],
         [m.observation.stamp.tick for m in messages if isinstance(m, PlanRequest)],
-        [_said(spec, story) for story in tell(messages)],
+        [_said(spec, story) for story in tell(messages, limits)],
     )
 
 
@@ -147,13 +151,10 @@ def _said(spec: WorldSpec, story: Story) -> Said:
             lines.append(f"values of the candidates: {ranked}")
         if thought.votes:
             lines.append(f"votes: {dict(thought.votes)}")
-    else:
+    elif guidance is not None:
         lines.append(guidance.text)
-    lines.append(f"fate: {story.fate}, used in {story.used_ticks} ticks")
+    lines.append(f"fate: {fate_of(story)}, used in {story.used_ticks} ticks")
+    if guidance is None:
+        return Said(story.tick, story.tick, f"tick {story.tick}: no answer", lines)
     arrived = int(guidance.stamp.time_ns / spec.period_ns) + 1
-    return Said(
-        guidance.stamp.tick,
-        arrived,
-        f"tick {guidance.stamp.tick}: {spec.plans[guidance.plan]}",
-        lines,
-    )
+    return Said(story.tick, arrived, f"tick {story.tick}: {spec.plans[guidance.plan]}", lines)

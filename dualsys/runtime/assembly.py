@@ -87,9 +87,12 @@ def make_policy(
     # On the wall clock an action acts in the tick after its observation.
     lockstep = config["runtime"]["name"] == "lockstep"
     commit = make_latency(config).system1_ticks if lockstep else 1
-    timing = PolicyConfig.in_seconds(spec.control_rate_hz, **times, commit_ticks=commit)
+    budget = config["system2"]["budget"]
+    settings = PolicyConfig.in_seconds(
+        spec.control_rate_hz, **times, commit_ticks=commit, budget=budget
+    )
     rule = trigger or make_trigger(config, spec)
-    return Policy(spec, engine, rule, timing, make_acceptance(config, spec))
+    return Policy(spec, engine, rule, settings, make_acceptance(config, spec))
 
 
 def make_acceptance(config: Config, spec: WorldSpec) -> Acceptance:

@@ -7,8 +7,6 @@ what has not arrived by a tick is not there.
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -33,6 +31,7 @@ from dualsys.runtime.latency import LatencyModel
 from dualsys.runtime.log import LogWriter, NoLog
 from dualsys.runtime.observe import observation_of
 from dualsys.runtime.peers import PeerPolicy
+from dualsys.runtime.transit import Transit
 from dualsys.system1.policy import Policy
 from dualsys.system1.shield import Shield
 from dualsys.system2.coding import name_of
@@ -41,6 +40,16 @@ from dualsys.system2.planner import Planner
 if TYPE_CHECKING:
     from dualsys.whatif.oracle import OracleTrigger
     from sim.registry import Expert
+
+
+class Advice(msgspec.Struct, frozen=True):
+    """A guidance on its way, and what is behind it."""
+
+    guidance: Guidance
+    thought: Thought | None
+
+
+Event = Advice | PlanRequest  # what travels beside actions
 
 
 class Lockstep:
@@ -64,10 +73,11 @@ class Lockstep:
         `oracle` is the policy's trigger, if it is one that looks into the world.
         """
         self._world, self._policy, self._planner = world, policy, planner
-        self._shield, self._latency = shield, latency
+        self._latency = latency
         self._session, self._budget = session, budget
         self._expert, self._max_ticks, self._oracle = expert, max_ticks, oracle
         self._period = world.world_spec.period_ns
+        self._transit: Transit[Event] = Transit(shield, latency.system1_ticks, self._period)
         self.stage_ns: dict[str, list[int]] = defaultdict(list)
         self.drops: dict[str, int] = defaultdict(int)
         self.codes: Counter[str] = Counter()  # how often each plan and code was sent
@@ -84,10 +94,11 @@ class Lockstep:
             self._think_if_free(tick * self._period)
             self._deliver(tick * self._period)
             if self._oracle is not None:
-                self._oracle.look(observation, frame, info, self._policy.in_force(tick))
+                midway = self._transit.midway(self._session, self._epoch)
+                self._oracle.look(observation, frame, info, self._policy.in_force(tick), midway)
             self._react(observation)
             self._deliver(tick * self._period)
-            command = self._shield.command(self._stamp("command", tick))
+            command = self._transit.command(self._stamp("command", tick))
             self._write("command", command)
             self._label(tick)
             frame, reward, terminated, truncated, info = self._timed(
@@ -120,15 +131,13 @@ class Lockstep:
         self.episode_codes: Counter[str] = Counter()  # as `codes`, of the present episode
         self._thinking_ns = 0  # of all thoughts; one that is cut short counts as far as it came
         self._sequence: dict[str, int] = defaultdict(int)
-        self._events: list[tuple[int, int, Action | Guidance | PlanRequest, Thought | None]] = []
-        self._order = itertools.count()
         self._waiting: tuple[int, PlanRequest] | None = None
         self._busy_until = 0
         self._answer_times: list[int] = []
         self._cut: dict[int, int] = {}  # request -> its answers after this time are not given
         self._guidance: Inbox[Guidance] = Inbox(self._session, epoch, self._policy.fault)
         self._policy.reset(epoch)
-        self._shield.reset()
+        self._transit.reset()
         if self._expert is not None:
             self._expert.reset()
         self._latency.reset(epoch)
@@ -160,14 +169,12 @@ class Lockstep:
         if answer.provenance.replanned:
             self._passes += 1
             self.stage_ns["system1_pass"].append(self.stage_ns["system1"][-1])
-        arrival = (tick + self._latency.system1_ticks) * self._period
-        stamp = self._stamp("action", tick, arrival)
-        action = msgspec.structs.replace(answer.action, stamp=stamp)
-        self._push(arrival, action)
+        self._transit.send(answer.action, self._stamp("action", tick))
         if answer.request is not None and self._planner is not None:
             self._calls += 1
+            arrival = self._transit.arrival_ns(tick)
             stamp = self._stamp("plan_request", tick, arrival)
-            self._push(arrival, msgspec.structs.replace(answer.request, stamp=stamp))
+            self._transit.push(arrival, msgspec.structs.replace(answer.request, stamp=stamp))
 
     def _label(self, tick: int) -> None:
         if self._expert is None:
@@ -177,22 +184,12 @@ class Lockstep:
         command, _ = self._expert.act(told, tick - then)
         self._write("label", Label(self._stamp("label", tick), command))
 
-    def _push(
-        self,
-        arrival: int,
-        message: Action | Guidance | PlanRequest,
-        thought: Thought | None = None,
-    ) -> None:
-        heapq.heappush(self._events, (arrival, next(self._order), message, thought))
-
     def _deliver(self, now: int) -> None:
-        while self._events and self._events[0][0] <= now:
-            arrival, _, message, thought = heapq.heappop(self._events)
+        for arrival, message in self._transit.due(now):
             if isinstance(message, Action):
                 self._write("action", message)
-                self._shield.offer(message)
-            elif isinstance(message, Guidance):
-                self._advise(arrival, message, thought)
+            elif isinstance(message, Advice):
+                self._advise(arrival, message.guidance, message.thought)
             else:
                 self._write("plan_request", message)
                 if self._waiting is not None:
@@ -240,7 +237,7 @@ class Lockstep:
         for (answer, thought), part in zip(answers, times, strict=False):
             stamp = self._stamp("guidance", request.stamp.tick, begin + part)
             told = msgspec.structs.replace(answer, stamp=stamp, thinking_ns=part)
-            self._push(begin + part, told, thought)
+            self._transit.push(begin + part, Advice(told, thought))
 
     def _think(self, request: PlanRequest) -> Iterator[tuple[Guidance, Thought | None]]:
         assert self._planner is not None

@@ -193,7 +193,7 @@ def _read(
     commands: dict[tuple[int, int], Command] = {}
     ages: dict[tuple[int, int], int] = {}
     asked: dict[tuple[int, int], int] = {}
-    latencies: dict[tuple[int, int], list[int]] = {}
+    told: list[Guidance] = []
     calls: dict[int, int] = {}
     codes: Counter[str] = Counter()
     spoke_ns = last_ns = -1
@@ -207,16 +207,20 @@ def _read(
         elif isinstance(message, PlanRequest):
             asked[stamp.epoch, message.request_id] = stamp.time_ns
             calls[stamp.epoch] = calls.get(stamp.epoch, 0) + 1
-        elif isinstance(message, Guidance) and (stamp.epoch, message.request_id) in asked:
-            request = (stamp.epoch, message.request_id)
-            latencies.setdefault(request, []).append(stamp.time_ns - asked[request])
-            spoke_ns = stamp.time_ns
-            codes[name_of(message.plan, message.z)] += 1
+        elif isinstance(message, Guidance):
+            told.append(message)
         elif isinstance(message, Outcome) and (stamp.epoch, stamp.tick) in commands:
             if stamp.epoch not in records:
                 records[stamp.epoch] = EpisodeRecord(run.seeds[stamp.epoch], run.spec)
             age = ages.get((stamp.epoch, stamp.tick - 1), -1)
             records[stamp.epoch].tick(commands[stamp.epoch, stamp.tick], message, age)
+    latencies: dict[tuple[int, int], list[int]] = {}
+    for guidance in told:
+        request = (guidance.stamp.epoch, guidance.request_id)
+        if request in asked:  # the log has lost it otherwise
+            latencies.setdefault(request, []).append(guidance.stamp.time_ns - asked[request])
+        spoke_ns = guidance.stamp.time_ns
+        codes[name_of(guidance.plan, guidance.z)] += 1
     seams, passes = counts["system1"].get("seams", {}), counts["system1"].get("passes", {})
     thinking: Counter[int] = Counter()
     for (epoch, _), times in latencies.items():

@@ -25,7 +25,7 @@ from kernels.engine import Engine
 
 
 class PolicyConfig(msgspec.Struct, frozen=True):
-    """Timing of System 1, in control ticks."""
+    """Timing of System 1, in control ticks, and what it asks for."""
 
     replan_ticks: int = 8
     blend_ticks: int = 2
@@ -35,6 +35,7 @@ class PolicyConfig(msgspec.Struct, frozen=True):
     spread_weight: float = 1.0  # of the samples' spread in the uncertainty
     cascade: bool = True  # go on from System 2's candidate; False carries it out as it is
     commit_ticks: int = 1  # ticks until a new chunk takes effect: so far the running one is kept
+    budget: str = "short"  # of the thinking that a request asks for
 
     @classmethod
     def in_seconds(
@@ -48,6 +49,7 @@ class PolicyConfig(msgspec.Struct, frozen=True):
         spread_weight: float = 1.0,
         cascade: bool = True,
         commit_ticks: int = 1,
+        budget: str = "short",
     ) -> PolicyConfig:
         """The same timing for any control rate; raises `DualsysError` for a negative time."""
         for name, value in (
@@ -69,6 +71,7 @@ class PolicyConfig(msgspec.Struct, frozen=True):
             spread_weight,
             cascade,
             commit_ticks,
+            budget,
         )
 
 
@@ -126,6 +129,17 @@ class Policy:
         self._newest: Guidance | None = None
         self._accepted: Guidance | None = None
         self.situation = Situation()  # what the trigger saw in the last tick
+
+    def resume(self, action: Action, guidance: Guidance | None) -> None:
+        """Go on in the middle of an episode, after its last `action`.
+
+        `guidance` is what that action used, None without any. How unsure System 1 is, is not known
+        before its next pass.
+        """
+        self.reset(action.stamp.epoch)
+        self._chunk.splice(action.commands, action.first_tick, action.first_tick)
+        self._chunk_tick = action.chunk_tick
+        self._used = self._newest = self._accepted = guidance
 
     @property
     def seam_jumps(self) -> list[float]:
@@ -275,9 +289,9 @@ class Policy:
             return None
         self._requests += 1
         stamp = msgspec.structs.replace(observation.stamp, sequence=self._requests, time_ns=now_ns)
-        samples = self._chunk.ahead(tick)[None]
+        samples, unsure = self._chunk.ahead(tick)[None], self._uncertainty.total
         return PlanRequest(
-            stamp, self._requests, observation, samples, reason, self._uncertainty.total, "short"
+            stamp, self._requests, observation, samples, reason, unsure, self._config.budget
         )
 
 

@@ -29,10 +29,15 @@ class Shield:
         self.counts: dict[str, int] = {}
         self.reset()
 
-    def reset(self) -> None:
-        """Start an episode: no action in force, the last command is the middle of the limits."""
+    def reset(self, last: np.ndarray | None = None) -> None:
+        """Start an episode: no action in force, the last command is the middle of the limits.
+
+        `last` (A,) is the last command where one is gone on with.
+        """
         self._action: Action | None = None
         self._last = np.clip(np.zeros_like(self._low), self._low, self._high)
+        if last is not None:
+            self._last = last
 
     def offer(self, action: Action) -> None:
         """Take the newest action of System 1."""

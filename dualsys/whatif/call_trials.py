@@ -8,7 +8,7 @@ scores is the gain of the call: what the learned trigger predicts, and what call
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ from dualsys.errors import DualsysError
 from dualsys.messages import Action, Guidance, Message, Observation, PlanRequest
 from dualsys.runtime import assembly
 from dualsys.runtime.latency import LatencyModel
-from dualsys.system1.policy import Policy
+from dualsys.runtime.transit import Midway
 from dualsys.system2.planner import Planner
 from dualsys.trigger.acceptance import Acceptance
+from dualsys.whatif.driver import Driver
 from dualsys.whatif.drives import always, drive
 from dualsys.whatif.junction import Junction, driven_world, play, tried
-from dualsys.workers import completed
+from dualsys.workers import by_scenario, completed
 from sim import registry
 from sim.driving.terms import Terms
 
@@ -41,6 +42,7 @@ class Crossroads(msgspec.Struct, frozen=True):
     commands: np.ndarray  # float32 (tick, A)
     told: Guidance | None
     called: bool  # whether the drive did call here
+    midway: Midway  # what was under way
 
 
 class CallTrial(msgspec.Struct, frozen=True):
@@ -89,8 +91,8 @@ def crossroads(run: Path, calls_only: bool) -> list[Crossroads]:
 
     Raises `DualsysError` for a folder that is no run.
     """
+    actions: dict[tuple[int, int], Action] = {}
     told: dict[tuple[int, int], Guidance] = {}
-    used: dict[tuple[int, int], int] = {}
     called: set[tuple[int, int]] = set()
 
     def take(message: Message) -> None:
@@ -98,23 +100,24 @@ def crossroads(run: Path, calls_only: bool) -> list[Crossroads]:
         if isinstance(message, Guidance):
             told[at[0], message.stamp.sequence] = message
         elif isinstance(message, Action):
-            used[at] = message.guidance_sequence
+            actions[at] = message
         elif isinstance(message, PlanRequest):
             called.add((at[0], message.observation.stamp.tick))
 
     played = play(run, take)
-    return [
-        Crossroads(
-            played.rows[epoch]["scenario"],
-            played.rows[epoch]["seed"],
-            tick,
-            played.commands[epoch][:tick],
-            told.get((epoch, sequence)),
-            (epoch, tick) in called,
-        )
-        for (epoch, tick), sequence in sorted(used.items())
-        if tick < len(played.commands[epoch]) and ((epoch, tick) in called or not calls_only)
-    ]
+    under_way = max(1, assembly.make_latency(played.config).system1_ticks)
+    found = []
+    for epoch, tick in sorted(called & set(actions) if calls_only else actions):
+        row, done, action = played.rows[epoch], played.commands[epoch], actions[epoch, tick]
+        if tick < len(done):
+            known = (actions.get((epoch, t)) for t in range(tick - under_way, tick))
+            before = tuple(a for a in known if a is not None)
+            last = done[tick - 1] if tick else None
+            midway = Midway(action.stamp.session, epoch, before, last)
+            heard = told.get((epoch, action.guidance_sequence))
+            where = row["scenario"], row["seed"], tick, done[:tick]
+            found.append(Crossroads(*where, heard, (epoch, tick) in called, midway))
+    return found
 
 
 class Branching:
@@ -123,18 +126,15 @@ class Branching:
     def __init__(
         self,
         world: Any,
-        policy: Policy,
+        driver: Driver,
         planner: Planner,
         latency: LatencyModel,
         acceptance: Acceptance,
         budget: str,
         horizon_s: float,
     ) -> None:
-        """`policy` is one that asks nobody and accepts all it is told (`assembly.silent`).
-
-        `acceptance` is applied to the answers of the tried call, when they arrive.
-        """
-        self._world, self._policy, self._planner = world, policy, planner
+        """`acceptance` is applied to the answers of the tried call, when they arrive."""
+        self._world, self._driver, self._planner = world, driver, planner
         self._latency, self._acceptance, self._budget = latency, acceptance, budget
         self._ticks = round(horizon_s * world.world_spec.control_rate_hz)
 
@@ -145,8 +145,9 @@ class Branching:
         if reached is None:
             return None
         self.draw(place.seed, place.tick)
-        observation = tried(self._world, *reached, place.tick)
-        weighed = self.both(junction, observation, place.told)
+        stamped = place.tick, place.midway.session, place.midway.epoch
+        observation = tried(self._world, *reached, *stamped)
+        weighed = self.both(junction, observation, place.told, place.midway)
         without, called_for = weighed.without, weighed.called_for
         return CallTrial(
             place.scenario,
@@ -164,24 +165,26 @@ class Branching:
         """Make the next latencies a function of the place alone, whichever worker tries it."""
         self._latency.reset(seed * 10_000 + tick)
 
-    def both(self, junction: Junction, observation: Observation, told: Guidance | None) -> Weighed:
+    def both(
+        self, junction: Junction, observation: Observation, told: Guidance | None, midway: Midway
+    ) -> Weighed:
         """The drives without and with a call about `observation`, under the guidance `told`."""
-        self._policy.reset(0)
-        first = self._policy.act(observation, told, 0).action
-        features = self._policy.situation.features
-        answers = self._answers(observation, first.commands)
+        tick, policy = observation.stamp.tick, self._driver.policy
+        policy.reset(0)  # how unsure it is shows in a pass of now: a chunk of before tells nothing
+        policy.act(observation, told, observation.stamp.time_ns)
+        features = policy.situation.features
+        self._driver.start(tick, told, midway)
+        running = policy.act(observation, told, observation.stamp.time_ns).action
+        answers = self._answers(observation, running.commands)
 
         def advised(step: int) -> Guidance | None:
             return next((g for due, g in reversed(answers) if due <= step), told)
 
-        tick = observation.stamp.tick
-        without = self._drive(junction, tick, always(told))
-        return Weighed(without, self._drive(junction, tick, advised), features)
-
-    def _drive(
-        self, junction: Junction, begin: int, told: Callable[[int], Guidance | None]
-    ) -> Terms:
-        return drive(self._world, self._policy, junction, begin, told, self._ticks)
+        without, called_for = (
+            drive(self._world, self._driver, junction, tick, way, self._ticks, midway)
+            for way in (always(told), advised)
+        )
+        return Weighed(without, called_for, features)
 
     def _answers(
         self, observation: Observation, commands: np.ndarray
@@ -237,14 +240,14 @@ def load_trials(path: Path) -> SavedTrials:
 
 def work(job: Job) -> list[CallTrial]:
     """Try the crossroads of a job (runs in a worker process)."""
-    with driven_world(job.config, job.scenario) as (world, policy):
+    with driven_world(job.config, job.scenario) as (world, driver):
         planner = assembly.make_planner(job.config, world.world_spec, {})
         if planner is None:
             raise DualsysError("a call needs a System 2; give system2=vlm or another")
         latency = assembly.make_latency(job.config)
         budget = job.config["system2"]["budget"]
         acceptance = assembly.make_acceptance(job.config, world.world_spec)
-        branching = Branching(world, policy, planner, latency, acceptance, budget, job.horizon_s)
+        branching = Branching(world, driver, planner, latency, acceptance, budget, job.horizon_s)
         found = []
         for place in job.places:
             trial = branching.trial(place)
@@ -267,16 +270,9 @@ def try_calls(
     foreign = {p.scenario for p in places if registry.spec_of(p.scenario).domain != "driving"}
     if foreign:
         raise DualsysError(f"calls are tried in driving worlds, not in {sorted(foreign)}")
-    jobs = list(_jobs(config, places, horizon_s))
+    jobs = [Job(config, scenario, part, horizon_s) for scenario, part in by_scenario(places, 8)]
     found: dict[int, list[CallTrial]] = {}
     for number, trials in completed(work, jobs, workers):
         found[number] = trials
         progress(len(jobs[number].places))
     return [trial for number in sorted(found) for trial in found[number]]
-
-
-def _jobs(config: dict[str, Any], places: list[Crossroads], horizon_s: float) -> Iterator[Job]:
-    for scenario in dict.fromkeys(place.scenario for place in places):
-        mine = [place for place in places if place.scenario == scenario]
-        for at in range(0, len(mine), 8):
-            yield Job(config, scenario, tuple(mine[at : at + 8]), horizon_s)

@@ -12,12 +12,19 @@ from typing import Any
 
 import msgspec
 
+from dualsys.errors import DualsysError
 from dualsys.learning.from_log import Recording
-from dualsys.learning.shards import Episode, finalise, shard_folder, write_shard
+from dualsys.learning.shards import (
+    Episode,
+    finalise,
+    settings_guard,
+    shard_folder,
+    write_shard,
+)
 from dualsys.messages import Command, Outcome, Stamp
-from dualsys.whatif.candidates import Branch, in_parts
+from dualsys.whatif.candidates import Branch
 from dualsys.whatif.junction import Junction, tried
-from dualsys.workers import completed
+from dualsys.workers import by_scenario, completed
 from sim import registry
 
 
@@ -82,9 +89,24 @@ def work(job: Job) -> int:
 def record_trials(root: Path, branches: list[Branch], workers: int) -> Iterator[int]:
     """Record every candidate of `branches` as a dataset in `root`; yields counts of branches done.
 
-    Interrupted, it leaves whole episodes; called again, it goes on.
+    Interrupted, it leaves whole episodes; called again, it goes on. Raises `DualsysError` when two
+    runs hold one episode (scenario and seed), or when the dataset in `root` is of other runs: a
+    trial's name does not tell them apart.
     """
-    jobs = [Job(str(root), scenario, part) for scenario, part in in_parts(branches)]
+    settings_guard(root, {"runs": _runs_of(branches)})
+    jobs = [Job(str(root), scenario, part) for scenario, part in by_scenario(branches, 4)]
     for _, count in completed(work, jobs, workers):
         yield count
     finalise(root, registry.spec_of(branches[0].scenario))
+
+
+def _runs_of(branches: list[Branch]) -> list[str]:
+    origin: dict[tuple[str, int], str] = {}
+    for branch in branches:
+        name = branch.scenario, branch.seed
+        if origin.setdefault(name, branch.run) != branch.run:
+            raise DualsysError(
+                f"{name[0]} seed {name[1]} is in {origin[name]} and in {branch.run}; "
+                "make a dataset of each, or run them with other seeds"
+            )
+    return sorted(set(origin.values()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import msgspec
 import numpy as np
 
 from dualsys.errors import DualsysError
-from dualsys.messages import Guidance, Message, PlanRequest, Thought
+from dualsys.messages import Guidance, Message, Thought
 from dualsys.system1.policy import Policy
 from dualsys.whatif.junction import Junction, play, tried
 
@@ -25,6 +24,7 @@ class Branch(msgspec.Struct, frozen=True):
     candidates: np.ndarray  # float32 (N, T, A)
     values: np.ndarray  # float32 (N,)
     guidance: Guidance  # what was told; System 1 goes on under its plan
+    run: str = ""  # the folder that it was read from
 
 
 class Way(msgspec.Struct, frozen=True):
@@ -56,37 +56,27 @@ def gone_on_from(branch: Branch) -> list[Way]:
 
 def branches(run: Path) -> tuple[dict[str, Any], list[Branch]]:
     """The configuration of a run, and every valued thought of its log, in order."""
-    asked: dict[tuple[int, int], int] = {}
-    thought: Thought | None = None
-    found: list[tuple[int, int, Thought, Guidance]] = []
+    thoughts: dict[tuple[int, int, int], Thought] = {}
+    told: list[Guidance] = []
 
     def take(message: Message) -> None:
-        nonlocal thought
-        epoch = message.stamp.epoch
-        if isinstance(message, PlanRequest):
-            asked[epoch, message.request_id] = message.observation.stamp.tick
-        elif isinstance(message, Thought):
-            thought = message
-        elif isinstance(message, Guidance) and thought is not None and len(thought.values) > 1:
-            if message.final and thought.request_id == message.request_id:
-                found.append((epoch, asked[epoch, message.request_id], thought, message))
-            thought = None
+        if isinstance(message, Thought) and len(message.values) > 1:
+            thoughts[message.stamp.place] = message
+        elif isinstance(message, Guidance) and message.final:
+            told.append(message)
 
     played = play(run, take)
-    branches = [
-        Branch(
-            played.rows[epoch]["scenario"],
-            played.rows[epoch]["seed"],
-            tick,
-            played.commands[epoch][:tick],
-            valued.candidates,
-            valued.values,
-            guidance,
-        )
-        for epoch, tick, valued, guidance in found
-        if epoch in played.commands and len(played.commands[epoch]) > tick
-    ]
-    return played.config, branches
+    found = []
+    for guidance in told:
+        epoch, tick = guidance.stamp.epoch, guidance.stamp.tick
+        valued = thoughts.get(guidance.stamp.place)
+        if valued is not None and len(played.commands.get(epoch, ())) > tick:
+            row, before = played.rows[epoch], played.commands[epoch][:tick]
+            scenario, seed = row["scenario"], row["seed"]
+            chunks, values = valued.candidates, valued.values
+            where = scenario, seed, tick, before
+            found.append(Branch(*where, chunks, values, guidance, str(run)))
+    return played.config, found
 
 
 def drawn_branches(run: Path, count: int, seed: int) -> tuple[dict[str, Any], list[Branch]]:
@@ -103,25 +93,18 @@ def drawn_branches(run: Path, count: int, seed: int) -> tuple[dict[str, Any], li
     return config, [found[i] for i in sorted(places)]
 
 
-def in_parts(branches: list[Branch], size: int = 4) -> Iterator[tuple[str, tuple[Branch, ...]]]:
-    """The branches scenario by scenario, a few at a time: what one worker takes on."""
-    for scenario in dict.fromkeys(branch.scenario for branch in branches):
-        mine = [branch for branch in branches if branch.scenario == scenario]
-        for at in range(0, len(mine), size):
-            yield scenario, tuple(mine[at : at + size])
-
-
 def realised_return(
     world: Any, policy: Policy, junction: Junction, way: Way, tick: int, gamma: float, ticks: int
-) -> float:
+) -> float | None:
     """Discounted return of `ticks` ticks of a way from the junction, which is at `tick`.
 
     `gamma` is per tick. An episode that terminates earns nothing more; one that is truncated ends
-    the sum, too.
+    the sum, too. System 1's commands act at once and unshielded here. None where the episode is
+    over before the junction.
     """
     reached = junction.reach()
     if reached is None:
-        return 0.0
+        return None
     frame, info = reached
     policy.reset(0)
     total = 0.0

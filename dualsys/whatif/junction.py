@@ -16,9 +16,11 @@ import numpy as np
 
 from dualsys.errors import DualsysError
 from dualsys.messages import Command, Message, Observation, Stamp
+from dualsys.runtime import assembly
 from dualsys.runtime.log import read_log
 from dualsys.runtime.observe import observation_of
-from dualsys.system1.policy import Policy
+from dualsys.whatif.driver import Driver, make_driver
+from sim import registry
 from sim.world import SavableWorld
 
 
@@ -54,6 +56,7 @@ class Junction:
 
     def __init__(self, world: Any, seed: int, commands: np.ndarray) -> None:
         """The state after `commands` (tick, A) in the episode of `seed`."""
+        self.last_command = commands[-1] if len(commands) else None
         self._world, self._seed, self._commands = world, seed, commands
         self._saved: tuple[Any, Any, dict[str, Any]] | None = None
 
@@ -81,26 +84,25 @@ class Junction:
 
 
 @contextmanager
-def driven_world(config: dict[str, Any], scenario: str) -> Iterator[tuple[Any, Policy]]:
-    """A world with System 1 for it, as the `eval` configuration says; for worker processes.
+def driven_world(config: dict[str, Any], scenario: str) -> Iterator[tuple[Any, Driver]]:
+    """A world with a driver for it, as the `eval` configuration says; for worker processes.
 
     Its trigger asks nobody and every guidance is accepted: who tries a way decides what it is told.
     """
     import torch
 
-    from dualsys.runtime import assembly
-    from sim import registry
-
     torch.set_num_threads(1)
     world = registry.make(scenario)
     try:
         engine = assembly.make_engine(config, world.world_spec).engine
-        yield world, assembly.make_policy(assembly.silent(config), world.world_spec, engine)
+        yield world, make_driver(config, world.world_spec, engine)
     finally:
         world.close()
 
 
-def tried(world: Any, frame: Any, info: dict[str, Any], tick: int) -> Observation:
-    """The observation of one tick of a way that is tried: of no session."""
-    stamp = Stamp(0, 0, tick + 1, tick, tick * world.world_spec.period_ns)
+def tried(
+    world: Any, frame: Any, info: dict[str, Any], tick: int, session: int = 0, epoch: int = 0
+) -> Observation:
+    """The observation of one tick of a way that is tried; what is drawn there follows its stamp."""
+    stamp = Stamp(session, epoch, tick + 1, tick, tick * world.world_spec.period_ns)
     return observation_of(world, frame, info, stamp)

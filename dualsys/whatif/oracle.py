@@ -1,8 +1,8 @@
 """The oracle: a trigger that tries both ways in the world itself before it decides.
 
 What a gate could at best learn to foresee, one call ahead: each look compares the next seconds with
-and without one call now. An approximation still: both tried drives begin with an empty chunk, and
-answers that are under way are not foreseen. Evaluation in lockstep only.
+and without one call now. An approximation still: answers that are under way are not foreseen, and
+the drives tried make no further call. Evaluation in lockstep only.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import numpy as np
 from dualsys.errors import DualsysError
 from dualsys.messages import Guidance, Observation
 from dualsys.runtime import assembly
+from dualsys.runtime.transit import Midway
 from dualsys.spec import WorldSpec
 from dualsys.system2.planner import Planner
 from dualsys.trigger.situation import Situation
 from dualsys.whatif.call_trials import Branching
+from dualsys.whatif.driver import make_driver
 from dualsys.whatif.junction import Junction
 from kernels.engine import Engine
 from sim.world import SavableWorld
@@ -50,9 +52,14 @@ class OracleTrigger:
         self._gain: float | None = None
 
     def look(
-        self, observation: Observation, frame: Any, info: dict[str, Any], told: Guidance | None
+        self,
+        observation: Observation,
+        frame: Any,
+        info: dict[str, Any],
+        told: Guidance | None,
+        midway: Midway,
     ) -> None:
-        """Try both ways from here; `told` is the guidance in force."""
+        """Try both ways from here; `told` is in force, `midway` is what is under way."""
         self._gain = None
         tick = observation.stamp.tick
         if self._called is not None and tick - self._called < self._refractory:
@@ -62,7 +69,7 @@ class OracleTrigger:
         self._looked = tick
         here = Junction.here(self._world, frame, info)
         self._branching.draw(self._epoch, tick)
-        self._gain = self._branching.both(here, observation, told).gain
+        self._gain = self._branching.both(here, observation, told, midway).gain
         here.reach()
 
     def decide(self, tick: int, seen: Situation) -> str | None:
@@ -110,7 +117,7 @@ def make_oracle(
     branching = Branching(
         world,
         # Not the System 1 that really drives: its chunk and its trigger go on undisturbed.
-        assembly.make_policy(assembly.silent(config), spec, engine),
+        make_driver(config, spec, engine),
         planner,
         assembly.make_latency(config),
         assembly.make_acceptance(config, spec),

@@ -20,7 +20,7 @@ from dualsys.messages import Guidance, Stamp
 from dualsys.runtime.results import git_state, machine, versions
 from dualsys.whatif.drives import always, drive
 from dualsys.whatif.junction import Junction, driven_world
-from dualsys.workers import completed
+from dualsys.workers import by_scenario, completed
 from sim.driving.terms import Terms
 
 SCHEMA = "dualsys-plan-scores/1"
@@ -183,12 +183,7 @@ def _begun(out: Path, fresh: PlanScores) -> PlanScores:
 
 def _jobs(config: dict[str, Any], starts: list[Start], horizon_s: float) -> list[Job]:
     """The states scenario by scenario, a few at a time."""
-    jobs = []
-    for scenario in dict.fromkeys(start.scenario for start in starts):
-        mine = [start for start in starts if start.scenario == scenario]
-        jobs += [Job(config, scenario, tuple(mine[a : a + 4]), horizon_s)
-                 for a in range(0, len(mine), 4)]  # fmt: skip
-    return jobs
+    return [Job(config, scenario, part, horizon_s) for scenario, part in by_scenario(starts, 4)]
 
 
 def save_scores(scores: PlanScores, path: Path) -> None:

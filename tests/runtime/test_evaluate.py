@@ -10,7 +10,7 @@ import pytest
 
 from dualsys.config import load
 from dualsys.errors import SpecMismatchError
-from dualsys.messages import Observation
+from dualsys.messages import Observation, PlanRequest
 from dualsys.runtime import assembly
 from dualsys.runtime import evaluate as runner
 from dualsys.runtime.log import read_header, read_log
@@ -128,3 +128,16 @@ def test_the_policy_keeps_what_is_carried_out_until_a_new_chunk_can_act(
     ):
         config = load("eval", ["scenario=driving/merge", *words])
         assert assembly.make_policy(config, SPEC, engine)._config.commit_ticks == ticks
+
+
+@pytest.mark.parametrize("budget", ["none", "short", "full"])
+def test_a_request_asks_for_the_budget_it_is_answered_under(
+    budget: str, untrained: Path, tmp_path: Path
+) -> None:
+    words = ["scenario=driving/merge", "system2=scripted", f"system2.budget={budget}"]
+    words += ["runtime.episode_s=1", f"system1.checkpoint={untrained}"]
+    with runner.rig(load("eval", words), "driving/merge") as driven:
+        driven.run(0, 3, tmp_path / "log.mcap")
+    asked = [m for _, m in read_log(tmp_path / "log.mcap") if isinstance(m, PlanRequest)]
+    assert asked
+    assert {request.budget for request in asked} == {budget}

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from dualsys.errors import DualsysError
 from dualsys.learning.dataset import Dataset
 from dualsys.learning.returns import returns
 from dualsys.whatif.candidate_trials import carry_out, record_trials, trial_seed
@@ -58,6 +59,21 @@ def test_recording_goes_on_where_it_stopped(
     list(record_trials(root, found, 1))
     assert shard.stat().st_mtime_ns == kept, "what is there is not recorded again"
     assert (root / "meta" / "info.json").stat().st_mtime_ns > before
+
+
+def test_two_runs_of_one_episode_are_refused(thinking_run: Path, tmp_path: Path) -> None:
+    """Their trials would have one name, and the second be skipped."""
+    found = branches(thinking_run)[1][:1]
+    other = [msgspec.structs.replace(branch, run="runs/other") for branch in found]
+    told = rf"driving/merge seed 3 is in {thinking_run} and in runs/other"
+    with pytest.raises(DualsysError, match=told):
+        list(record_trials(tmp_path / "both", [*found, *other], 1))
+    assert not (tmp_path / "both").exists()
+    list(record_trials(tmp_path / "one", found, 1))
+    with pytest.raises(
+        DualsysError, match=r"other settings \(runs: folder .* now \['runs/other'\]"
+    ):
+        list(record_trials(tmp_path / "one", other, 1))
 
 
 def test_a_state_that_is_not_reached_gives_no_trial(thinking_run: Path) -> None:

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dualsys.config import load
-from dualsys.messages import Command, Outcome
+from dualsys.messages import Command, Guidance, Outcome, Stamp, Thought
 from dualsys.runtime import assembly
-from dualsys.runtime.log import read_log
+from dualsys.runtime.log import LogWriter, read_log
 from dualsys.whatif.candidates import (
     Branch,
     Way,
@@ -61,14 +62,38 @@ def test_a_branch_repeats_what_was_done_and_returns_what_came(thinking_run: Path
     world.close()
 
 
-def _checkpoint(run: Path) -> str:
-    import json
+@pytest.mark.parametrize("first", ["thought", "guidance"])
+def test_candidates_are_those_of_the_guidance_in_either_order(first: str, tmp_path: Path) -> None:
+    """Two episodes with equal request numbers; in each the first guidance is not yet final."""
+    empty = np.zeros(0, np.float32)
+    with LogWriter(tmp_path / "log.mcap", {}) as log:
+        for epoch, sequence in ((0, 0), (0, 1), (1, 2), (1, 3)):
+            final = sequence % 2 == 1
+            stamp = Stamp(7, epoch, sequence, 2, 0)
+            chunks = np.full((2, 4, 2), sequence, np.float32)
+            said = Guidance(stamp, 1, 0, empty, chunks[0], 0.0, final, 0, "plan: go")
+            behind = Thought(stamp, 1, {}, {}, chunks, np.arange(2.0), 1, {})
+            pair = [("thought", behind), ("guidance", said)]
+            for topic, message in pair if first == "thought" else reversed(pair):
+                log.write(topic, message)
+        for epoch in (0, 1):
+            for tick in range(4):
+                done = Stamp(7, epoch, tick, tick, 0)
+                log.write("command", Command(done, np.full(2, tick), "system1", (), -1, 0))
+    rows = [{"scenario": "driving/merge", "seed": 5 + epoch, "epoch": epoch} for epoch in (0, 1)]
+    (tmp_path / "results.json").write_text(json.dumps({"config": {}, "episodes": rows}))
+    _, found = branches(tmp_path)
+    assert [(b.seed, b.tick, len(b.commands)) for b in found] == [(5, 2, 2), (6, 2, 2)]
+    assert [b.candidates[0, 0, 0] for b in found] == [1, 3]
+    assert [b.guidance.stamp.sequence for b in found] == [1, 3]
 
+
+def _checkpoint(run: Path) -> str:
     name: str = json.loads((run / "results.json").read_text())["system1"]["checkpoint"]
     return name
 
 
-def test_a_branch_that_is_over_returns_nothing(thinking_run: Path) -> None:
+def test_a_branch_that_is_over_has_no_return(thinking_run: Path) -> None:
     branch = branches(thinking_run)[1][0]
     onward = np.tile(np.array([5.0, 0.0], np.float32), (400, 1))
     over = Branch(
@@ -76,7 +101,7 @@ def test_a_branch_that_is_over_returns_nothing(thinking_run: Path) -> None:
     )
     world = registry.make("driving/merge")
     way = Junction(world, over.seed, over.commands)
-    assert realised_return(world, None, way, carried_out(over)[0], over.tick, 0.9, 4) == 0.0
+    assert realised_return(world, None, way, carried_out(over)[0], over.tick, 0.9, 4) is None
     world.close()
 
 

@@ -11,6 +11,7 @@ from dualsys.messages import Command, Guidance, Observation, PlanRequest, Stamp
 from dualsys.runtime.evaluate import check_trigger, rig
 from dualsys.runtime.log import read_log
 from dualsys.runtime.realtime import realtime
+from dualsys.runtime.transit import Midway
 from dualsys.trigger.situation import Situation
 from dualsys.whatif.call_trials import Weighed
 from dualsys.whatif.junction import Junction
@@ -68,7 +69,9 @@ class Weighing:
     def draw(self, seed: int, tick: int) -> None:
         self.looked.append(tick)
 
-    def both(self, junction: Junction, observation: Observation, told: Guidance | None) -> Weighed:
+    def both(
+        self, junction: Junction, observation: Observation, told: Guidance | None, midway: Midway
+    ) -> Weighed:
         more = self.gains.get(observation.stamp.tick, 0.0)
         # Safety alone weighs here: 2 of 4 parts of the score.
         low, high = (Terms(0.5 + 2 * max(0.0, g), 0.5, 0.5, 0.5) for g in (-more, more))
@@ -88,7 +91,7 @@ def asked(gains: dict[int, float], price: float, look: int, refractory: int) -> 
     oracle = OracleTrigger(Standing(), weighing, price, look, refractory)
     calls = []
     for tick in range(20):
-        oracle.look(observed(tick), None, {}, None)
+        oracle.look(observed(tick), None, {}, None, Midway())
         if oracle.decide(tick, Situation()) is not None:
             calls.append(tick)
     assert set(calls) <= set(weighing.looked)
@@ -97,7 +100,7 @@ def asked(gains: dict[int, float], price: float, look: int, refractory: int) -> 
 
 def test_it_calls_where_the_gain_exceeds_the_price() -> None:
     gains = {0: -0.2, 4: 0.02, 5: 0.09, 8: 0.2, 12: 0.05, 16: -0.1}
-    assert Weighing(gains).both(None, observed(8), None).gain == pytest.approx(0.2)
+    assert Weighing(gains).both(None, observed(8), None, Midway()).gain == pytest.approx(0.2)
     assert asked(gains, 0.01, look=4, refractory=1) == [4, 8, 12]
     assert asked(gains, 0.04, look=4, refractory=1) == [8, 12]
     assert asked(gains, 0.01, look=1, refractory=1) == [4, 5, 8, 12]

@@ -11,10 +11,10 @@ from dualsys.messages import Hello
 from dualsys.runtime.log import LogWriter
 from dualsys.runtime.nodes.common import STOP, Run
 
-# One socket each. Health travels apart, so that the newest message on a control topic is never one
-# of it.
-TOPICS = ("observation", "outcome", "action", "plan", "health_world", "health_system1",
-          "health_system2")  # fmt: skip
+# One socket each. Health and requests travel apart, so that the newest message on a control topic
+# is never one of them.
+TOPICS = ("observation", "plan_request", "plan", "action", "outcome", "health_world",
+          "health_system1", "health_system2")  # fmt: skip
 
 
 def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
@@ -34,8 +34,10 @@ def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
 
 
 def _record(subscribers: list[Subscriber], log: LogWriter, written: Counter[str]) -> None:
-    for subscriber in subscribers:
-        for message in subscriber.every():
+    # Read against the order of the topics, written in it: a cause stands before what came of it.
+    read = [subscriber.every() for subscriber in reversed(subscribers)]
+    for messages in reversed(read):
+        for message in messages:
             if not isinstance(message, Hello):
                 topic = str(type(message).__struct_config__.tag)
                 log.write(topic, message)

@@ -28,9 +28,10 @@ def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
         Subscriber(ipc(folder, "observation")) as observations,
         Publisher(ipc(folder, "action")) as actions,
         RequestClient(ipc(folder, "requests")) as requests,
+        Publisher(ipc(folder, "plan_request")) as asked,
         Publisher(ipc(folder, "health_system1")) as healths,
     ):
-        node = System1Node(run, policy, actions, requests, healths, counts)
+        node = System1Node(run, policy, actions, requests, asked, healths, counts)
         counts["observation_drops"] = observations.drops
         while not STOP.is_set():
             if not observations.poll(5 if node.engaged else 20):
@@ -50,11 +51,13 @@ class System1Node:
         policy: Policy,
         actions: Publisher,
         requests: RequestClient,
+        asked: Publisher,
         healths: Publisher,
         counts: dict[str, Any],
     ) -> None:
         self._run, self._policy, self._clock = run, policy, MonotonicClock()
         self._actions, self._requests, self._healths = actions, requests, healths
+        self._asked = asked  # what was asked, for the log: also what is never thought about
         self._inbox: Inbox[Guidance] = Inbox(run.session, 0, policy.fault)
         self._pulse = Pulse("system1", run.session)
         self._asks = run.config["system2"]["name"] != "none"
@@ -101,6 +104,7 @@ class System1Node:
         )
         if answer.request is not None and self._asks:
             self._requests.ask(answer.request, self._clock.now_ns())
+            self._asked.send(answer.request)
         self._count(end - start, answer.provenance.replanned)
         report(self._healths, self._pulse.beat(end, self._requests.link.drops, self._epoch))
 

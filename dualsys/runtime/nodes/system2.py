@@ -62,7 +62,6 @@ class System2Node:
 
     def think(self, request: PlanRequest) -> PlanRequest | None:
         """Send every guidance of a thought; a newer request ends it and is returned."""
-        self._plans.send(request)
         start, self._newer, final = self._clock.now_ns(), None, False
         for guidance in self._planner.think(request, self._budget, self._overtaken):
             self._sequence += 1
@@ -70,9 +69,9 @@ class System2Node:
             stamp = msgspec.structs.replace(guidance.stamp, sequence=self._sequence, time_ns=now)
             sent = msgspec.structs.replace(guidance, stamp=stamp, thinking_ns=now - start)
             self._requests.answer(sent, now)
-            self._plans.send(sent)
-            if self._planner.thought is not None:
+            if self._planner.thought is not None:  # in the log a thought precedes its guidance
                 self._plans.send(msgspec.structs.replace(self._planner.thought, stamp=stamp))
+            self._plans.send(sent)
             final = guidance.final
             if self._overtaken():
                 break

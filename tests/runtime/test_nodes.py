@@ -1,0 +1,134 @@
+"""The nodes of a realtime run on links that only remember what was sent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from dualsys.messages import Guidance, Message, PlanRequest, Thought
+from dualsys.runtime.log import LogWriter, read_log
+from dualsys.runtime.nodes import recorder
+from dualsys.runtime.nodes.system1 import System1Node
+from dualsys.runtime.nodes.system2 import System2Node
+from dualsys.system1.policy import Policy, PolicyConfig
+from dualsys.system2.blank import blank_request
+from dualsys.trigger.rules import PeriodicTrigger
+from tests.fakes import SPEC, PointEngine
+
+NOTHING = np.zeros(0, np.float32)
+
+
+class Link:
+    """Stands for publishers and both ends of the request link."""
+
+    def __init__(self) -> None:
+        self.sent: list[Message] = []
+        self.asked: list[Message] = []
+        self.link = SimpleNamespace(drops=Counter())
+
+    def send(self, message: Message) -> None:
+        self.sent.append(message)
+
+    def ask(self, request: PlanRequest, now_ns: int) -> None:
+        self.asked.append(request)
+
+    def answer(self, guidance: Guidance, now_ns: int) -> None:
+        self.sent.append(guidance)
+
+    def update(self, now_ns: int) -> tuple[Guidance, ...]:
+        return ()
+
+
+class Serving(Link):
+    """System 2's end of the request link."""
+
+    def update(self, now_ns: int) -> None:  # type: ignore[override]
+        """Nobody asks anything new."""
+
+
+class TwoAnswers:
+    """A planner with two answers, and a thought behind each."""
+
+    faults: Counter[str] = Counter()  # noqa: RUF012
+    thought: Thought | None = None
+
+    def think(self, request: PlanRequest, budget: str) -> Iterator[Guidance]:
+        for number in range(2):
+            values, chunks = np.full(2, number, np.float32), np.zeros((2, 4, 2), np.float32)
+            self.thought = Thought(request.stamp, request.request_id, {}, {}, chunks, values, 0, {})
+            empty = np.zeros((0, 2), np.float32)
+            yield Guidance(request.stamp, request.request_id, 0, NOTHING, empty, 0.0, number == 1,
+                           0, str(number))  # fmt: skip
+
+
+def test_a_thought_goes_before_its_guidance_under_one_stamp() -> None:
+    counts: dict[str, Any] = {}
+    plans, requests = Link(), Serving()
+    node = System2Node(TwoAnswers(), "short", requests, plans, counts)
+    for epoch in (0, 1):
+        request = blank_request(SPEC, 1)
+        stamp = msgspec.structs.replace(request.stamp, epoch=epoch)
+        node.think(msgspec.structs.replace(request, stamp=stamp))
+    spoken = [m for m in plans.sent if isinstance(m, Thought | Guidance)]
+    assert [type(m) for m in spoken] == [Thought, Guidance] * 4
+    for behind, said in zip(spoken[::2], spoken[1::2], strict=True):
+        assert behind.stamp == said.stamp
+        assert behind.values[0] == float(said.text)
+    assert len({m.stamp.place for m in spoken}) == 4
+    assert [m.stamp.place for m in requests.sent] == [m.stamp.place for m in spoken[1::2]]
+
+
+def test_system_1_tells_the_recorder_what_it_asks() -> None:
+    """Also what System 2 never takes up; and nothing where there is no System 2."""
+    for planner, wanted in (("scripted", [1, 2]), ("none", [])):
+        run = SimpleNamespace(session=0, config={"system2": {"name": planner}}, spec=SPEC)
+        policy = Policy(SPEC, PointEngine(), PeriodicTrigger(2), PolicyConfig())
+        actions, requests, asked, healths = Link(), Link(), Link(), Link()
+        node = System1Node(run, policy, actions, requests, asked, healths, {})
+        for tick in range(4):
+            seen = blank_request(SPEC, 1).observation
+            stamp = msgspec.structs.replace(seen.stamp, sequence=tick + 1, tick=tick)
+            node.answer(msgspec.structs.replace(seen, stamp=stamp))
+        assert len(actions.sent) == 4
+        assert [m.request_id for m in asked.sent] == wanted
+        assert asked.sent == requests.asked
+
+
+class Busy:
+    """A topic that is read while System 1 asks and System 2 answers, once between two readings."""
+
+    def __init__(self, everybody: dict[str, Busy], answers: count[int]) -> None:
+        self.waiting: list[Message] = []
+        self._everybody, self._answers = everybody, answers
+
+    def every(self) -> list[Message]:
+        read, self.waiting = self.waiting, []
+        request = blank_request(SPEC, next(self._answers))
+        self._everybody["plan_request"].waiting.append(request)
+        self._everybody["plan"].waiting += TwoAnswers().think(request, "short")
+        return read
+
+
+def test_the_log_has_a_request_before_its_answers(tmp_path: Path) -> None:
+    topics: dict[str, Busy] = {}
+    numbers = count(1)
+    topics.update({topic: Busy(topics, numbers) for topic in recorder.TOPICS})
+    with LogWriter(tmp_path / "log.mcap", {}) as log:
+        for _ in range(3):
+            recorder._record(list(topics.values()), log, Counter())
+    asked: set[int] = set()
+    answered = 0
+    for _, message in read_log(tmp_path / "log.mcap"):
+        if isinstance(message, PlanRequest):
+            asked.add(message.request_id)
+        elif isinstance(message, Guidance):
+            assert message.request_id in asked
+            answered += 1
+    assert answered > 20
