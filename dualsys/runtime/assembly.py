@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from dualsys.device import device_of
 from dualsys.errors import DualsysError, UnknownNameError
 from dualsys.runtime.latency import (
     DistributionLatency,
@@ -194,7 +195,7 @@ def _planning(system2: Config, spec: WorldSpec) -> Planning:
     folder = Path(system2["checkpoint"])
     if system2["checkpoint"] == "auto":
         folder = Path(__file__).parent.parent / "weights" / f"{spec.domain}-planner"
-    return checkpoint.load(folder, spec)
+    return checkpoint.load(folder, spec, device_of(system2["device"]))
 
 
 def make_latency(config: Config) -> LatencyModel:
