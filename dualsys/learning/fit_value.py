@@ -52,7 +52,9 @@ class Replay:
         self._drawn = np.flatnonzero(told[rows])
         self._chunk, _ = knots(dataset.executed, rows, end, sizes, planning.scale())
         prompts_from, count, seed = (config[k] for k in ("prompts_from", "candidates", "seed"))
-        self._thoughts = think_at(planning, dataset, rows, prompts_from, count, seed)
+        # As in a run: under the planner's own answer; but a trial's under that of its thought.
+        plans = np.where(dataset.trials()[rows], dataset.plan[rows], -1)
+        self._thoughts = think_at(planning, dataset, rows, prompts_from, count, seed, plans=plans)
 
     def _set_returns(self, found: Returns, rows: np.ndarray, scenario: np.ndarray) -> None:
         monte_carlo, bootstrap = found.monte_carlo[rows], found.bootstrap[rows]
@@ -105,12 +107,37 @@ def return_scales(returns: np.ndarray, scenario: np.ndarray) -> dict[str, tuple[
     return found
 
 
+def both_outcomes(dataset: JoinedDataset) -> dict[str, int]:
+    """How many episodes succeeded, failed, or were not followed to their end (trials are such).
+
+    Raises `DualsysError` when none succeeded or none failed: values learned from one side alone
+    know no difference.
+    """
+    start, end = dataset.episode_bounds()
+    last = end[np.flatnonzero(start == np.arange(len(start)))] - 1
+    followed = (dataset.done | dataset.terminated)[last]
+    success = dataset.successes()
+    found = {
+        "succeeded": int((followed & success).sum()),
+        "failed": int((followed & ~success).sum()),
+        "not_followed": int((~followed).sum()),
+    }
+    if not (found["succeeded"] and found["failed"]):
+        raise DualsysError(
+            f"of the episodes in the data {found['succeeded']} succeeded and {found['failed']} "
+            "failed; values are learned from both, give data=[...] of runs that hold the other kind"
+        )
+    return found
+
+
 def fit_value(config: dict[str, Any], progress: Callable[[int, dict[str, float]], None]) -> Path:
     """Train (or go on training) the value head of the planner in `config["planner"]`, in place."""
     torch.set_num_threads(config["threads"])
     folder = Path(config["planner"])
     planning = checkpoint.load(folder, device=device_of(config["device"]))
-    replay = Replay(planning, open_datasets(config["data"]), config)
+    dataset = open_datasets(config["data"])
+    outcomes = both_outcomes(dataset)
+    replay = Replay(planning, dataset, config)
     torch.manual_seed(config["seed"])
     critics = Critics(planning.heads.value)
     averaged = trained(
@@ -126,6 +153,7 @@ def fit_value(config: dict[str, Any], progress: Callable[[int, dict[str, float]]
     told = {
         **{key: config[key] for key in ("gamma", "alpha", "candidates", "every_ticks")},
         "transitions": len(replay),
+        "episodes": outcomes,
         "return_mean_and_std": replay.scales,
     }
     card = gone_on(planning.card, "value", config, told)
