@@ -48,6 +48,7 @@ class System2Config:
     budget: str = "short"  # "none" (the plan at once), "short" or "full"
     checkpoint: str = "auto"  # a local folder, or "auto": the shipped one of the world's domain
     threads: int = 1
+    device: str = "auto"  # where the local model runs; "auto": a GPU when there is one
     candidates: int = 5
     choice: str = "value"
     send_code: bool = True

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from dualsys.statistics import bootstrap, holm, mcnemar, paired, reduction, wilson
+from dualsys.statistics import bootstrap, bootstrap_by, holm, mcnemar, paired, reduction, wilson
 
 
 @given(st.integers(0, 60), st.integers(0, 60))
@@ -31,6 +31,23 @@ def test_a_clear_gain_is_shown_and_noise_is_not() -> None:
     sure = paired(values + 1 + 0.1 * rng.normal(size=100), values)
     assert sure.excludes_zero
     assert sure.p < 0.001
+
+
+def test_an_interval_over_clusters_is_that_of_their_means() -> None:
+    rng = np.random.default_rng(0)
+    means = rng.normal(size=40)
+    cluster = np.arange(40).repeat(10)
+    alike = bootstrap_by(cluster, means.repeat(10))
+    np.testing.assert_allclose(alike, bootstrap(means), atol=0.05)
+    # Each value a cluster of its own: nothing is left of the clusters.
+    free = rng.normal(size=400)
+    np.testing.assert_allclose(bootstrap_by(np.arange(400), free), bootstrap(free), atol=0.02)
+    # Clusters count by their size, in any order.
+    uneven = np.array([1.0, 0.0, 1.0, 1.0])
+    low, high = bootstrap_by(np.array(["a", "b", "a", "a"]), uneven)
+    assert (low, high) == (0.0, 1.0)
+    assert np.isnan(bootstrap_by(np.zeros(4), uneven)).all()
+    assert np.isnan(bootstrap_by(np.zeros(0), np.zeros(0))).all()
 
 
 def test_nothing_to_compare_is_no_difference() -> None:

@@ -28,10 +28,10 @@ class Advice:
         self, planning: Planning, dataset: JoinedDataset, rows: np.ndarray, thoughts: Thoughts
     ) -> None:
         self.rows, self.codes, self.plans = rows, thoughts.code.numpy(), thoughts.plan.numpy()
-        norm = planning.normalisation
-        commands = thoughts.candidates * norm["action_std"] + norm["action_mean"]
+        norm = planning.scale()
+        commands = thoughts.candidates.numpy() * norm["action_std"] + norm["action_mean"]
         low, high = planning.card.spec.action_low, planning.card.spec.action_high
-        self._knots = np.clip(commands.numpy(), low, high).astype(np.float32)
+        self._knots = np.clip(commands, low, high).astype(np.float32)
         self._stride = planning.heads.config.stride_ticks
         start, _ = dataset.episode_bounds()
         newest = np.searchsorted(rows, np.arange(len(start)), "right") - 1
@@ -68,12 +68,14 @@ def advise(
     every_ticks: int,
     candidates: int,
     seed: int,
+    device: str,
 ) -> Advice:
     """Let the planner in the folder `planner` think at every `every_ticks`-th tick.
 
     Where plans were told, it thinks at the ticks that they are about, under the plan that came.
+    `device` is where the planner runs, as torch names it.
     """
-    planning = checkpoint.load(planner)
+    planning = checkpoint.load(planner, device=device)
     rows, plans = thinking_rows(dataset, every_ticks)
     thoughts = think_at(planning, dataset, rows, prompts_from, candidates, seed, plans=plans)
     return Advice(planning, dataset, rows, thoughts)

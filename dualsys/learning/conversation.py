@@ -7,6 +7,8 @@ and plan, a third the whole chain (the thinking budgets).
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import msgspec
 import numpy as np
 import torch
@@ -81,21 +83,21 @@ class Conversations:
     def batch(self, places: list[int], rng: np.random.Generator) -> PlannerBatch:
         """The batch of the rows at `places`; System 1's samples are drawn into half of it."""
         said, answer = zip(*(self._turn(self._answers[p], rng) for p in places), strict=True)
-        longest = max(len(tokens) for tokens in said)
-        rows = self._views.rows[places]
-        chunk, mask = self._chunk(rows)
+        tokens, there = padded(said)
+        rows, norm = self._views.rows[places], self._views.normalisation
+        chunk, mask = knots(self._dataset.action, rows, self._end, self._sizes, norm)
         state, plan = self._views.known(places)
         drawn = rng.random(len(places)) < 0.5
         return PlannerBatch(
             prompt=self._views.prompt(places, drawn),
-            said=torch.tensor([[*t, *[0] * (longest - len(t))] for t in said]),
-            said_mask=torch.tensor([[i < len(t) for i in range(longest)] for t in said]),
-            answer=torch.tensor([[*a, *[False] * (longest - len(a))] for a in answer]),
+            said=tokens,
+            said_mask=there,
+            answer=padded(answer)[0].bool(),
             state=state,
             plan=plan,
             proposal=self._views.proposals(places, drawn, self._sizes.proposal_ticks),
-            chunk=torch.from_numpy(chunk),
-            mask=torch.from_numpy(mask),
+            chunk=chunk,
+            mask=mask,
             objects=torch.from_numpy(self._objects[rows]),
             objects_mask=torch.from_numpy(self._objects_mask[rows]),
         )
@@ -112,13 +114,6 @@ class Conversations:
             flags += [False] * len(given) + [True] * len(replied)
         return tokens, flags
 
-    def _chunk(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The expert's commands at the knots, and which knots lie inside the episode."""
-        sizes, norm = self._sizes, self._views.normalisation
-        action, mask = knots(self._dataset.action, rows, self._end, sizes)
-        chunk = (action - norm["action_mean"]) / norm["action_std"]
-        return chunk.astype(np.float32), mask
-
 
 def truth(dataset: JoinedDataset, row: int) -> Answers:
     """The true answers at a recorded tick."""
@@ -127,15 +122,29 @@ def truth(dataset: JoinedDataset, row: int) -> Answers:
     return true_answers(spec, dataset.state[row], scene, int(dataset.plan[row]))
 
 
-def knots(
-    action: np.ndarray, rows: np.ndarray, end: np.ndarray, sizes: HeadsConfig
-) -> tuple[np.ndarray, np.ndarray]:
-    """Commands (B, knots, A) from `rows` (B,) on, the mean over each knot's ticks, and their mask.
+def padded(turns: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Turns of several lengths as int64 (B, K), zeros on the right, and their mask, bool (B, K)."""
+    longest = max(len(turn) for turn in turns)
+    there = torch.tensor([[i < len(turn) for i in range(longest)] for turn in turns])
+    return torch.tensor([[*map(int, turn), *[0] * (longest - len(turn))] for turn in turns]), there
 
-    The last command of an episode goes on after its `end` (N,); the mask (B, knots) is 1 before.
+
+def knots(
+    action: np.ndarray,
+    rows: np.ndarray,
+    end: np.ndarray,
+    sizes: HeadsConfig,
+    normalisation: Mapping[str, np.ndarray],
+) -> tuple[Tensor, Tensor]:
+    """Normalised commands (B, knots, A) from `rows` (B,) on, and their mask, both float32.
+
+    Each is the mean over its knot's ticks. The last command of an episode goes on after its `end`
+    (N,); the mask (B, knots) is 1 before.
     """
     ticks = rows[:, None] + np.arange(sizes.knots * sizes.stride_ticks)
     last = end[rows][:, None] - 1
     shape = (len(rows), sizes.knots, sizes.stride_ticks, action.shape[-1])
     mean = action[np.minimum(ticks, last)].reshape(shape).mean(2)
-    return mean, (ticks[:, :: sizes.stride_ticks] <= last).astype(np.float32)
+    chunk = (mean - normalisation["action_mean"]) / normalisation["action_std"]
+    there = (ticks[:, :: sizes.stride_ticks] <= last).astype(np.float32)
+    return torch.from_numpy(chunk.astype(np.float32)), torch.from_numpy(there)

@@ -99,6 +99,18 @@ class Dataset:
         """The scenario of each row."""
         return self._each_row(self.episodes["scenario"].to_pylist())
 
+    def successes(self) -> np.ndarray:
+        """Whether each episode succeeded, bool (E,)."""
+        return np.array(self.episodes["success"].to_pylist(), bool)
+
+    def trials(self) -> np.ndarray:
+        """Whether each row is of a candidate that was tried out under its plan, bool (N,).
+
+        Such a plan has no age, though the recording keeps ages: in runs they come with every plan,
+        and demonstrations keep none.
+        """
+        return (self.plan >= 0) & (self.plan_age < 0) & (PLAN_AGE in self._columns)
+
     def _each_row(self, values: list[str]) -> list[str]:
         lengths = self.episodes["length"].to_pylist()
         return [value for value, n in zip(values, lengths, strict=True) for _ in range(n)]
@@ -203,6 +215,14 @@ class JoinedDataset:
     def scenarios(self) -> list[str]:
         """As `Dataset.scenarios`."""
         return [name for part in self.parts for name in part.scenarios()]
+
+    def successes(self) -> np.ndarray:
+        """As `Dataset.successes`."""
+        return np.concatenate([part.successes() for part in self.parts])
+
+    def trials(self) -> np.ndarray:
+        """As `Dataset.trials`."""
+        return np.concatenate([part.trials() for part in self.parts])
 
     def frame_index(self, camera: str) -> np.ndarray:
         """As `Dataset.frame_index`, for `frames`."""

@@ -17,15 +17,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dualsys.device import device_of
 from dualsys.errors import DualsysError
+from dualsys.learning.cards import gone_on, parameters
 from dualsys.learning.conversation import knots
 from dualsys.learning.dataset import JoinedDataset, open_datasets
 from dualsys.learning.plan_labels import label_plans
 from dualsys.learning.thoughts import read_and_plan, views_of
 from dualsys.learning.train_system2 import ReadBatch, heads_losses
-from dualsys.learning.trainer import Trainer, optimiser_of
+from dualsys.learning.trainer import trained
 from dualsys.learning.views import Views
-from dualsys.runtime.results import machine, versions
 from dualsys.spec import require_same
 from dualsys.system2 import checkpoint
 from dualsys.system2.checkpoint import Planning
@@ -62,10 +63,8 @@ class Readings:
         ticks, places = planning.heads.config.proposal_ticks, list(range(len(views)))
         self._proposal = views.proposals(places, drawn, ticks)
         _, end = dataset.episode_bounds()
-        action, mask = knots(dataset.action, views.rows, end, planning.heads.config)
-        norm = views.normalisation
-        chunk = (action - norm["action_mean"]) / norm["action_std"]
-        self._chunk, self._mask = torch.from_numpy(chunk.astype(np.float32)), torch.from_numpy(mask)
+        sizes, norm = planning.heads.config, views.normalisation
+        self._chunk, self._mask = knots(dataset.action, views.rows, end, sizes, norm)
 
     def __len__(self) -> int:
         return len(self._state)
@@ -117,7 +116,7 @@ def _grown(planning: Planning, ticks: int | None) -> Planning:
     old = planning.heads.config
     if ticks is None or ticks == old.proposal_ticks:
         return planning
-    heads = Heads(dataclasses.replace(old, proposal_ticks=ticks))
+    heads = Heads(dataclasses.replace(old, proposal_ticks=ticks)).to(planning.device)
     known = {n: v for n, v in planning.heads.state_dict().items() if "proposal_in" not in n}
     heads.load_state_dict({**heads.state_dict(), **known})
     training = {k: v for k, v in planning.card.training.items() if k != "value"}
@@ -143,7 +142,7 @@ def fit_heads(config: dict[str, Any], progress: Callable[[int, dict[str, float]]
     torch.set_num_threads(config["threads"])
     folder = Path(config["planner"])
     torch.manual_seed(config["seed"])
-    planning = checkpoint.load(folder)
+    planning = checkpoint.load(folder, device=device_of(config["device"]))
     _check(config, planning)
     planning = _grown(planning, config["proposal_ticks"])
     dataset = open_datasets(config["data"])
@@ -155,18 +154,22 @@ def fit_heads(config: dict[str, Any], progress: Callable[[int, dict[str, float]]
     heads = planning.heads.train()
     heads.value.requires_grad_(False)
     valued = {name: tensor.clone() for name, tensor in heads.value.state_dict().items()}
-    optimiser, weights = optimiser_of(config), dict(config["weights"])
-    state = folder / "training_heads"
-    trainer = Trainer(heads, lambda b: heads_losses(heads, b), weights, optimiser, state, config)
-    trainer.resume()
-    size, seed = optimiser.batch_size, optimiser.seed
-    trainer.run(lambda step: readings.of_step(seed, step, size), progress)
-    heads.load_state_dict(trainer.averaged())
+    weights, state = dict(config["weights"]), folder / "training_heads"
+    averaged = trained(
+        heads,
+        lambda batch: heads_losses(heads, batch),
+        weights,
+        readings.of_step,
+        config,
+        state,
+        progress,
+    )
+    heads.load_state_dict(averaged)
     heads.value.load_state_dict(valued)  # an older one stands in a state that was resumed
-    told = {**msgspec.to_builtins(optimiser), "weights": weights, "ticks": len(readings)}
+    told = {"weights": weights, "ticks": len(readings)}
     told |= {"plans": config["plans"], "own_plans": config["own_plans"]}
-    told |= {"machine": machine(), "versions": versions()}
-    card = planning.card
-    card = msgspec.structs.replace(card, training={**card.training, "heads": told})
+    card = gone_on(planning.card, "heads", config, told)
+    model = {**card.model, "heads_parameters": parameters(heads)}
+    card = msgspec.structs.replace(card, model=model)
     checkpoint.save_heads(folder, heads, planning.normalisation, card)
     return folder

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import torch
 from torch import Tensor
 
+from dualsys.device import device_of
 from dualsys.errors import DualsysError
-from dualsys.learning.conversation import Conversations
+from dualsys.learning.cards import gone_on
+from dualsys.learning.conversation import Conversations, padded
 from dualsys.learning.dataset import open_datasets
 from dualsys.learning.plan_labels import label_plans
 from dualsys.learning.thoughts import views_of
@@ -26,9 +27,9 @@ from dualsys.learning.train_instruct import (
     log_probabilities,
 )
 from dualsys.learning.train_system2 import PlannerModule
-from dualsys.learning.trainer import Trainer, optimiser_of
+from dualsys.learning.trainer import to_device, trained
 from dualsys.learning.views import Views
-from dualsys.runtime.results import machine, versions
+from dualsys.statistics import bootstrap_by
 from dualsys.system2 import checkpoint
 from dualsys.system2.checkpoint import Planning, save_planner
 from dualsys.system2.questions import chain
@@ -61,6 +62,7 @@ class Tried:
         spread = scores[self.taught].std(1)
         self.chance = spread / max(spread.sum(), 1e-12)
         self._said, self._mask, self._forks = _plan_turns(views)
+        self._episodes = episodes
         self.before = self.probabilities(list(range(len(scores)))).detach()
 
     def batch(self, places: list[int], before: Tensor | None = None) -> TriedPlans:
@@ -78,28 +80,31 @@ class Tried:
     @torch.inference_mode()
     def probabilities(self, places: list[int]) -> Tensor:
         """Log-probabilities (M, P) of the plans as the model is now."""
-        model = self._planning.language.model
+        model, device = self._planning.language.model, str(self._planning.device)
         parts = [
-            log_probabilities(model, self.batch(places[at : at + BATCH]))
+            log_probabilities(model, to_device(self.batch(places[at : at + BATCH]), device))
             for at in range(0, len(places), BATCH)
         ]
-        return torch.cat(parts).clone()
+        return torch.cat(parts).cpu().clone()
 
     def verdict(self) -> dict[str, Any]:
-        """Mean score of the plan chosen on held-out states, before and now."""
+        """Mean score of the plan chosen on held-out states, before and now.
+
+        The interval draws whole episodes; of a single one, it is not known (nan).
+        """
         places = self.held
         scores = self.scores[places].numpy()
         rows = np.arange(len(places))
         old = scores[rows, self.before[places].argmax(1).numpy()]
         new = scores[rows, self.probabilities(places).argmax(1).numpy()]
-        rng = np.random.default_rng(0)
-        draws = rng.choice(new - old, (2000, len(places))).mean(1)
+        episodes = self._episodes[places]
         return {
             "held_out_states": len(places),
+            "held_out_episodes": len(np.unique(episodes)),
             "score_before": float(old.mean()),
             "score_after": float(new.mean()),
             "difference": float((new - old).mean()),
-            "difference_ci95": np.percentile(draws, [2.5, 97.5]).tolist(),
+            "difference_ci95": list(bootstrap_by(episodes, new - old)),
             "score_of_random_plan": float(scores.mean()),
             "score_of_best_plan": float(scores.max(1).mean()),
             "changed": float(np.mean(old != new)),
@@ -112,12 +117,7 @@ def _plan_turns(views: Views) -> tuple[Tensor, Tensor, tuple[Fork, ...]]:
     turns = [views.exchange(question.phrasings[0], question.write((p,))) for p in views.spec.plans]
     found = forks(turns[0][0], [answer for _, answer in turns])
     ways = {fork.said: way for way, fork in found}
-    longest = max(map(len, ways.values()))
-    said = torch.zeros(len(ways), longest, dtype=torch.long)
-    mask = torch.zeros(said.shape, dtype=torch.bool)
-    for number, way in ways.items():
-        said[number, : len(way)] = torch.tensor(way)
-        mask[number, : len(way)] = True
+    said, mask = padded([ways[number] for number in range(len(ways))])
     return said, mask, tuple(fork for _, fork in found)
 
 
@@ -125,7 +125,7 @@ def fit_instruct(config: dict[str, Any], progress: Callable[[int, dict[str, floa
     """Train (or go on training) from the planner in `config["planner"]` into `config["out"]`."""
     torch.set_num_threads(config["threads"])
     folder, weights = Path(config["out"]), dict(config["weights"])
-    planning = checkpoint.load(Path(config["planner"]))
+    planning = checkpoint.load(Path(config["planner"]), device=device_of(config["device"]))
     scores = load_scores(Path(config["scores"]))
     tried = _tried(planning, scores, config)
     dataset = open_datasets(config["data"])
@@ -136,26 +136,26 @@ def fit_instruct(config: dict[str, Any], progress: Callable[[int, dict[str, floa
     torch.manual_seed(config["seed"])
     module = PlannerModule(planning.language.model, planning.heads)
     module.heads.value.requires_grad_(False)
-    optimiser = optimiser_of(config)
-    state = folder / "training"
-    trainer = Trainer(
-        module, lambda b: instruct_losses(module, b), weights, optimiser, state, config
-    )
-    trainer.resume()
-    seed, size = optimiser.seed, optimiser.batch_size
 
-    def draw(step: int) -> InstructBatch:
+    def draw(seed: int, step: int, size: int) -> InstructBatch:
         rng = np.random.default_rng((seed, step, 1))
         return InstructBatch(
             tried.of_step(rng, config["states"]), conversations.of_step(seed, step, size)
         )
 
-    trainer.run(draw, progress)
-    module.load_state_dict(trainer.averaged())
-    told = {**msgspec.to_builtins(optimiser), "weights": weights, "terms": config["terms"]}
-    told |= {**tried.verdict(), "tried": scores.about, "machine": machine(), "versions": versions()}
-    card = planning.card
-    card = msgspec.structs.replace(card, training={**card.training, "instruct": told})
+    averaged = trained(
+        module,
+        lambda batch: instruct_losses(module, batch),
+        weights,
+        draw,
+        config,
+        folder / "training",
+        progress,
+    )
+    module.load_state_dict(averaged)
+    told = {"weights": weights, "terms": config["terms"], "plans": config["plans"]}
+    told |= {**tried.verdict(), "tried": scores.about}
+    card = gone_on(planning.card, "instruct", config, told)
     save_planner(folder, planning.language, planning.heads, planning.normalisation, card)
     return folder
 

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 
 from dualsys.errors import DualsysError
+from dualsys.learning.cards import model_told
 from dualsys.learning.conversation import Conversations
 from dualsys.learning.dataset import JoinedDataset, open_datasets
 from dualsys.learning.plan_labels import label_plans
 from dualsys.learning.samples import system1_samples
 from dualsys.learning.scene_targets import motion_fields
 from dualsys.learning.train_system2 import PlannerModule, planner_losses
-from dualsys.learning.trainer import Trainer, optimiser_of
+from dualsys.learning.trainer import optimiser_of, trained
 from dualsys.learning.views import Views
 from dualsys.runtime.results import machine, versions
 from dualsys.system2.build import build
@@ -59,13 +60,19 @@ def fit_planner(config: dict[str, Any], progress: Callable[[int, dict[str, float
     module = PlannerModule(_adapted(language.model, config["lora_rank"]), Heads(sizes), objects)
     module.heads.value.requires_grad_(False)  # the value is learned apart, from failures too
     weights = dict(config["weights"])
-    trainer = Trainer(
-        module, lambda b: planner_losses(module, b), weights, optimiser, folder / "training", config
+    averaged = trained(
+        module,
+        lambda batch: planner_losses(module, batch),
+        weights,
+        conversations.of_step,
+        config,
+        folder / "training",
+        progress,
     )
-    trainer.resume()
-    size, seed = optimiser.batch_size, optimiser.seed
-    trainer.run(lambda step: conversations.of_step(seed, step, size), progress)
-    module.load_state_dict(trainer.averaged())
+    module.load_state_dict(averaged)
+    model: Any = module.language
+    if hasattr(model, "merge_and_unload"):
+        language.model = model.merge_and_unload()
     card = Card(
         heads=sizes,
         spec=dataset.spec,
@@ -75,14 +82,13 @@ def fit_planner(config: dict[str, Any], progress: Callable[[int, dict[str, float
             **msgspec.to_builtins(optimiser),
             "weights": weights,
             "plans": config["plans"],
+            "prompts_from": config["prompts_from"] or None,
             "machine": machine(),
         },
         versions=versions(),
         scores={},
+        model=model_told(config, language.model, module.heads),
     )
-    model: Any = module.language
-    if hasattr(model, "merge_and_unload"):
-        language.model = model.merge_and_unload()
     tensors = {name: torch.from_numpy(value) for name, value in views.normalisation.items()}
     save_planner(folder, language, module.heads, tensors, card)
     return folder

@@ -10,12 +10,13 @@ import msgspec
 import numpy as np
 import torch
 
+from dualsys.device import device_of
 from dualsys.errors import DualsysError
 from dualsys.learning.advice import Advice, advise
 from dualsys.learning.batches import BatchConfig, Batches
 from dualsys.learning.dataset import JoinedDataset, open_datasets
 from dualsys.learning.train_system1 import losses
-from dualsys.learning.trainer import Trainer, optimiser_of
+from dualsys.learning.trainer import optimiser_of, trained
 from dualsys.runtime.results import machine, versions
 from dualsys.spec import WorldSpec
 from dualsys.system1 import checkpoint
@@ -46,15 +47,17 @@ def fit_policy(config: dict[str, Any], progress: Callable[[int, dict[str, float]
         normalisation,
         _advice(config, dataset),
     )
-    optimiser = optimiser_of(config)
-    trainer = Trainer(
-        network, lambda b: losses(network, b), _weights(config), optimiser, folder, config
+    weights = trained(
+        network,
+        lambda batch: losses(network, batch),
+        _weights(config),
+        batches.of_step,
+        config,
+        folder,
+        progress,
     )
-    trainer.resume()
-    size, seed = optimiser.batch_size, optimiser.seed
-    trainer.run(lambda step: batches.of_step(seed, step, size), progress)
     averaged = System1Network(sizes)
-    averaged.load_state_dict(trainer.averaged())
+    averaged.load_state_dict(weights)
     checkpoint.save(folder, averaged.eval(), batches.normalisation, _card(config, sizes, dataset))
     return folder
 
@@ -141,4 +144,5 @@ def _advice(config: dict[str, Any], dataset: JoinedDataset) -> Advice | None:
         config["advice_every_ticks"],
         config["advice_candidates"],
         config["seed"],
+        device_of(config["device"]),
     )

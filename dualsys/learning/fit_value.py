@@ -6,18 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import torch
 
+from dualsys.device import device_of
 from dualsys.errors import DualsysError
+from dualsys.learning.cards import gone_on
 from dualsys.learning.conversation import knots
 from dualsys.learning.dataset import JoinedDataset, open_datasets
 from dualsys.learning.returns import Returns, returns
 from dualsys.learning.thoughts import think_at
 from dualsys.learning.train_value import Critics, Transitions, value_losses
-from dualsys.learning.trainer import Trainer, optimiser_of
-from dualsys.runtime.results import machine, versions
+from dualsys.learning.trainer import trained
 from dualsys.spec import require_same
 from dualsys.system2 import checkpoint
 from dualsys.system2.checkpoint import Planning
@@ -50,12 +50,11 @@ class Replay:
         # The last row of an episode that was not followed to its end has nothing to learn from.
         told = np.isfinite(found.monte_carlo) | (ticks < end - 1)
         self._drawn = np.flatnonzero(told[rows])
-        norm = {name: value.numpy() for name, value in planning.normalisation.items()}
-        executed, _ = knots(dataset.executed, rows, end, sizes)
-        chunk = (executed - norm["action_mean"]) / norm["action_std"]
-        self._chunk = torch.from_numpy(chunk.astype(np.float32))
+        self._chunk, _ = knots(dataset.executed, rows, end, sizes, planning.scale())
         prompts_from, count, seed = (config[k] for k in ("prompts_from", "candidates", "seed"))
-        self._thoughts = think_at(planning, dataset, rows, prompts_from, count, seed)
+        # As in a run: under the planner's own answer; but a trial's under that of its thought.
+        plans = np.where(dataset.trials()[rows], dataset.plan[rows], -1)
+        self._thoughts = think_at(planning, dataset, rows, prompts_from, count, seed, plans=plans)
 
     def _set_returns(self, found: Returns, rows: np.ndarray, scenario: np.ndarray) -> None:
         monte_carlo, bootstrap = found.monte_carlo[rows], found.bootstrap[rows]
@@ -108,38 +107,55 @@ def return_scales(returns: np.ndarray, scenario: np.ndarray) -> dict[str, tuple[
     return found
 
 
+def both_outcomes(dataset: JoinedDataset) -> dict[str, int]:
+    """How many episodes succeeded, failed, or were not followed to their end (trials are such).
+
+    Raises `DualsysError` when none succeeded or none failed: values learned from one side alone
+    know no difference.
+    """
+    start, end = dataset.episode_bounds()
+    last = end[np.flatnonzero(start == np.arange(len(start)))] - 1
+    followed = (dataset.done | dataset.terminated)[last]
+    success = dataset.successes()
+    found = {
+        "succeeded": int((followed & success).sum()),
+        "failed": int((followed & ~success).sum()),
+        "not_followed": int((~followed).sum()),
+    }
+    if not (found["succeeded"] and found["failed"]):
+        raise DualsysError(
+            f"of the episodes in the data {found['succeeded']} succeeded and {found['failed']} "
+            "failed; values are learned from both, give data=[...] of runs that hold the other kind"
+        )
+    return found
+
+
 def fit_value(config: dict[str, Any], progress: Callable[[int, dict[str, float]], None]) -> Path:
     """Train (or go on training) the value head of the planner in `config["planner"]`, in place."""
     torch.set_num_threads(config["threads"])
     folder = Path(config["planner"])
-    planning = checkpoint.load(folder)
-    replay = Replay(planning, open_datasets(config["data"]), config)
+    planning = checkpoint.load(folder, device=device_of(config["device"]))
+    dataset = open_datasets(config["data"])
+    outcomes = both_outcomes(dataset)
+    replay = Replay(planning, dataset, config)
     torch.manual_seed(config["seed"])
     critics = Critics(planning.heads.value)
-    optimiser = optimiser_of(config)
-    weights = {"difference": 1.0, "conservative": config["alpha"]}
-    trainer = Trainer(
+    averaged = trained(
         critics,
         lambda batch: value_losses(critics, batch),
-        weights,
-        optimiser,
-        folder / "training_value",
+        {"difference": 1.0, "conservative": config["alpha"]},
+        replay.of_step,
         config,
+        folder / "training_value",
+        progress,
     )
-    trainer.resume()
-    size, seed = optimiser.batch_size, optimiser.seed
-    trainer.run(lambda step: replay.of_step(seed, step, size), progress)
-    critics.load_state_dict(trainer.averaged())
+    critics.load_state_dict(averaged)
     told = {
-        **msgspec.to_builtins(optimiser),
         **{key: config[key] for key in ("gamma", "alpha", "candidates", "every_ticks")},
         "transitions": len(replay),
+        "episodes": outcomes,
         "return_mean_and_std": replay.scales,
-        "machine": machine(),
-        "versions": versions(),
     }
-    card = msgspec.structs.replace(
-        planning.card, training={**planning.card.training, "value": told}
-    )
+    card = gone_on(planning.card, "value", config, told)
     checkpoint.save_heads(folder, planning.heads, planning.normalisation, card)
     return folder

@@ -139,6 +139,7 @@ class ScoreConfig:
     batch_size: int = MISSING
     seed: int = 0
     threads: int = 2
+    device: str = "auto"  # as in training
 
 
 @dataclass

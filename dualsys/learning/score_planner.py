@@ -16,10 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dualsys.learning.conversation import knots, truth
+from dualsys.device import device_of
+from dualsys.learning.conversation import knots, padded, truth
 from dualsys.learning.dataset import JoinedDataset, open_datasets
 from dualsys.learning.plan_labels import label_plans
 from dualsys.learning.thoughts import views_of
+from dualsys.learning.trainer import to_device
 from dualsys.learning.views import Views
 from dualsys.runtime.results import git_state, machine, versions
 from dualsys.spec import require_same
@@ -36,7 +38,7 @@ def score_planner(config: dict[str, Any]) -> dict[str, Any]:
     """Score the planner on drawn rows of the data; writes the report to `config["out"]` (JSON)."""
     torch.set_num_threads(config["threads"])
     git, out = git_state(), Path(config["out"])
-    planning = checkpoint.load(Path(config["planner"]))
+    planning = checkpoint.load(Path(config["planner"]), device=device_of(config["device"]))
     dataset = open_datasets(config["data"])
     require_same(planning.card.spec, dataset.spec, "the planner", "the data")
     usable = np.flatnonzero(dataset.plan >= 0)  # where no plan was in force, none can be scored
@@ -119,12 +121,11 @@ def _forced(
     """Logits (B, K, V) for the turns' tokens (B, K), each seeing the true ones before it."""
     from dualsys.learning.train_system2 import converse_with
 
-    longest = max(len(turn) for turn in turns)
-    said = torch.tensor([[*t, *[0] * (longest - len(t))] for t in turns])
-    there = torch.tensor([[i < len(t) for i in range(longest)] for t in turns])
+    said, there = padded(turns)
     prompt = views.prompt(places, np.full(len(places), planning.card.prompts))
-    _, _, logits = converse_with(planning.language.model, prompt, said, there)
-    return logits, said
+    turn = to_device([said, there], str(planning.device))
+    _, _, logits = converse_with(planning.language.model, prompt, *turn)
+    return logits.cpu(), said
 
 
 @torch.inference_mode()
@@ -136,14 +137,13 @@ def _heads(
 
     thoughts = think(planning, views, config["candidates"], config["seed"], config["batch_size"])
     _, end = dataset.episode_bounds()
-    expert, mask = knots(dataset.action, views.rows, end, planning.heads.config)
-    norm = {name: value.numpy() for name, value in planning.normalisation.items()}
-    expert = (expert - norm["action_mean"]) / norm["action_std"]
-    away = np.square(thoughts.candidates.numpy() - expert[:, None]).mean(-1)
+    sizes, norm = planning.heads.config, views.normalisation
+    expert, mask = knots(dataset.action, views.rows, end, sizes, norm)
+    away = (thoughts.candidates - expert[:, None]).square().mean(-1)
     error = (away * mask[:, None]).sum((0, 2)) / mask.sum()
     bottleneck = planning.heads.bottleneck
     return {
-        "candidate_rmse": np.sqrt(error).tolist(),  # in standard deviations of the action
+        "candidate_rmse": error.sqrt().tolist(),  # in standard deviations of the action
         "bits_nominal": bottleneck.bits,
         "bits_measured": measured_bits(thoughts.code.numpy()),
     }

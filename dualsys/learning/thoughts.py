@@ -18,6 +18,7 @@ from dualsys.errors import DualsysError
 from dualsys.learning.dataset import JoinedDataset
 from dualsys.learning.samples import system1_samples
 from dualsys.learning.train_system2 import run_over
+from dualsys.learning.trainer import to_device
 from dualsys.learning.views import Views
 from dualsys.spec import require_same
 from dualsys.system2.checkpoint import Planning
@@ -58,10 +59,9 @@ def think_at(
     prompts_from: str,
     candidates: int,
     seed: int = 0,
-    own_plans: bool = False,
     plans: np.ndarray | None = None,
 ) -> Thoughts:
-    """Think at `rows` of a dataset, under the plans that it holds or those the planner answers.
+    """Think at `rows` of a dataset, under the plans that it holds.
 
     `plans` int (M,) are given in place of the dataset's; where there is none, -1, the planner's own
     answer is taken.
@@ -70,7 +70,7 @@ def think_at(
     """
     require_same(planning.card.spec, dataset.spec, "the planner", "the data")
     views = views_of(planning, dataset, rows, prompts_from)
-    return think(planning, views, candidates, seed, own_plans=own_plans, plans=plans)
+    return think(planning, views, candidates, seed, plans=plans)
 
 
 @torch.inference_mode()
@@ -131,10 +131,9 @@ def think(
     candidates: int,
     seed: int = 0,
     batch_size: int = 64,
-    own_plans: bool = False,
     plans: np.ndarray | None = None,
 ) -> Thoughts:
-    """Think about every view, under the recorded plans, others, or those the planner answers."""
+    """Think about every view, under the recorded plans or under `plans`, as `think_at`."""
     heads, sizes = planning.heads, planning.heads.config
     generator = torch.Generator().manual_seed(seed)
     parts: list[tuple[Tensor, ...]] = []
@@ -142,20 +141,22 @@ def think(
         places = list(range(at, min(at + batch_size, len(views))))
         drawn = np.full(len(places), planning.card.prompts)
         state, plan = views.known(places)
-        if own_plans or plans is not None:
-            reading, answered = read_and_plan(planning, views, places, drawn)
-            if plans is not None:
-                given = torch.from_numpy(plans[places])
-                answered = torch.where(given >= 0, given, answered)
-            plan = functional.one_hot(answered, plan.shape[1]).float()
-        else:
+        if plans is None:
             reading = read(planning, views, places, drawn)
+        else:
+            reading, answered = read_and_plan(planning, views, places, drawn)
+            given = torch.from_numpy(plans[places])
+            plan = functional.one_hot(torch.where(given >= 0, given, answered), plan.shape[1])
+            plan = plan.float()
         proposal = views.proposals(places, drawn, sizes.proposal_ticks)
-        tokens = heads.readout(reading.hidden, reading.there, state, plan, proposal)
         noise = torch.randn((len(places), sizes.knots, sizes.action_size), generator=generator)
+        seen = [reading.hidden, reading.there, state, plan, proposal]
+        *seen, noise = to_device([*seen, noise], str(planning.device))
+        tokens = heads.readout(*seen)
         ladder = heads.candidates.ladder(noise, tokens, candidates)
         number = torch.where(plan.any(-1), plan.argmax(-1), -1)
-        parts.append((tokens.half(), ladder, heads.bottleneck(tokens), number))
+        found = tokens.half(), ladder, heads.bottleneck(tokens), number
+        parts.append(tuple(tensor.cpu() for tensor in found))
     return Thoughts(*(torch.cat(found) for found in zip(*parts, strict=True)))
 
 
@@ -175,5 +176,4 @@ def views_of(
                 "give prompts_from=FOLDER, the checkpoint whose samples are to be drawn"
             )
         samples = system1_samples(Path(prompts_from), dataset, rows)
-    norm = {name: value.numpy() for name, value in planning.normalisation.items()}
-    return Views(dataset, planning.language, rows, samples, norm)
+    return Views(dataset, planning.language, rows, samples, planning.scale())

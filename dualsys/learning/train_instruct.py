@@ -84,9 +84,9 @@ def log_probabilities(language: nn.Module, tried: TriedPlans) -> Tensor:
     each = logits.float().unflatten(0, (states, turns))
     total = each.new_zeros(states, tried.scores.shape[1])
     for fork in tried.forks:
-        parts = each[:, fork.said, fork.at, list(fork.tokens)].log_softmax(-1)
-        on = torch.tensor([taken >= 0 for taken in fork.taken], device=total.device)
-        total = total + parts[:, list(fork.taken)] * on
+        tokens, taken = (torch.tensor(n, device=each.device) for n in (fork.tokens, fork.taken))
+        parts = each[:, fork.said, fork.at, tokens].log_softmax(-1)
+        total = total + parts[:, taken] * (taken >= 0)
     return total
 
 

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from dualsys.device import device_of
 from dualsys.errors import DualsysError
 from dualsys.learning.curve import draw_curve
 
@@ -45,8 +46,7 @@ class OptimiserConfig(msgspec.Struct, frozen=True):
 def optimiser_of(config: dict[str, Any]) -> OptimiserConfig:
     """The optimiser's part of a training command's configuration; device "auto" is resolved."""
     known = {k: v for k, v in config.items() if k in OptimiserConfig.__struct_fields__}
-    if known["device"] == "auto":
-        known["device"] = "cuda" if torch.cuda.is_available() else "cpu"
+    known["device"] = device_of(known["device"])
     return msgspec.convert(known, OptimiserConfig)
 
 
@@ -187,6 +187,27 @@ class Trainer:
                 writer.writeheader()
                 writer.writerows(self._curve)
             draw_curve(self._curve, self._folder / "curve.png")
+
+
+def trained(
+    module: nn.Module,
+    losses: Losses,
+    weights: dict[str, float],
+    draw: Callable[[int, int, int], Any],
+    config: dict[str, Any],
+    folder: Path,
+    progress: Progress,
+) -> dict[str, Tensor]:
+    """Train `module` as the command's `config` says, or go on; returns the averaged weights.
+
+    `draw(seed, step, batch size)` gives a batch; the state is kept in `folder`.
+    """
+    optimiser = optimiser_of(config)
+    trainer = Trainer(module, losses, weights, optimiser, folder, config)
+    trainer.resume()
+    seed, size = optimiser.seed, optimiser.batch_size
+    trainer.run(lambda step: draw(seed, step, size), progress)
+    return trainer.averaged()
 
 
 def schedule(step: int, config: OptimiserConfig) -> float:

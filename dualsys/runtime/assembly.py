@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from dualsys.device import device_of
 from dualsys.errors import DualsysError, UnknownNameError
 from dualsys.runtime.latency import (
     DistributionLatency,
@@ -206,7 +207,8 @@ def _planning(system2: Config, spec: WorldSpec) -> Planning:
     from dualsys.system2 import checkpoint
 
     torch.set_num_threads(system2["threads"])
-    return checkpoint.load(planner_folder(system2, spec), spec)
+    folder = planner_folder(system2, spec)
+    return checkpoint.load(folder, spec, device_of(system2["device"]))
 
 
 def make_latency(config: Config) -> LatencyModel:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dualsys.device import device_of
 from dualsys.statistics import wilson
 from dualsys.system2.coding import message_bits
 
@@ -60,7 +61,7 @@ def summarise(
         "scenario": scenarios[0] if len(scenarios) == 1 else scenarios,
         "runtime": config["runtime"]["name"],
         "system1": config["system1"],
-        "system2": config["system2"],
+        "system2": {**config["system2"], **_device(config["system2"])},
         "trigger": config["trigger"],
         "engine": {**config["engine"], **results[0].engine},
         "latency": config["latency"],
@@ -201,6 +202,12 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "architecture": platform.machine(),
     }
+
+
+def _device(system2: dict[str, Any]) -> dict[str, str]:
+    """Where a planner with a model of its own ran; nothing for the others."""
+    local = system2["name"] == "vlm" or (system2["name"] == "remote" and system2["checkpoint"])
+    return {"device": device_of(system2["device"])} if local else {}
 
 
 def _total(counts: Any) -> dict[str, int]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -36,22 +37,33 @@ class Card(msgspec.Struct, frozen=True):
     versions: dict[str, str]
     scores: dict[str, Any]
     licence: str = "Apache-2.0"
+    model: dict[str, Any] = {}  # class, sizes and parameters; {} in older cards
 
 
 class Planning(msgspec.Struct):
-    """A loaded checkpoint: model, heads, normalisation and card."""
+    """A loaded checkpoint: model, heads, normalisation and card; all tensors on `device`."""
 
     language: LanguageModel
     heads: Heads
     normalisation: dict[str, Tensor]
     card: Card
 
+    @property
+    def device(self) -> torch.device:
+        """Where model and heads are."""
+        device: torch.device = self.language.model.device
+        return device
+
+    def scale(self) -> dict[str, np.ndarray]:
+        """The normalisation as arrays, for what is prepared on the processor."""
+        return {name: value.cpu().numpy() for name, value in self.normalisation.items()}
+
 
 def save_heads(folder: Path, heads: Heads, normalisation: dict[str, Tensor], card: Card) -> None:
     """Write heads and card beside the language model; each file appears whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {f"heads.{k}": v.detach().cpu().contiguous() for k, v in heads.state_dict().items()}
-    tensors |= {name: normalisation[name].contiguous() for name in NORMALISATION}
+    tensors |= {name: normalisation[name].cpu().contiguous() for name in NORMALISATION}
     partial = folder / f"{HEADS}.partial"
     save_file(tensors, partial)
     partial.replace(folder / HEADS)

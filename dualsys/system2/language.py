@@ -186,7 +186,8 @@ class LanguageModel:
         while allowed := grammar.allowed(tokens):
             pick = 0
             if len(allowed) > 1:
-                among = torch.log_softmax(self.listen(prefix)[allowed].float(), -1)
+                # On the processor, where the generator draws, whatever the model runs on.
+                among = torch.log_softmax(self.listen(prefix).cpu()[allowed].float(), -1)
                 if generator is None:
                     pick = int(among.argmax())
                 else:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from dualsys.statistics import bootstrap
+from dualsys.statistics import bootstrap_by
 
 
 class Ranking(msgspec.Struct, frozen=True):
-    """How well values order the realised returns; intervals are 95% bootstrap over states."""
+    """How well values order the realised returns.
+
+    Intervals are 95% bootstrap over episodes, whose states resemble each other; (nan, nan) where
+    fewer than two tell anything.
+    """
 
     states: int
+    episodes: int
     spearman: float
     spearman_ci95: tuple[float, float]
     argmax_gain: float  # return of the argmax minus the mean return of the candidates
@@ -22,10 +27,18 @@ class Ranking(msgspec.Struct, frozen=True):
     over_alone_ci95: tuple[float, float]
 
 
-def rank(values: np.ndarray, returns: np.ndarray, alone: np.ndarray, seed: int = 0) -> Ranking:
+def rank(
+    values: np.ndarray,
+    returns: np.ndarray,
+    alone: np.ndarray,
+    episode: np.ndarray,
+    seed: int = 0,
+) -> Ranking:
     """Compare values and realised returns, both (states, N).
 
-    `alone` (states,) are the returns of System 1 under the plan alone, without a candidate.
+    `alone` (states,) are the returns of System 1 under the plan alone, without a candidate;
+    `episode` (states,) names the episode of each state, by numbers or text that are alike for the
+    states of one drive alone.
 
     States in which all candidates return the same say nothing of the order and are left out of the
     correlation, not of the rest.
@@ -41,12 +54,13 @@ def rank(values: np.ndarray, returns: np.ndarray, alone: np.ndarray, seed: int =
     )
     return Ranking(
         len(values),
+        len(np.unique(episode)),
         float(order.mean()) if len(order) else 0.0,
-        bootstrap(order, seed),
+        bootstrap_by(episode[telling], order, seed),
         float(gain.mean()),
-        bootstrap(gain, seed),
+        bootstrap_by(episode, gain, seed),
         float(others.mean()),
-        bootstrap(others, seed),
+        bootstrap_by(episode, others, seed),
         float((best - alone).mean()),
-        bootstrap(best - alone, seed),
+        bootstrap_by(episode, best - alone, seed),
     )

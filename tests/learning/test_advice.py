@@ -26,7 +26,7 @@ def dataset(drives: Path) -> JoinedDataset:
 
 @pytest.fixture(scope="module")
 def advice(dataset: JoinedDataset, planner_folder: Path, untrained: Path) -> Advice:
-    return advise(planner_folder, str(untrained), dataset, EVERY, 3, seed=0)
+    return advise(planner_folder, str(untrained), dataset, EVERY, 3, seed=0, device="cpu")
 
 
 def drawn(dataset: JoinedDataset, advice: Advice, size: int, horizon: int = 4) -> Batch:

@@ -178,6 +178,28 @@ def _can_become(grammar: AnswerGrammar, told: tuple[int, ...], plan: str) -> boo
     return any(_can_become(grammar, (*told, token), plan) for token in following)
 
 
+def test_the_verdict_draws_whole_episodes(
+    planner_folder: Path, drives: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planning = checkpoints.load(planner_folder)
+    rows, episodes = np.arange(80), np.arange(80) // 10
+    views = Views(open_datasets(str(drives)), planning.language, rows, None)
+    scores = np.zeros((80, len(SPEC.plans)))
+    scores[:, 1] = np.where(episodes < 4, -1.0, 1.0)  # some drives lose by it, others gain
+    monkeypatch.setattr(Tried, "probabilities", lambda _, places: torch.eye(5)[[0] * len(places)])
+    tried = Tried(planning, views, scores, episodes)
+    kept = episodes[tried.held]
+    assert len(np.unique(kept)) == 2, "a quarter of eight"
+    monkeypatch.setattr(Tried, "probabilities", lambda _, places: torch.eye(5)[[1] * len(places)])
+    told = tried.verdict()
+    away = scores[tried.held, 1]
+    assert set(away) == {-1.0, 1.0}, "one drive of either kind"
+    assert (told["held_out_states"], told["held_out_episodes"]) == (20, 2)
+    assert told["difference"] == pytest.approx(away.mean())
+    # Two drives drawn with replacement: either one alone is among the draws.
+    assert told["difference_ci95"] == [away.min(), away.max()]
+
+
 def test_states_are_drawn_as_often_as_their_plans_differ(
     planner_folder: Path, drives: Path
 ) -> None:
@@ -234,6 +256,8 @@ def test_the_planner_learns_to_prefer_what_scored_best(
     assert told["held_out_states"] in sizes, "one of the two episodes"
     assert told["score_after"] == pytest.approx(told["score_of_best_plan"])
     assert told["difference"] == pytest.approx(told["score_after"] - told["score_before"])
+    assert told["held_out_episodes"] == 1
+    assert told["difference_ci95"] == [None, None], "one drive tells no spread"
 
 
 def test_the_supervised_terms_teach_the_plans_of_the_traffic_rules(

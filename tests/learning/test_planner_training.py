@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -162,24 +164,40 @@ def test_the_trained_folder_opens_as_a_planner(drives: Path, tmp_path: Path) -> 
     assert planning.card.training["steps"] == 4
     assert planning.language.model.dtype == torch.float32
     assert not planning.card.prompts, "no System 1 was given whose samples could be drawn"
+    told = planning.card.model
+    assert told["class"] == "Idefics3ForConditionalGeneration"
+    assert told["parameters"] == sum(p.numel() for p in planning.language.model.parameters())
+    assert told["heads_parameters"] == sum(p.numel() for p in planning.heads.parameters())
+    assert (told["base"], told["lora_rank"], told["sizes"]["text_width"]) == (None, 0, 16)
+    assert planning.card.training["prompts_from"] is None
 
 
 def test_a_larger_checkpoint_is_tuned_by_adapters(
     drives: Path, language_folder: Path, tmp_path: Path
 ) -> None:
-    config = configuration(drives, tmp_path / "out", f"base={language_folder}", "lora_rank=2")
+    words = [f"base={language_folder}", "lora_rank=2", "learning_rate=0.05", "average_decay=0.5"]
+    config = {**configuration(drives, tmp_path / "out", *words), "warmup_steps": 0}
     planning = checkpoints.load(fit_planner(config, lambda step, parts: None))
     before = checkpoints.LanguageModel.load(language_folder).model.state_dict()
     after = planning.language.model.state_dict()
     assert before.keys() == after.keys(), "the adapters are merged"
-    changed = {n for n in before if not torch.allclose(before[n], after[n], atol=1e-2)}
-    assert all("_proj" in name for name in changed), "only attention was adapted"
+    attention = {n for n in before if re.search(r"\.([qkvo]|out)_proj\.weight$", n)}
+    stored = {name: tensor.to(torch.bfloat16).float() for name, tensor in before.items()}
+    changed = {name for name in before if not torch.equal(stored[name], after[name])}
+    assert changed == attention, "every adapter has learned, and nothing else"
+    assert all((after[n] - stored[n]).abs().max() > 1e-2 for n in changed), "by more than rounding"
+    told = planning.card.model
+    assert (told["base"], told["lora_rank"]) == (str(language_folder), 2)
+    assert told["sizes"] is None, "those of model= are of a model that is built"
 
 
 def test_the_heads_go_on_learning_on_what_was_read(
     drives: Path, untrained: Path, planner_folder: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(planner_folder, tmp_path / "planner")
+    planning = checkpoints.load(folder)
+    scored = msgspec.structs.replace(planning.card, scores={"success": 0.9})
+    checkpoints.save_heads(folder, planning.heads, planning.normalisation, scored)
     words = [f"planner={folder}", f"data={drives}", f"prompts_from={untrained}", "steps=40"]
     words += ["batch_size=16", "learning_rate=0.01", "threads=1", "device=cpu"]
     seen: list[dict[str, float]] = []
@@ -191,6 +209,9 @@ def test_the_heads_go_on_learning_on_what_was_read(
     assert torch.equal(after.heads.value.queries, before.heads.value.queries)
     assert not torch.equal(after.heads.bottleneck.down.weight, before.heads.bottleneck.down.weight)
     assert after.card.training["heads"]["steps"] == 40
+    count = sum(parameter.numel() for parameter in after.heads.parameters())
+    assert after.card.model["heads_parameters"] == count
+    assert after.card.scores == {}, "those of other heads say nothing of these"
 
 
 def test_readings_are_what_a_prompt_gives(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -10,15 +11,23 @@ import torch
 
 from dualsys.config import load
 from dualsys.errors import DualsysError
-from dualsys.learning.dataset import Dataset
-from dualsys.learning.fit_value import fit_value, return_scales
+from dualsys.learning.dataset import Dataset, open_datasets
+from dualsys.learning.fit_value import Replay, fit_value, return_scales
 from dualsys.learning.from_log import collect_runs
+from dualsys.learning.shards import finalise, write_shard
+from dualsys.learning.thoughts import Thoughts, read_and_plan, think_at, views_of
 from dualsys.learning.train_value import Critics, Transitions, value_losses
 from dualsys.messages import Action, Command, Outcome
 from dualsys.runtime.log import read_log
 from dualsys.system2 import checkpoint as checkpoints
 from dualsys.system2.heads import ValueHead
 from dualsys.system2.sizes import HeadsConfig
+from dualsys.whatif.candidate_trials import carry_out
+from dualsys.whatif.candidates import branches
+from dualsys.whatif.junction import Junction
+from sim import registry
+from sim.driving.spec import SPEC
+from tests.learning.conftest import with_success
 
 SIZES = HeadsConfig(text_width=8, state_size=2, action_size=2, plans=3, stride_ticks=1, knots=8,
                     width=16, heads=2)  # fmt: skip
@@ -105,10 +114,13 @@ def test_one_episode_in_two_runs_is_refused(run_folder: Path, tmp_path: Path) ->
 
 
 def test_training_changes_the_value_head_alone(
-    drives: Path, untrained: Path, planner_folder: Path, tmp_path: Path
+    outcomes: Path, untrained: Path, planner_folder: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(planner_folder, tmp_path / "planner")
-    words = [f"planner={folder}", f"data=[{drives}]", f"prompts_from={untrained}", "steps=3"]
+    planning = checkpoints.load(folder)
+    scored = msgspec.structs.replace(planning.card, scores={"success": 0.9})
+    checkpoints.save_heads(folder, planning.heads, planning.normalisation, scored)
+    words = [f"planner={folder}", f"data=[{outcomes}]", f"prompts_from={untrained}", "steps=3"]
     fixed = ["batch_size=8", "every_ticks=4", "device=cpu", "threads=1"]
     config = load("train value", words + fixed)
     fit_value(config, lambda step, parts: None)
@@ -119,12 +131,85 @@ def test_training_changes_the_value_head_alone(
     told = trained.card.training["value"]
     assert told["gamma"] == 0.8
     assert all(std > 0 for _, std in told["return_mean_and_std"].values())
+    assert told["episodes"] == {"succeeded": 1, "failed": 1, "not_followed": 0}
+    assert told["prompts_from"] == str(untrained)
+    assert trained.card.scores == {}, "those of other weights say nothing of these"
+
+
+@pytest.mark.parametrize(
+    ("success", "told"),
+    [((True, True), "2 succeeded and 0 failed"), ((False, False), "0 succeeded and 2 failed")],
+)
+def test_values_are_learned_from_both_outcomes(
+    drives: Path, planner_folder: Path, tmp_path: Path, success: tuple[bool, bool], told: str
+) -> None:
+    data = with_success(drives, tmp_path / "data", *success)
+    with pytest.raises(DualsysError, match=told):
+        fit_value(load("train value", [f"planner={planner_folder}", f"data={data}"]), never)
+
+
+def never(step: int, parts: dict[str, float]) -> None:
+    pytest.fail("nothing is trained")
+
+
+@pytest.fixture(scope="module")
+def trials(thinking_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two candidates of a thought, carried out under another plan than the planner answered."""
+    root = tmp_path_factory.mktemp("trials")
+    branch = branches(thinking_run)[1][0]
+    other = (branch.guidance.plan + 1) % len(SPEC.plans)
+    guidance = msgspec.structs.replace(branch.guidance, plan=other)
+    world = registry.make(branch.scenario)
+    for number in (0, 1):
+        junction = Junction(world, branch.seed, branch.commands)
+        told = msgspec.structs.replace(branch, guidance=guidance)
+        episode = carry_out(world, junction, told, number)
+        assert episode is not None
+        write_shard(root, episode, SPEC)
+    world.close()
+    finalise(root, SPEC)
+    return root
+
+
+def test_chunks_are_valued_under_the_plans_of_a_run(
+    run_folder: Path,
+    trials: Path,
+    outcomes: Path,
+    untrained: Path,
+    planner_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    collect_runs([run_folder], tmp_path / "run", lambda episode: None)
+    dataset = open_datasets([str(tmp_path / "run"), str(trials), str(outcomes)])
+    sizes = [len(part.state) for part in dataset.parts]
+    mine = np.repeat([False, True, False], sizes)
+    np.testing.assert_array_equal(dataset.trials(), mine)
+    thought: list[np.ndarray] = []
+
+    def think(planning: Any, dataset: Any, rows: np.ndarray, *words: Any, **more: Any) -> Thoughts:
+        thought.append(rows)
+        return think_at(planning, dataset, rows, *words, **more)
+
+    monkeypatch.setattr("dualsys.learning.fit_value.think_at", think)
+    planning = checkpoints.load(planner_folder)
+    words = [f"planner={planner_folder}", "data=DIR", f"prompts_from={untrained}", "every_ticks=16"]
+    replay = Replay(planning, dataset, load("train value", words))
+    (rows,) = thought
+    under = replay._thoughts.plan.numpy()
+    views = views_of(planning, dataset, rows, str(untrained))
+    places = list(range(len(rows)))
+    _, own = read_and_plan(planning, views, places, np.ones(len(rows), bool))
+    np.testing.assert_array_equal(under, np.where(mine[rows], dataset.plan[rows], own.numpy()))
+    assert (dataset.plan[rows] != own.numpy())[mine[rows]].all(), "the trial's plan was another"
+    assert (dataset.plan[rows] != own.numpy())[~mine[rows]].any(), "so was what runs recorded"
 
 
 def test_values_need_to_know_how_episodes_ended(
-    drives: Path, untrained: Path, planner_folder: Path
+    outcomes: Path, untrained: Path, planner_folder: Path
 ) -> None:
-    config = load("train value", [f"planner={planner_folder}", f"data=[{drives}]", "every_ticks=7"])
+    words = [f"planner={planner_folder}", f"data=[{outcomes}]", "every_ticks=7"]
+    config = load("train value", words)
     with pytest.raises(DualsysError, match="every_ticks=7 does not divide"):
         fit_value(config, lambda step, parts: None)
     config["every_ticks"] = 4

@@ -109,16 +109,34 @@ def test_perfect_values_rank_perfectly_and_noise_does_not() -> None:
     rng = np.random.default_rng(1)
     returns = rng.normal(size=(300, 5))
     alone = returns.mean(1)
-    perfect = rank(returns, returns, alone)
+    episode = np.arange(300) // 3
+    perfect = rank(returns, returns, alone, episode)
+    assert (perfect.states, perfect.episodes) == (300, 100)
     assert perfect.over_alone == pytest.approx(perfect.argmax_gain)
     assert perfect.spearman == pytest.approx(1.0)
     assert perfect.beats_random == pytest.approx(0.9), "a random pick is the best one at times"
-    noise = rank(rng.normal(size=(300, 5)), returns, alone)
+    noise = rank(rng.normal(size=(300, 5)), returns, alone, episode)
     assert noise.spearman_ci95[0] < 0 < noise.spearman_ci95[1]
     assert noise.beats_random_ci95[0] < 0.5 < noise.beats_random_ci95[1]
     assert noise.argmax_gain_ci95[0] < 0 < noise.argmax_gain_ci95[1]
 
 
 def test_states_without_a_difference_say_nothing() -> None:
-    even = rank(np.arange(10.0).reshape(2, 5), np.ones((2, 5)), np.ones(2))
+    even = rank(np.arange(10.0).reshape(2, 5), np.ones((2, 5)), np.ones(2), np.array([0, 1]))
     assert (even.spearman, even.beats_random, even.argmax_gain) == (0.0, 0.5, 0.0)
+    assert np.isnan(even.spearman_ci95).all()
+
+
+def test_many_states_of_few_drives_say_little() -> None:
+    rng = np.random.default_rng(2)
+    drives, each = 8, 50
+    names = np.array([f"driving/merge {seed}" for seed in range(drives)]).repeat(each)
+    returns = rng.normal(size=(drives, 5)).repeat(each, 0)  # all states of a drive are alike
+    values, alone = returns + rng.normal(size=(drives, 5)).repeat(each, 0), returns.mean(1)
+    by_drive = rank(values, returns, alone, names)
+    by_state = rank(values, returns, alone, np.arange(drives * each))
+    for name in ("spearman_ci95", "argmax_gain_ci95", "over_alone_ci95", "beats_random_ci95"):
+        wide, narrow = (np.ptp(getattr(found, name)) for found in (by_drive, by_state))
+        assert wide > 4 * narrow, name
+    assert by_drive.argmax_gain == by_state.argmax_gain
+    assert np.isnan(rank(values, returns, alone, np.zeros(len(names))).argmax_gain_ci95).all()
