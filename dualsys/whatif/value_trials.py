@@ -51,6 +51,7 @@ class ValueTrials(msgspec.Struct):
 
     pairs: dict[str, list[tuple[list[float], list[float]]]]  # (values, returns), both (N,)
     alone: dict[str, list[float]]  # return of System 1 under the plan alone
+    seeds: dict[str, list[int]]  # of the episodes the states are from
     unreached: int  # states that were not reached again; they are in neither
 
 
@@ -102,7 +103,7 @@ def try_values(jobs: list[Job], workers: int, progress: Callable[[int], None]) -
 
 def gathered(jobs: list[Job], found: list[list[list[float] | None]]) -> ValueTrials:
     """What `work` returned for each job as one; raises as `try_values`."""
-    trials = ValueTrials({}, {}, 0)
+    trials = ValueTrials({}, {}, {}, 0)
     for job, returns in zip(jobs, found, strict=True):
         for branch, came in zip(job.branches, returns, strict=True):
             if came is None:
@@ -112,6 +113,7 @@ def gathered(jobs: list[Job], found: list[list[list[float] | None]]) -> ValueTri
             pair = (branch.values.tolist(), realised)
             trials.pairs.setdefault(job.scenario, []).append(pair)
             trials.alone.setdefault(job.scenario, []).append(own)
+            trials.seeds.setdefault(job.scenario, []).append(branch.seed)
     if not trials.pairs:
         raise DualsysError(
             f"none of the {trials.unreached} states was reached again: the runs were driven in "
@@ -126,13 +128,17 @@ def rankings_of(trials: ValueTrials) -> dict[str, Ranking]:
     values, realised = ({name: np.array([pair[i] for pair in part])
                          for name, part in pairs.items()} for i in (0, 1))  # fmt: skip
     own = {name: np.array(part) for name, part in trials.alone.items()}
-    rankings = {name: rank(values[name], realised[name], own[name]) for name in pairs}
+    drives = {
+        name: np.array([f"{name} {seed}" for seed in part]) for name, part in trials.seeds.items()
+    }
+    rankings = {name: rank(values[name], realised[name], own[name], drives[name]) for name in pairs}
     if len(pairs) > 1:
         units = {name: _spread(returns) for name, returns in realised.items()}
         rankings["all (gain in spreads)"] = rank(
             np.concatenate(list(values.values())),
             np.concatenate([realised[name] / unit for name, unit in units.items()]),
             np.concatenate([own[name] / unit for name, unit in units.items()]),
+            np.concatenate([drives[name] for name in units]),
         )
     return rankings
 
