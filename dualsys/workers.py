@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -37,9 +38,18 @@ def cause(error: Exception) -> str:
     return f"{text} (in {frames[-1].name}, {Path(frames[-1].filename).name}:{frames[-1].lineno})"
 
 
-def _end_on_interrupt() -> None:
-    """Ctrl-C reaches every process of the terminal: a worker ends at once, without a traceback."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """What starts here never sees Ctrl-C, which reaches every process of a terminal.
+
+    A worker would print a traceback, and its death would pass for a crash; it is ended instead by
+    the process that began it, which gets the signal when this is over.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Placed(Protocol):
@@ -73,15 +83,22 @@ def completed(
     # Spawned, not forked: a forked GL context or thread pool is not usable in the child. Also for
     # one worker, so that one and many run in equal processes.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _end_on_interrupt) as pool:
-        number_of = {pool.submit(guarded, work, job): number for number, job in enumerate(jobs)}
+    others = multiprocessing.active_children()
+    with ProcessPoolExecutor(workers, context) as pool:
+        mine: list[Any] = []
         try:
+            with _uninterrupted():
+                number_of = {pool.submit(guarded, work, job): n for n, job in enumerate(jobs)}
+                mine = [child for child in multiprocessing.active_children() if child not in others]
             for future in as_completed(number_of):
                 yield number_of[future], future.result()
         except BrokenProcessPool as error:
             raise WorkerError(DIED) from error
-        except BaseException:
+        except BaseException as stopped:
             pool.shutdown(wait=False, cancel_futures=True)
+            if isinstance(stopped, (KeyboardInterrupt, GeneratorExit)):
+                for child in mine:  # nobody will ask for what they are at
+                    child.terminate()
             raise
 
 

@@ -131,7 +131,7 @@ def test_an_interrupt_is_told_and_completed(
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    assert process.returncode == 130
+    assert process.returncode == 130, error
     assert "interrupted; what was finished is kept; complete it with: dualsys bench" in error
     assert "Traceback" not in error
     completed_equals(out, done)
