@@ -16,7 +16,14 @@ import numpy as np
 
 from dualsys.errors import DualsysError, UnknownNameError
 from dualsys.spec import WorldSpec
-from sim.driving.scenarios import LONG_TAIL, SCENARIOS, TRAINING_LEVELS, UNSEEN, scenario_of
+from sim.driving.scenarios import (
+    HARD,
+    LONG_TAIL,
+    SCENARIOS,
+    TRAINING_LEVELS,
+    UNSEEN,
+    scenario_of,
+)
 from sim.manipulation.disturbances import disturbed_tasks, parse
 from sim.manipulation.tasks import TASKS
 
@@ -53,6 +60,7 @@ _FACTORIES: dict[str, Factory] = {}
 SUITES: dict[str, tuple[str, ...]] = {
     "driving": tuple(f"driving/{name}" for name in SCENARIOS),
     "longtail": tuple(f"driving/{name}" for name in LONG_TAIL),
+    "longtail_hard": tuple(f"driving/{name}@{HARD}" for name in LONG_TAIL),
     "longtail_seen": tuple(
         f"driving/{name}@{level}"
         for name in LONG_TAIL

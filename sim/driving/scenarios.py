@@ -89,6 +89,7 @@ UNSEEN = ("wrong_way", "red_light_runner", "emergency_behind")
 """Kinds of the long tail that no training of this project ever shows."""
 
 TRAINING_LEVELS = (0.2, 0.5, 0.8)
+HARD = 0.8
 """Difficulties at which the other kinds are shown (`suite=longtail_seen`)."""
 
 

@@ -103,3 +103,4 @@ def test_an_unknown_kind_lists_the_known_ones() -> None:
 def test_some_kinds_are_kept_from_training() -> None:
     assert set(UNSEEN) < set(LONG_TAIL)
     assert registry.suite("longtail") == tuple(f"driving/{name}" for name in LONG_TAIL)
+    assert registry.suite("longtail_hard") == tuple(f"driving/{name}@0.8" for name in LONG_TAIL)
