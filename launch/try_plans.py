@@ -1,8 +1,9 @@
 """Try every plan out from recorded states: `python launch/try_plans.py DATASET --out FILE`.
 
-The dataset is one of runs (`dualsys collect runs=...`); System 1 follows each plan in turn for a
-few seconds and the drive is judged. The file feeds `dualsys train instruct scores=FILE`; it is
-written as states are done, and the same command again goes on.
+The dataset is one of runs (`dualsys collect runs=...`); System 1 follows each plan in turn until
+the planner would be asked again, goes on alone, and the drive is judged. The file feeds
+`dualsys train instruct scores=FILE`; it is written as states are done, and the same command again
+goes on.
 """
 
 from __future__ import annotations
@@ -44,13 +45,19 @@ def main() -> None:
     parser.add_argument(
         "--before-harm", type=float, default=0.0, help="share of states shortly before harm"
     )
-    parser.add_argument("--horizon-s", type=float, default=4.0)
+    parser.add_argument("--told-s", type=float, default=1.0, help="until it would be asked again")
+    parser.add_argument("--horizon-s", type=float, default=4.0, help="of the drive that is judged")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("overrides", nargs="*", help="as of dualsys eval: system1.checkpoint=...")
     options = parser.parse_intermixed_args()
     trial = Trial(
-        str(options.data), options.states, options.horizon_s, options.seed, options.before_harm
+        str(options.data),
+        options.states,
+        options.told_s,
+        options.horizon_s,
+        options.seed,
+        options.before_harm,
     )
     set_headless_defaults()
     try:

@@ -24,8 +24,9 @@ EPSILON = 0.02  # scores that differ by less are taken for equal
 class Fork(msgspec.Struct, frozen=True):
     """A place in the answer at which plans part.
 
-    said: index of the turn that leads there; at: how many of its tokens are said before; tokens:
-    what may come next; taken: for each plan its index among them, -1 where it is not on the way.
+    said: index of the turn that leads there; at: how many of its tokens are said before, the
+    question's included; tokens: what may come next; taken: for each plan its index among them, -1
+    where it is not on the way.
     """
 
     said: int
@@ -61,8 +62,9 @@ class TriedPlans(msgspec.Struct):
     """States in which every plan was tried; B states, P plans, S turns of at most K tokens."""
 
     prompt: dict[str, Tensor]  # the processor's inputs, one row per state
-    said: Tensor  # int64 (S, K): the question and as much of an answer as leads to the last fork
-    said_mask: Tensor  # bool (S, K), padded on the right
+    said: Tensor  # int64 (B, S, K): all up to as much of an answer as leads to the last fork
+    said_mask: Tensor  # bool (B, S, K), padded on the right
+    lead: Tensor  # int64 (B,): how many of the tokens are said before the question of the plan
     forks: tuple[Fork, ...]
     scores: Tensor  # (B, P)
     before: Tensor  # (B, P) log-probabilities of the plans before the training
@@ -77,16 +79,17 @@ class InstructBatch(msgspec.Struct):
 
 def log_probabilities(language: nn.Module, tried: TriedPlans) -> Tensor:
     """Log-probabilities (B, P) of the plans under the grammar: at every fork one token is taken."""
-    turns, states = len(tried.said), len(tried.scores)
+    states, turns, length = tried.said.shape
     repeated = {name: _each(tensor, turns, states) for name, tensor in tried.prompt.items()}
-    said, mask = (tensor.repeat(states, 1) for tensor in (tried.said, tried.said_mask))
-    _, _, logits = run_over(language, repeated, said, mask, said.shape[1] + 1)
+    said, mask = tried.said.flatten(0, 1), tried.said_mask.flatten(0, 1)
+    _, _, logits = run_over(language, repeated, said, mask, length + 1)
     each = logits.float().unflatten(0, (states, turns))
     total = each.new_zeros(states, tried.scores.shape[1])
+    rows = torch.arange(states, device=total.device)
     for fork in tried.forks:
-        tokens, taken = (torch.tensor(n, device=each.device) for n in (fork.tokens, fork.taken))
-        parts = each[:, fork.said, fork.at, tokens].log_softmax(-1)
-        total = total + parts[:, taken] * (taken >= 0)
+        parts = each[rows, fork.said, tried.lead + fork.at][:, list(fork.tokens)].log_softmax(-1)
+        on = torch.tensor([taken >= 0 for taken in fork.taken], device=total.device)
+        total = total + parts[:, list(fork.taken)] * on
     return total
 
 

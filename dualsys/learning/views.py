@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dualsys.learning.dataset import JoinedDataset, statistics
-from dualsys.system2.language import LanguageModel, describe
+from dualsys.system2.language import LanguageModel, Prefix, describe
 from dualsys.system2.prompts import as_numbers, draw, paths, project
 
 
@@ -59,6 +59,10 @@ class Views:
         """The processor's inputs; System 1's samples are drawn in where `drawn` (B,) says so."""
         images = [self._images(p, bool(d)) for p, d in zip(places, drawn, strict=True)]
         return self._language.inputs(images, [self._text(place) for place in places])
+
+    def read(self, place: int, drawn: bool) -> Prefix:
+        """The model's reading of one prompt, from which questions can be asked."""
+        return self._language.read(self._images(place, drawn), self._text(place))
 
     def exchange(self, phrase: str, answer: str) -> tuple[list[int], list[int]]:
         """Tokens of a question and of its answer, word by word, as the grammar reads it."""

@@ -18,7 +18,7 @@ from dualsys.errors import DualsysError
 from dualsys.learning.dataset import Dataset
 from dualsys.messages import Guidance, Stamp
 from dualsys.runtime.results import git_state, machine, versions
-from dualsys.whatif.drives import always, drive
+from dualsys.whatif.drives import Told, drive
 from dualsys.whatif.junction import Junction, driven_world
 from dualsys.workers import by_scenario, completed
 from sim.driving.terms import Terms
@@ -42,14 +42,19 @@ class Job(msgspec.Struct, frozen=True):
     config: dict[str, Any]
     scenario: str
     starts: tuple[Start, ...]
-    horizon_s: float
+    trial: Trial
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """Which states are drawn, from the dataset in `data`, and how long each plan is followed."""
+    """Which states are drawn, from the dataset in `data`, and how they are driven on from.
+
+    Each plan is told for `told_s`, the time until the planner is asked again, then System 1 goes on
+    alone: choosing what scores best, again and again, is a step of policy improvement over that.
+    """
 
     data: str
     states: int
+    told_s: float
     horizon_s: float
     seed: int
     before_harm: float  # as in `starts_of`
@@ -116,16 +121,23 @@ def _told(tick: int, plan: int, axes: int) -> Guidance:
     )
 
 
+def _for_ticks(guidance: Guidance, ticks: int) -> Told:
+    return lambda step: guidance if step < ticks else None
+
+
 def work(job: Job) -> list[list[Terms]]:
     """Try every plan from every start (runs in a worker process)."""
     with driven_world(job.config, job.scenario) as (world, policy):
         spec = world.world_spec
-        ticks = round(job.horizon_s * spec.control_rate_hz)
+        rate, trial = spec.control_rate_hz, job.trial
+        ticks, until = round(trial.horizon_s * rate), round(trial.told_s * rate)
         found = []
         for start in job.starts:
             junction, begin = Junction(world, start.seed, start.commands), len(start.commands)
             told = [_told(begin, plan, len(spec.action)) for plan in range(len(spec.plans))]
-            found.append([drive(world, policy, junction, begin, always(t), ticks) for t in told])
+            found.append(
+                [drive(world, policy, junction, begin, _for_ticks(t, until), ticks) for t in told]
+            )
     return found
 
 
@@ -153,7 +165,7 @@ def score_plans(
     progress(len(scores.rows))
     ticks = round(trial.horizon_s * dataset.spec.control_rate_hz)
     starts = starts_of(dataset, trial.states, ticks, trial.seed, trial.before_harm)
-    jobs = _jobs(config, [s for s in starts if s.row not in scores.rows], trial.horizon_s)
+    jobs = _jobs(config, [s for s in starts if s.row not in scores.rows], trial)
     # Mixed, so that a trial that is cut short is a fair sample of all scenarios.
     np.random.default_rng(trial.seed).shuffle(jobs)
     found = dict(zip(scores.rows, scores.terms, strict=True))
@@ -181,9 +193,9 @@ def _begun(out: Path, fresh: PlanScores) -> PlanScores:
     return begun
 
 
-def _jobs(config: dict[str, Any], starts: list[Start], horizon_s: float) -> list[Job]:
+def _jobs(config: dict[str, Any], starts: list[Start], trial: Trial) -> list[Job]:
     """The states scenario by scenario, a few at a time."""
-    return [Job(config, scenario, part, horizon_s) for scenario, part in by_scenario(starts, 4)]
+    return [Job(config, scenario, part, trial) for scenario, part in by_scenario(starts, 4)]
 
 
 def save_scores(scores: PlanScores, path: Path) -> None:

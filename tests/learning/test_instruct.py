@@ -14,14 +14,16 @@ import torch
 from dualsys.config import load
 from dualsys.errors import DualsysError
 from dualsys.learning.dataset import Dataset, open_datasets
-from dualsys.learning.fit_instruct import Tried, fit_instruct
+from dualsys.learning.fit_instruct import fit_instruct
 from dualsys.learning.from_log import collect_runs
 from dualsys.learning.thoughts import read
 from dualsys.learning.train_instruct import advantages, forks
+from dualsys.learning.tried_plans import ASKED, Tried
 from dualsys.learning.views import Views
 from dualsys.system2 import checkpoint as checkpoints
 from dualsys.system2.grammar import AnswerGrammar
-from dualsys.system2.questions import chain
+from dualsys.system2.questions import asked, chain
+from dualsys.whatif import plan_scores
 from dualsys.whatif.plan_scores import (
     PlanScores,
     Trial,
@@ -48,7 +50,7 @@ def eval_config(untrained: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def trial(driven: Path) -> Trial:
-    return Trial(str(driven), states=3, horizon_s=0.6, seed=0, before_harm=0.0)
+    return Trial(str(driven), states=3, told_s=0.3, horizon_s=0.6, seed=0, before_harm=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +74,23 @@ def test_every_plan_is_tried_from_every_state(tried_plans: PlanScores, driven: P
     first, _ = Dataset(driven).episode_bounds()
     for start in starts:
         assert len(start.commands) == start.row - first[start.row]
+
+
+def test_after_it_was_told_system_1_goes_on_alone(
+    eval_config: dict[str, Any], trial: Trial, driven: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[list[int | None]] = []
+
+    def drive(*args: Any) -> Terms:
+        told, ticks = args[-2:]
+        heard.append([known.plan if (known := told(tick)) else None for tick in range(ticks)])
+        return Terms(1.0, 1.0, 1.0, 1.0)
+
+    monkeypatch.setattr(plan_scores, "drive", drive)
+    start = starts_of(Dataset(driven), 1, 9, 0)[0]
+    plan_scores.work(plan_scores.Job(eval_config, start.scenario, (start,), trial))
+    # Told for 0.3 s, driven for 0.6 s, at 15 Hz.
+    assert heard == [[plan] * 4 + [None] * 5 for plan in range(len(SPEC.plans))]
 
 
 class _Drives:
@@ -154,21 +173,37 @@ def test_probabilities_are_those_of_the_grammar(planner_folder: Path, drives: Pa
     assert sorted([*tried.taught, *tried.held]) == [0, 1]
     assert not tried.chance.any(), "no plan is better than another"
     share = tried.before.exp()
-    torch.testing.assert_close(share.sum(1), torch.ones(2))
+    torch.testing.assert_close(share.sum(-1), torch.ones(2, 2))
     assert share.std() > 0
+    language, questions = planning.language, asked(SPEC, "short")
+    for place in (0, 1):
+        prefix, lead = views.read(place, False), []
+        for how in range(len(ASKED)):
+            wanted = _log_probabilities(planning, views, place, lead)
+            np.testing.assert_allclose(tried.before[how, place].numpy(), wanted, atol=0.05)
+            for question in questions[:-1]:
+                grammar = AnswerGrammar(question, language.tokenize)
+                answer = language.answer(prefix, question.phrasings[0], grammar)
+                lead += [*language.tokenize(f" {question.phrasings[0]}"), *answer.tokens]
+    assert len(questions) == 2, "the plan comes after another question"
+
+
+def _log_probabilities(planning: Any, views: Views, place: int, lead: list[int]) -> np.ndarray:
+    """Of every plan's answer, decoded token by token after what is said before."""
     question = chain(SPEC)[-1]
-    asked = planning.language.tokenize(f" {question.phrasings[0]}")
+    asked_for = planning.language.tokenize(f" {question.phrasings[0]}")
+    found = np.zeros(len(SPEC.plans))
     for number, plan in enumerate(SPEC.plans):
-        grammar, told, wanted = AnswerGrammar(question, planning.language.tokenize), (), np.zeros(2)
+        grammar, told = AnswerGrammar(question, planning.language.tokenize), ()
         while allowed := grammar.allowed(told):
-            reading = read(planning, views, [0, 1], np.zeros(2, bool), [*asked, *told])
-            parts = reading.logits[:, allowed].log_softmax(-1)
+            reading = read(planning, views, [place], np.zeros(1, bool), [*lead, *asked_for, *told])
+            parts = reading.logits[0, allowed].log_softmax(-1)
             at = next(
                 i for i, token in enumerate(allowed) if _can_become(grammar, (*told, token), plan)
             )
-            wanted += parts[:, at].numpy()
+            found[number] += float(parts[at])
             told = (*told, allowed[at])
-        np.testing.assert_allclose(tried.before[:, number].numpy(), wanted, atol=0.05)
+    return found
 
 
 def _can_become(grammar: AnswerGrammar, told: tuple[int, ...], plan: str) -> bool:
@@ -186,18 +221,24 @@ def test_the_verdict_draws_whole_episodes(
     views = Views(open_datasets(str(drives)), planning.language, rows, None)
     scores = np.zeros((80, len(SPEC.plans)))
     scores[:, 1] = np.where(episodes < 4, -1.0, 1.0)  # some drives lose by it, others gain
-    monkeypatch.setattr(Tried, "probabilities", lambda _, places: torch.eye(5)[[0] * len(places)])
+    monkeypatch.setattr(
+        Tried, "probabilities", lambda _, places, how: torch.eye(5)[[0] * len(places)]
+    )
     tried = Tried(planning, views, scores, episodes)
     kept = episodes[tried.held]
     assert len(np.unique(kept)) == 2, "a quarter of eight"
-    monkeypatch.setattr(Tried, "probabilities", lambda _, places: torch.eye(5)[[1] * len(places)])
+    monkeypatch.setattr(
+        Tried, "probabilities", lambda _, places, how: torch.eye(5)[[how] * len(places)]
+    )
     told = tried.verdict()
     away = scores[tried.held, 1]
     assert set(away) == {-1.0, 1.0}, "one drive of either kind"
     assert (told["held_out_states"], told["held_out_episodes"]) == (20, 2)
-    assert told["difference"] == pytest.approx(away.mean())
+    assert told["at_once"]["difference"] == 0, "as before"
+    after = told["after_questions"]
+    assert after["difference"] == pytest.approx(away.mean())
     # Two drives drawn with replacement: either one alone is among the draws.
-    assert told["difference_ci95"] == [away.min(), away.max()]
+    assert after["difference_ci95"] == [away.min(), away.max()]
 
 
 def test_states_are_drawn_as_often_as_their_plans_differ(
@@ -254,10 +295,12 @@ def test_the_planner_learns_to_prefer_what_scored_best(
     start, _ = Dataset(drives).episode_bounds()
     sizes = np.unique(start[rows], return_counts=True)[1]
     assert told["held_out_states"] in sizes, "one of the two episodes"
-    assert told["score_after"] == pytest.approx(told["score_of_best_plan"])
-    assert told["difference"] == pytest.approx(told["score_after"] - told["score_before"])
+    for way in (told[name] for name in ASKED):
+        assert way["score_after"] == pytest.approx(told["score_of_best_plan"])
+        assert way["difference"] == pytest.approx(way["score_after"] - way["score_before"])
+        assert way["difference_ci95"] == [None, None], "one drive tells no spread"
+        assert way["difference_ci95"] == [None, None], "one drive tells no spread"
     assert told["held_out_episodes"] == 1
-    assert told["difference_ci95"] == [None, None], "one drive tells no spread"
 
 
 def test_the_supervised_terms_teach_the_plans_of_the_traffic_rules(
