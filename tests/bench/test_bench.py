@@ -38,7 +38,8 @@ def test_every_variant_is_measured_and_compared(done: Path) -> None:
     assert gain["p"] <= gain["p_holm"] <= 1
     assert "success" not in found["compared"]["periodic"]["driving/merge"], "all were cut off"
     assert found["compared"]["as_often"]["against"] == "periodic"
-    assert periodic["bits"] == 0, "the scripted planner sends no plan vector"
+    assert periodic["code_bits"] == 0, "the scripted planner sends no plan vector"
+    assert periodic["bits"] == periodic["plan_bits"]
 
 
 def test_the_results_say_what_they_are_results_of(done: Path, untrained: Path) -> None:
