@@ -85,11 +85,11 @@ def log_probabilities(language: nn.Module, tried: TriedPlans) -> Tensor:
     _, _, logits = run_over(language, repeated, said, mask, length + 1)
     each = logits.float().unflatten(0, (states, turns))
     total = each.new_zeros(states, tried.scores.shape[1])
-    rows = torch.arange(states, device=total.device)
     for fork in tried.forks:
-        parts = each[rows, fork.said, tried.lead + fork.at][:, list(fork.tokens)].log_softmax(-1)
-        on = torch.tensor([taken >= 0 for taken in fork.taken], device=total.device)
-        total = total + parts[:, list(fork.taken)] * on
+        tokens, taken = (torch.tensor(n, device=each.device) for n in (fork.tokens, fork.taken))
+        at = (tried.lead + fork.at)[:, None, None].expand(-1, 1, each.shape[-1])
+        parts = each[:, fork.said].gather(1, at)[:, 0, tokens].log_softmax(-1)
+        total = total + parts[:, taken] * (taken >= 0)
     return total
 
 

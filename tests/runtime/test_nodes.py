@@ -59,7 +59,7 @@ class TwoAnswers:
     faults: Counter[str] = Counter()  # noqa: RUF012
     thought: Thought | None = None
 
-    def think(self, request: PlanRequest, budget: str) -> Iterator[Guidance]:
+    def think(self, request: PlanRequest, budget: str, stop: object) -> Iterator[Guidance]:
         for number in range(2):
             values, chunks = np.full(2, number, np.float32), np.zeros((2, 4, 2), np.float32)
             self.thought = Thought(request.stamp, request.request_id, {}, {}, chunks, values, 0, {})
@@ -112,7 +112,7 @@ class Busy:
         read, self.waiting = self.waiting, []
         request = blank_request(SPEC, next(self._answers))
         self._everybody["plan_request"].waiting.append(request)
-        self._everybody["plan"].waiting += TwoAnswers().think(request, "short")
+        self._everybody["plan"].waiting += TwoAnswers().think(request, "short", None)
         return read
 
 
