@@ -243,11 +243,10 @@ class RedLightRunner(IntersectionEnv):
 
     @classmethod
     def default_config(cls) -> dict[str, Any]:
-        """Upstream's with less traffic; the ego goes straight on."""
+        """Upstream's with less traffic and more time to wait for it; the ego goes straight on."""
         config: dict[str, Any] = super().default_config()
-        config.update(
-            initial_vehicle_count=3, spawn_probability=0.0, destination="o2", difficulty=0.5
-        )
+        config.update(initial_vehicle_count=2, spawn_probability=0.0, duration=16)
+        config.update(destination="o2", difficulty=0.5)
         return config
 
     def _reset(self) -> None:
@@ -265,7 +264,10 @@ class RedLightRunner(IntersectionEnv):
         super()._simulate(action)
 
     def _run(self, arrives_s: float) -> None:
-        """Put the runner where it reaches the middle together with the ego."""
+        """Put the runner where it reaches the middle together with the ego.
+
+        Nobody else is in its way: a wreck in the middle could be solved by nobody.
+        """
         corner = 1 if self.from_left else 3
         lane = self.road.network.get_lane((f"o{corner}", f"ir{corner}", 0))
         before = self.speed * arrives_s - np.linalg.norm(lane.position(lane.length, 0.0))
@@ -274,7 +276,11 @@ class RedLightRunner(IntersectionEnv):
         self.road.vehicles = [
             v
             for v in self.road.vehicles
-            if v is self.vehicle or np.linalg.norm(v.position - spot) > 15
+            if v is self.vehicle
+            or (
+                np.linalg.norm(v.position - spot) > 15
+                and abs(lane.local_coordinates(v.position)[1]) > 3
+            )
         ]
         self.runner = Headlong(self.road, spot, lane.heading_at(along), self.speed)
         self.runner.plan_route_to(f"o{(corner + 2) % 4}")
