@@ -26,8 +26,6 @@ from dualsys.spec import WorldSpec
 from dualsys.workers import completed
 from sim import registry
 
-FIRST_TRAINING_SEED = 1_000_000  # below it, seeds belong to evaluation
-
 
 class Noise(msgspec.Struct, frozen=True):
     """Noise on the executed action, as fractions of half the range of each axis.
@@ -172,11 +170,7 @@ def collect(
 
     Interrupted, it leaves whole episodes; called again, it records the rest.
     """
-    if min(seeds) < FIRST_TRAINING_SEED:
-        raise DualsysError(
-            f"seeds below {FIRST_TRAINING_SEED} belong to evaluation, got {min(seeds)}; collect "
-            f"with seeds={FIRST_TRAINING_SEED}:{FIRST_TRAINING_SEED + 100}"
-        )
+    registry.require_training([(name, seed) for name in scenarios for seed in seeds])
     first = registry.make(scenarios[0])
     spec: WorldSpec = first.world_spec
     first.close()

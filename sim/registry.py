@@ -7,7 +7,7 @@ worlds without any change here.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +26,8 @@ from sim.driving.scenarios import (
 )
 from sim.manipulation.disturbances import disturbed_tasks, parse
 from sim.manipulation.tasks import TASKS
+
+FIRST_TRAINING_SEED = 1_000_000  # below it, seeds belong to evaluation
 
 
 class Expert(Protocol):
@@ -152,6 +154,21 @@ def kind_of(scenario: str) -> str:
     if domain != "driving" or kind not in LONG_TAIL:
         return ""
     return "unseen" if kind in UNSEEN else "seen"
+
+
+def require_training(episodes: Iterable[tuple[str, int]]) -> None:
+    """Raise `DualsysError` if a (scenario, seed) is kept for evaluation: nothing learns of it."""
+    for scenario, seed in episodes:
+        if seed < FIRST_TRAINING_SEED:
+            raise DualsysError(
+                f"seeds below {FIRST_TRAINING_SEED} belong to evaluation, got {seed} of "
+                f"{scenario}; train on seeds={FIRST_TRAINING_SEED}:{FIRST_TRAINING_SEED + 100}"
+            )
+        if kind_of(scenario) == "unseen":
+            raise DualsysError(
+                f"{scenario} belongs to evaluation: training never sees {', '.join(UNSEEN)}; train "
+                "on suite=longtail_seen"
+            )
 
 
 PEERS = ("idm", "sac", "scripted", "expert")

@@ -99,6 +99,11 @@ class Dataset:
         """The scenario of each row."""
         return self._each_row(self.episodes["scenario"].to_pylist())
 
+    def drives(self) -> list[tuple[str, int]]:
+        """Scenario and seed of each episode."""
+        scenarios, seeds = (self.episodes[name].to_pylist() for name in ("scenario", "seed"))
+        return list(zip(scenarios, seeds, strict=True))
+
     def successes(self) -> np.ndarray:
         """Whether each episode succeeded, bool (E,)."""
         return np.array(self.episodes["success"].to_pylist(), bool)
@@ -215,6 +220,10 @@ class JoinedDataset:
     def scenarios(self) -> list[str]:
         """As `Dataset.scenarios`."""
         return [name for part in self.parts for name in part.scenarios()]
+
+    def drives(self) -> list[tuple[str, int]]:
+        """As `Dataset.drives`."""
+        return [drive for part in self.parts for drive in part.drives()]
 
     def successes(self) -> np.ndarray:
         """As `Dataset.successes`."""

@@ -18,6 +18,7 @@ from dualsys.errors import DualsysError
 from dualsys.runtime.results import machine, versions
 from dualsys.trigger.gate import SCHEMA, Gate, GateCard, save_gate
 from dualsys.whatif.call_trials import CallTrial, load_trials
+from sim.registry import require_training
 
 HELD_OUT = 0.2  # share of the episodes that the scores in the card are of
 
@@ -39,10 +40,13 @@ class Ensemble(nn.Module):
 
 
 def fit_gate(config: dict[str, Any], progress: Callable[[int, dict[str, float]], None]) -> Path:
-    """Train the gate and write it to `config["out"]`. Returns the folder."""
+    """Train the gate and write it to `config["out"]`. Returns the folder.
+
+    Raises `DualsysError` for too few trials, and for trials of evaluation's seeds and kinds.
+    """
     torch.set_num_threads(config["threads"])
     torch.manual_seed(config["seed"])
-    trials, names, domain = _read(config)
+    trials, names, domain, abouts = _read(config)
     x = np.array([t.features for t in trials], np.float32)
     gain = np.array([t.gain for t in trials], np.float32)
     episode = np.unique([f"{t.scenario} {t.seed}" for t in trials], return_inverse=True)[1]
@@ -61,7 +65,7 @@ def fit_gate(config: dict[str, Any], progress: Callable[[int, dict[str, float]],
         SCHEMA,
         domain,
         names,
-        {"trials": len(trials), "episodes": int(episode.max()) + 1, "files": len(config["data"])},
+        _described(trials, int(episode.max()) + 1, abouts),
         {k: config[k] for k in ("steps", "learning_rate", "weight_decay", "members", "hidden")}
         | {"machine": machine(), "versions": versions()},
         scores(predicted[held_out], gain[held_out]),
@@ -70,7 +74,9 @@ def fit_gate(config: dict[str, Any], progress: Callable[[int, dict[str, float]],
     return Path(config["out"])
 
 
-def _read(config: dict[str, Any]) -> tuple[list[CallTrial], tuple[str, ...], str]:
+def _read(
+    config: dict[str, Any],
+) -> tuple[list[CallTrial], tuple[str, ...], str, list[dict[str, Any]]]:
     files = [config["data"]] if isinstance(config["data"], str) else list(config["data"])
     saved = [load_trials(Path(file)) for file in files]
     if len({s.features for s in saved}) != 1:
@@ -78,7 +84,30 @@ def _read(config: dict[str, Any]) -> tuple[list[CallTrial], tuple[str, ...], str
     trials = [trial for s in saved for trial in s.trials]
     if len(trials) < 20:
         raise DualsysError(f"{len(trials)} trials are too few for a gate; make hundreds")
-    return trials, saved[0].features, trials[0].scenario.split("/")[0]
+    require_training((t.scenario, t.seed) for t in trials)
+    return trials, saved[0].features, trials[0].scenario.split("/")[0], [s.about for s in saved]
+
+
+def _described(
+    trials: list[CallTrial], episodes: int, abouts: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """What the card says about the trials: a gate foretells the calls of such a planner only."""
+    seeds = [t.seed for t in trials]
+    told: dict[str, Any] = {
+        "trials": len(trials),
+        "episodes": episodes,
+        "scenarios": sorted({t.scenario for t in trials}),
+        "seeds": [min(seeds), max(seeds)],
+    }
+    return told | {
+        "tried": [
+            {
+                "horizon_s": about["horizon_s"],
+                **{name: about["config"][name] for name in ("latency", "system1", "system2")},
+            }
+            for about in abouts
+        ]
+    }
 
 
 def _bootstrap(

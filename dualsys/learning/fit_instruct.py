@@ -24,6 +24,7 @@ from dualsys.system2 import checkpoint
 from dualsys.system2.checkpoint import Planning, save_planner
 from dualsys.whatif.plan_scores import PlanScores, load_scores
 from sim.driving.terms import Terms
+from sim.registry import require_training
 
 
 def fit_instruct(config: dict[str, Any], progress: Callable[[int, dict[str, float]], None]) -> Path:
@@ -73,6 +74,7 @@ def _tried(planning: Planning, scores: PlanScores, config: dict[str, Any]) -> Tr
         )
     dataset = open_datasets(scores.data)
     rows = np.array(scores.rows)
+    require_training(dataset.drives())
     views = views_of(planning, dataset, rows, config["prompts_from"])
     episodes, _ = dataset.episode_bounds()
     if len(np.unique(episodes[rows])) < 2:

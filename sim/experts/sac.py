@@ -15,9 +15,9 @@ import gymnasium
 import numpy as np
 
 from dualsys.errors import DualsysError
-from sim.collect import FIRST_TRAINING_SEED
 from sim.driving.route import points_ahead
 from sim.driving.spec import SCENE_FIELDS, SPEC
+from sim.registry import FIRST_TRAINING_SEED
 
 HELD_TICKS = 3  # a command is held so long: five decisions a second
 OBJECTS = 8

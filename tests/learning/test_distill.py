@@ -31,7 +31,7 @@ def test_guided_successes_alone_are_taught(
     (run / "results.json").write_text(json.dumps(results))
     folder = distill(configuration([run], untrained, tmp_path / "out"), lambda s, p: None)
     accepted = Dataset(tmp_path / "out/accepted")
-    assert accepted.episodes["seed"].to_pylist() == [1]
+    assert accepted.episodes["seed"].to_pylist() == [1_000_001]
     assert (accepted.plan >= 0).any()
     card = checkpoint.load_card(folder)
     assert card.training["batches"]["plan_dropout"] == 0.6

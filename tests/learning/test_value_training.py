@@ -101,13 +101,13 @@ def test_a_run_becomes_data_as_it_was_driven(run_folder: Path, tmp_path: Path) -
     alone = sum(isinstance(m, Action) and m.guidance_sequence < 0 for m in log)
     assert 0 < (dataset.plan < 0).sum() <= alone, "the first ticks had no plan"
     assert (dataset.plan >= 0).any()
-    assert dataset.episodes["seed"].to_pylist() == [0, 1]
+    assert dataset.episodes["seed"].to_pylist() == [1_000_000, 1_000_001]
     assert len(seen) == 2
 
 
 def test_one_episode_in_two_runs_is_refused(run_folder: Path, tmp_path: Path) -> None:
     other = shutil.copytree(run_folder, tmp_path / "other")
-    with pytest.raises(DualsysError, match=r"seed 0 is in .* and in "):
+    with pytest.raises(DualsysError, match=r"seed 1000000 is in .* and in "):
         collect_runs([run_folder, other], tmp_path / "data", lambda episode: None)
     with pytest.raises(DualsysError, match="is not the folder of a run"):
         collect_runs([tmp_path], tmp_path / "data", lambda episode: None)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -24,6 +25,10 @@ from dualsys.whatif.call_trials import (
 )
 
 NAMES = ("entropy", "spread", "noise")
+ABOUT: dict[str, Any] = {
+    "horizon_s": 4.0,
+    "config": {"latency": {"name": "none"}, "system1": {"samples": 4}, "system2": {"name": "vlm"}},
+}
 
 
 def config_of(run: Path) -> dict[str, object]:
@@ -74,7 +79,7 @@ def trials(count: int, rng: np.random.Generator) -> list[CallTrial]:
         found.append(
             CallTrial(
                 "driving/merge",
-                n // 5,
+                1_000_000 + n // 5,
                 n,
                 False,
                 [entropy, spread, noise],
@@ -88,19 +93,33 @@ def trials(count: int, rng: np.random.Generator) -> list[CallTrial]:
 
 
 def test_a_gate_learns_where_calls_pay(tmp_path: Path) -> None:
-    save_trials(trials(400, np.random.default_rng(0)), NAMES, tmp_path / "trials.json", {})
+    save_trials(trials(400, np.random.default_rng(0)), NAMES, tmp_path / "trials.json", ABOUT)
     words = [f"data={tmp_path / 'trials.json'}", f"out={tmp_path / 'gate'}", "steps=200"]
     folder = fit_gate(load("train gate", words), lambda step, parts: None)
     gate = load_gate(folder)
     assert gate.card.features == NAMES
+    assert gate.card.data["scenarios"] == ["driving/merge"]
+    assert gate.card.data["seeds"] == [1_000_000, 1_000_079]
+    assert gate.card.data["tried"] == [{"horizon_s": 4.0, **ABOUT["config"]}]
     assert gate.card.scores["rank_correlation"] > 0.4
     assert gate.card.scores["mean_gain_of_better_half"] > gate.card.scores["mean_gain"]
     sure, unsure = (gate.gain(np.array([e, 0, 0], np.float32)) for e in (-1.5, 1.5))
     assert sure < 0.1 < 0.3 < unsure
 
 
+def test_what_belongs_to_evaluation_teaches_no_gate(tmp_path: Path) -> None:
+    unseen: dict[str, Any] = {"scenario": "driving/wrong_way@0.8"}
+    for changed, told in (({"seed": 7}, "got 7 of"), (unseen, "never sees wrong_way")):
+        some = trials(30, np.random.default_rng(0))
+        some[3] = msgspec.structs.replace(some[3], **changed)
+        save_trials(some, NAMES, tmp_path / "trials.json", ABOUT)
+        words = [f"data={tmp_path / 'trials.json'}", f"out={tmp_path / 'gate'}"]
+        with pytest.raises(DualsysError, match=told):
+            fit_gate(load("train gate", words), lambda step, parts: None)
+
+
 def test_equal_trials_and_seed_give_an_equal_gate(tmp_path: Path) -> None:
-    save_trials(trials(60, np.random.default_rng(1)), NAMES, tmp_path / "trials.json", {})
+    save_trials(trials(60, np.random.default_rng(1)), NAMES, tmp_path / "trials.json", ABOUT)
     gains = []
     for name in ("a", "b"):
         words = [f"data={tmp_path / 'trials.json'}", f"out={tmp_path / name}", "steps=20"]
@@ -110,7 +129,7 @@ def test_equal_trials_and_seed_give_an_equal_gate(tmp_path: Path) -> None:
 
 
 def test_too_few_trials_and_foreign_files_are_refused(tmp_path: Path) -> None:
-    save_trials(trials(5, np.random.default_rng(2)), NAMES, tmp_path / "few.json", {})
+    save_trials(trials(5, np.random.default_rng(2)), NAMES, tmp_path / "few.json", ABOUT)
     (tmp_path / "other.json").write_text("{}")
     for file, told in (("few.json", "too few"), ("other.json", "no call trials")):
         with pytest.raises(DualsysError, match=told):
@@ -125,7 +144,7 @@ def test_too_few_trials_and_foreign_files_are_refused(tmp_path: Path) -> None:
 def test_a_gate_for_another_system_1_is_refused_before_it_acts(
     untrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    save_trials(trials(60, np.random.default_rng(1)), NAMES, tmp_path / "trials.json", {})
+    save_trials(trials(60, np.random.default_rng(1)), NAMES, tmp_path / "trials.json", ABOUT)
     words = [f"data={tmp_path / 'trials.json'}", f"out={tmp_path / 'gate'}", "steps=2"]
     folder = fit_gate(load("train gate", words), lambda step, parts: None)
     with pytest.raises(SystemExit) as stopped:
