@@ -19,8 +19,9 @@ from dualsys.runtime.latency import (
 )
 from dualsys.runtime.thresholds import calibrated_threshold
 from dualsys.spec import WorldSpec
-from dualsys.system1.policy import Policy, PolicyConfig
+from dualsys.system1.policy import Policy
 from dualsys.system1.shield import Shield, ShieldConfig
+from dualsys.system1.timing import PolicyConfig
 from dualsys.system2.planner import Planner
 from dualsys.system2.scripted import AnyPlanRule, InstructionRule, ScriptedPlanner
 from dualsys.system2.traffic import TrafficRule

@@ -13,66 +13,16 @@ import msgspec
 import numpy as np
 
 from dualsys.conformity import check_observation, guidance_fault
-from dualsys.errors import DualsysError, SpecMismatchError
+from dualsys.errors import SpecMismatchError
 from dualsys.messages import Action, Guidance, Observation, PlanRequest, Stamp
 from dualsys.spec import WorldSpec
 from dualsys.system1.chunk import RunningChunk
+from dualsys.system1.timing import PolicyConfig
 from dualsys.system1.uncertainty import Uncertainty
 from dualsys.trigger.acceptance import Acceptance
 from dualsys.trigger.rules import Trigger
 from dualsys.trigger.situation import Situation, features
 from kernels.engine import Engine
-
-
-class PolicyConfig(msgspec.Struct, frozen=True):
-    """Timing of System 1, in control ticks, and what it asks for."""
-
-    replan_ticks: int = 8
-    blend_ticks: int = 2
-    max_guidance_age_ticks: int = 400  # older guidance has expired: System 1 alone
-    phase_limit_s: float = 2.0  # training showed no older plan: the phase stamp stops here
-    noise_scale: float = 1.0  # standard deviation of the source of the flow that is carried out
-    spread_weight: float = 1.0  # of the samples' spread in the uncertainty
-    cascade: bool = True  # go on from System 2's candidate; False carries it out as it is
-    commit_ticks: int = 1  # ticks until a new chunk takes effect: so far the running one is kept
-    budget: str = "short"  # of the thinking that a request asks for
-
-    @classmethod
-    def in_seconds(
-        cls,
-        rate_hz: float,
-        replan_s: float,
-        blend_s: float,
-        max_guidance_age_s: float,
-        phase_limit_s: float,
-        noise_scale: float,
-        spread_weight: float = 1.0,
-        cascade: bool = True,
-        commit_ticks: int = 1,
-        budget: str = "short",
-    ) -> PolicyConfig:
-        """The same timing for any control rate; raises `DualsysError` for a negative time."""
-        for name, value in (
-            ("replan_s", replan_s),
-            ("blend_s", blend_s),
-            ("max_guidance_age_s", max_guidance_age_s),
-            ("phase_limit_s", phase_limit_s),
-            ("noise_scale", noise_scale),
-            ("spread_weight", spread_weight),
-        ):
-            if not 0 <= value < math.inf:
-                raise DualsysError(f"system1.{name} must be zero or more, it is {value}")
-        return cls(
-            max(1, round(replan_s * rate_hz)),
-            round(blend_s * rate_hz),
-            round(max_guidance_age_s * rate_hz),
-            phase_limit_s,
-            noise_scale,
-            spread_weight,
-            cascade,
-            commit_ticks,
-            budget,
-        )
 
 
 class Provenance(msgspec.Struct, frozen=True):

@@ -19,8 +19,9 @@ from dualsys.runtime.latency import (
 )
 from dualsys.runtime.lockstep import Lockstep
 from dualsys.runtime.log import LogWriter, concatenate, read_header, read_log
-from dualsys.system1.policy import Policy, PolicyConfig
+from dualsys.system1.policy import Policy
 from dualsys.system1.shield import Shield, ShieldConfig
+from dualsys.system1.timing import PolicyConfig
 from dualsys.system2.scripted import InstructionRule, ScriptedPlanner
 from dualsys.trigger.rules import PeriodicTrigger, Trigger
 from tests.fakes import SPEC, PointEngine, PointWorld

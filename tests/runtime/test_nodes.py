@@ -17,7 +17,8 @@ from dualsys.runtime.log import LogWriter, read_log
 from dualsys.runtime.nodes import recorder
 from dualsys.runtime.nodes.system1 import System1Node
 from dualsys.runtime.nodes.system2 import System2Node
-from dualsys.system1.policy import Policy, PolicyConfig
+from dualsys.system1.policy import Policy
+from dualsys.system1.timing import PolicyConfig
 from dualsys.system2.blank import blank_request
 from dualsys.trigger.rules import PeriodicTrigger
 from tests.fakes import SPEC, PointEngine

@@ -7,7 +7,8 @@ import pytest
 from dualsys.errors import DualsysError, SpecMismatchError
 from dualsys.inbox import Inbox
 from dualsys.messages import Guidance, Observation, Stamp
-from dualsys.system1.policy import Policy, PolicyConfig
+from dualsys.system1.policy import Policy
+from dualsys.system1.timing import PolicyConfig
 from dualsys.trigger.acceptance import Acceptance
 from dualsys.trigger.rules import NeverTrigger, PeriodicTrigger
 from dualsys.trigger.situation import Situation, feature_names
