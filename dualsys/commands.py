@@ -181,6 +181,13 @@ def run_calibrate(config: Config) -> int:
     for name in ("as_trained", "corrected") if report["coverage"] else ():
         said = ", ".join(f"{level:.0%}: {share:.1%}" for level, share in report["coverage"][name])
         console.print(f"Laplace intervals {name.replace('_', ' ')}: {said}", highlight=False)
+    cost = report["cost"]
+    console.print(
+        f"inside the tick ({cost['engine']}): {cost['samples_ms']:.2f} ms with {cost['samples']} "
+        f"samples, {cost['one_sample_ms']:.2f} ms with one (x {cost['ratio']:.2f}), the decision "
+        f"{1e3 * cost['decision_ms']:.1f} us",
+        highlight=False,
+    )
     return 0
 
 

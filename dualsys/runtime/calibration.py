@@ -20,6 +20,7 @@ from dualsys.runtime.fates import harmful
 from dualsys.runtime.log import read_log
 from dualsys.runtime.results import git_state, machine, versions
 from dualsys.runtime.thresholds import Measured, Threshold, weights_digest
+from dualsys.runtime.tick_cost import uncertainty_cost
 from dualsys.trigger.calibrate import (
     auroc,
     auroc_interval,
@@ -42,6 +43,7 @@ LABELS = {
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 SHARES = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)  # of ticks
+COST_ROUNDS = 200  # passes of either kind that are timed
 WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0)  # of the spread in the sum
 
 
@@ -189,6 +191,14 @@ def laplace_coverage(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def cost_of(run: Path, trigger: dict[str, Any]) -> dict[str, Any]:
+    """What the uncertainty costs in a tick of the first world of a run."""
+    results = _results(run)
+    spec = registry.spec_of(results["episodes"][0]["scenario"])
+    gate = UncertaintyTrigger(0.0, trigger["hysteresis"], 1, None)
+    return uncertainty_cost(results["config"], spec, gate, COST_ROUNDS)
+
+
 def calibrate(config: dict[str, Any]) -> dict[str, Any]:
     """Calibrate on runs (and a dataset); writes the report to `config["out"]` (JSON)."""
     runs = [Path(run) for run in config["runs"]]
@@ -208,6 +218,7 @@ def calibrate(config: dict[str, Any]) -> dict[str, Any]:
             reliability(total, np.concatenate([e.bad for e in episodes]))
         ),
         "coverage": laplace_coverage(config) if config["data"] else None,
+        "cost": cost_of(runs[0], trigger),
         "config": config,
         "versions": versions(),
         "machine": machine(),

@@ -77,6 +77,11 @@ def test_the_command_writes_thresholds_and_coverage(
     assert f"{limits[0]:.3f}" in said
     assert f"{calls[-1]:.4f}" in said
     assert "foretold is a collision or leaving the road within 2 s" in said
+    cost = report["cost"]
+    assert (cost["samples"], cost["rounds"]) == (4, 200)
+    assert min(cost["one_sample_ms"], cost["samples_ms"], cost["ratio"], cost["decision_ms"]) > 0
+    wanted = f"inside the tick ({cost['engine']}): {cost['samples_ms']:.2f} ms with 4 samples"
+    assert wanted in " ".join(said.split())
 
 
 def test_calibrating_on_nothing_is_refused(tmp_path: Path) -> None:
