@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from dualsys.runtime.latency import (
     TraceLatency,
     load_trace,
 )
-from dualsys.runtime.thresholds import calibrated_threshold
+from dualsys.runtime.thresholds import calibrated_threshold, weights_digest
 from dualsys.spec import WorldSpec
 from dualsys.system1.policy import Policy
 from dualsys.system1.shield import Shield, ShieldConfig
@@ -68,16 +69,29 @@ def make_engine(config: Config, spec: WorldSpec) -> Choice:
     """
     import torch
 
+    engine, samples = config["engine"], config["system1"]["samples"]
+    torch.set_num_threads(engine["threads"])
+    if samples < 1:
+        raise DualsysError(f"system1.samples must be one or more, it is {samples}")
+    folder = checkpoint_folder(config, spec)
+    names, threads = tuple(engine["names"]), engine["threads"]
+    return _engine(folder, weights_digest(folder), spec, samples, names, threads)
+
+
+@functools.lru_cache(maxsize=4)  # a worker has many jobs of one System 1, and export takes seconds
+def _engine(
+    folder: Path,
+    contents: str | None,  # digest of the weights: those of a folder can change
+    spec: WorldSpec,
+    samples: int,
+    names: tuple[str, ...],
+    threads: int,
+) -> Choice:
     from dualsys.system1 import checkpoint
     from dualsys.system1.sampler import sampler_inputs
 
-    torch.set_num_threads(config["engine"]["threads"])
-    folder, samples = checkpoint_folder(config, spec), config["system1"]["samples"]
-    if samples < 1:
-        raise DualsysError(f"system1.samples must be one or more, it is {samples}")
     sampler, _ = checkpoint.load(folder, spec, samples)
-    engine = config["engine"]
-    return choose(engine["names"], sampler, sampler_inputs(sampler), engine["threads"])
+    return choose(names, sampler, sampler_inputs(sampler), threads)
 
 
 def make_policy(
