@@ -50,8 +50,12 @@ def bootstrap(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def bootstrap_by(cluster: np.ndarray, values: np.ndarray, seed: int = 0) -> tuple[float, float]:
+def bootstrap_by(
+    cluster: np.ndarray, values: np.ndarray, weights: np.ndarray | None = None, seed: int = 0
+) -> tuple[float, float]:
     """As `bootstrap` of values (N,) that come in clusters (N,): whole clusters are drawn.
+
+    With `weights` (N,) the mean is weighted by them.
 
     States of one drive resemble each other; drawn one by one they would give too narrow an interval
     (cluster bootstrap; Davison and Hinkley 1997, section 3.8). (nan, nan) of fewer than two
@@ -60,7 +64,8 @@ def bootstrap_by(cluster: np.ndarray, values: np.ndarray, seed: int = 0) -> tupl
     kinds, which = np.unique(cluster, return_inverse=True)
     if len(kinds) < 2:
         return math.nan, math.nan
-    total, count = np.bincount(which, values), np.bincount(which)
+    heavy = np.ones(len(values)) if weights is None else weights
+    total, count = np.bincount(which, values * heavy), np.bincount(which, heavy)
     drawn = np.random.default_rng(seed).integers(0, len(kinds), (DRAWS, len(kinds)))
     low, high = np.percentile(total[drawn].sum(1) / count[drawn].sum(1), [2.5, 97.5])
     return float(low), float(high)

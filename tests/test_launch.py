@@ -58,6 +58,24 @@ def test_the_table_prints_what_the_file_holds(tmp_path: Path) -> None:
     assert "2.50 / 4.00" in row
 
 
+def test_a_table_of_answers_has_a_row_for_every_question(tmp_path: Path) -> None:
+    right = {"token_accuracy": 0.9, "answer_accuracy": 0.5, "most_frequent": 0.4}
+    right |= {"token_accuracy_ci95": [0.8, 0.95], "answer_accuracy_ci95": [0.25, 0.75]}
+    right |= {"balanced_accuracy": 0.3, "answers_seen": 5}
+    score = {"schema": "dualsys-planner-score/2", "ticks": 60, "episodes": 7}
+    score |= {"config": {"planner": "runs/one"}, "questions": {"hazard": right, "plan": right}}
+    (tmp_path / "score.json").write_text(json.dumps(score))
+    done = run("launch/results_table.py", "--markdown", tmp_path / "score.json")
+    assert done.returncode == 0, done.stderr
+    wanted = "90.0%, 80.0% .. 95.0% | 50.0%, 25.0% .. 75.0% | 40.0% | 30.0% | 20.0% |"
+    for row, name in zip(done.stdout.splitlines()[2:], ("hazard", "plan"), strict=True):
+        assert row == f"| runs/one | 60 of 7 | {name} | {wanted}"
+    (tmp_path / "results.json").write_text(json.dumps(results()))
+    mixed = run("launch/results_table.py", tmp_path / "score.json", tmp_path / "results.json")
+    assert mixed.returncode == 2
+    assert "make a table of each kind" in mixed.stderr
+
+
 @pytest.mark.parametrize("text", ["", "{}", '{"schema": "other/1"}'])
 def test_a_file_that_holds_no_results_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "results.json").write_text(text)

@@ -47,6 +47,9 @@ def test_an_interval_over_clusters_is_that_of_their_means() -> None:
     low, high = bootstrap_by(np.array(["a", "b", "a", "a"]), uneven)
     assert (low, high) == (0.0, 1.0)
     assert np.isnan(bootstrap_by(np.zeros(4), uneven)).all()
+    heavy = np.array([3.0, 1.0, 0.0, 0.0])
+    low, high = bootstrap_by(np.array(["a", "b", "a", "b"]), np.array([1.0, 0.0, 9.0, 9.0]), heavy)
+    assert (low, high) == (0.0, 1.0), "of weight 0 nothing is seen"
     assert np.isnan(bootstrap_by(np.zeros(0), np.zeros(0))).all()
 
 

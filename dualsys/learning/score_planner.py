@@ -1,13 +1,12 @@
 """`dualsys score`: how well a planner answers, proposes and compresses on recorded ticks.
 
 Answers are compared word by word under teacher forcing: token accuracy per question, beside the
-share of the most frequent answer, which a blind planner would reach.
+share of the most frequent answer, which a blind planner would reach. Intervals draw whole
+episodes.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +24,13 @@ from dualsys.learning.trainer import to_device
 from dualsys.learning.views import Views
 from dualsys.runtime.results import git_state, machine, versions
 from dualsys.spec import require_same
-from dualsys.statistics import wilson
+from dualsys.statistics import bootstrap_by
 from dualsys.system2 import checkpoint
 from dualsys.system2.checkpoint import Planning
 from dualsys.system2.coding import measured_bits
 from dualsys.system2.questions import chain
 
-SCHEMA = "dualsys-planner-score/1"
+SCHEMA = "dualsys-planner-score/2"
 
 
 def score_planner(config: dict[str, Any]) -> dict[str, Any]:
@@ -49,7 +48,7 @@ def score_planner(config: dict[str, Any]) -> dict[str, Any]:
     report = {
         "schema": SCHEMA,
         "ticks": len(rows),
-        "episodes": dataset.info["total_episodes"],
+        "episodes": len(np.unique(dataset.episode_bounds()[0][rows])),
         "questions": _questions(planning, dataset, views, config["batch_size"]),
         **_heads(planning, dataset, views, config),
         "config": config,
@@ -62,15 +61,20 @@ def score_planner(config: dict[str, Any]) -> dict[str, Any]:
     return report
 
 
+class Reply(msgspec.Struct, frozen=True):
+    """The true answer to one question, and how many of its tokens were said."""
+
+    true: str
+    right: int
+    tokens: int
+
+
 @torch.inference_mode()
 def _questions(
     planning: Planning, dataset: JoinedDataset, views: Views, batch_size: int
 ) -> dict[str, Any]:
     """Per question: tokens right, answers right, and the share of the most frequent answer."""
-    tokens: Counter[str] = Counter()
-    right: Counter[str] = Counter()
-    whole: dict[str, Counter[str]] = {q.name: Counter() for q in chain(dataset.spec)}
-    seen: dict[str, Counter[str]] = {q.name: Counter() for q in chain(dataset.spec)}
+    replies: dict[str, list[Reply]] = {question.name: [] for question in chain(dataset.spec)}
     for places in _batches(len(views), batch_size):
         answers = [truth(dataset, int(views.rows[place])) for place in places]
         turns = [_turn(views, given) for given in answers]
@@ -78,27 +82,28 @@ def _questions(
         hit = (logits.argmax(-1) == said).numpy()
         for n, (_, spans) in enumerate(turns):
             for name, (first, last) in spans.items():
-                tokens[name] += last - first
-                right[name] += int(hit[n, first:last].sum())
-                whole[name][answers[n][name]] += bool(hit[n, first:last].all())
-                seen[name][answers[n][name]] += 1
+                given = int(hit[n, first:last].sum())
+                replies[name].append(Reply(answers[n][name], given, last - first))
+    episode = dataset.episode_bounds()[0][views.rows]
+    return {name: _accuracy(found, episode) for name, found in replies.items()}
+
+
+def _accuracy(replies: list[Reply], episode: np.ndarray) -> dict[str, Any]:
+    """What the replies (N,) come to; intervals draw whole episodes (N,)."""
+    tokens = np.array([reply.tokens for reply in replies], float)
+    right = np.array([reply.right for reply in replies])
+    true, which = np.unique([reply.true for reply in replies], return_inverse=True)
+    whole, often = right == tokens, np.bincount(which)
     return {
-        name: {
-            "token_accuracy": right[name] / tokens[name],
-            "token_accuracy_ci95": wilson(right[name], tokens[name]),
-            "answer_accuracy": whole[name].total() / len(views),
-            "answer_accuracy_ci95": wilson(whole[name].total(), len(views)),
-            # Every answer counts alike, however rare: what never answering the rare ones costs.
-            "balanced_accuracy": _mean(whole[name][said] / n for said, n in seen[name].items()),
-            "most_frequent": seen[name].most_common(1)[0][1] / len(views),
-            "answers_seen": len(seen[name]),
-        }
-        for name in seen
+        "token_accuracy": float(right.sum() / tokens.sum()),
+        "token_accuracy_ci95": bootstrap_by(episode, right / tokens, tokens),
+        "answer_accuracy": float(whole.mean()),
+        "answer_accuracy_ci95": bootstrap_by(episode, whole),
+        # Every answer counts alike, however rare: what never answering the rare ones costs.
+        "balanced_accuracy": float(np.mean(np.bincount(which, whole) / often)),
+        "most_frequent": float(often.max() / len(replies)),
+        "answers_seen": len(true),
     }
-
-
-def _mean(shares: Iterable[float]) -> float:
-    return float(np.mean(list(shares)))
 
 
 def _turn(views: Views, answers: dict[str, str]) -> tuple[list[int], dict[str, tuple[int, int]]]:
