@@ -48,7 +48,10 @@ def fit_planner(config: dict[str, Any], progress: Callable[[int, dict[str, float
     )
     samples = None
     if config["prompts_from"]:
-        samples = system1_samples(Path(config["prompts_from"]), dataset, rows)
+        count = config["prompt_samples"]
+        if count < 1:
+            raise DualsysError(f"prompt_samples must be one or more, it is {count}")
+        samples = system1_samples(Path(config["prompts_from"]), dataset, rows, count)
     views = Views(dataset, language, rows, samples)
     conversations = Conversations(dataset, views, sizes)
     optimiser = optimiser_of(config)
@@ -77,6 +80,7 @@ def fit_planner(config: dict[str, Any], progress: Callable[[int, dict[str, float
         heads=sizes,
         spec=dataset.spec,
         prompts=samples is not None,
+        prompt_samples=config["prompt_samples"],
         data={"episodes": dataset.info["total_episodes"], "ticks": dataset.info["total_frames"]},
         training={
             **msgspec.to_builtins(optimiser),

@@ -16,11 +16,13 @@ from dualsys.system1.sampler import Sampler
 
 @torch.inference_mode()
 def system1_samples(
-    folder: Path, dataset: JoinedDataset, rows: np.ndarray, seed: int = 0
+    folder: Path, dataset: JoinedDataset, rows: np.ndarray, count: int = 1, seed: int = 0
 ) -> np.ndarray:
-    """Chunks (N, T, A) that the checkpoint in `folder` proposes at `rows` (N,), without guidance.
+    """Chunks (N, K, T, A) that the checkpoint in `folder` proposes at `rows` (N,), `count` at each.
 
-    Raises `SpecMismatchError` when the checkpoint is of another world than the dataset.
+    Without guidance. As in a run the first one, which would be carried out, starts from the calm
+    source, the others from noise. Raises `SpecMismatchError` when the checkpoint is of another
+    world than the dataset.
     """
     sampler, _ = checkpoint.load(folder, dataset.spec)
     network, sizes = sampler.network, sampler.network.config
@@ -29,8 +31,10 @@ def system1_samples(
     found = []
     for context in _contexts(sampler, dataset, rows):
         shape = (len(context.mean), sizes.horizon, sizes.action_size)
-        chunk = network.flow(torch.randn(shape, generator=generator), context, sizes.flow_steps)
-        found.append((chunk * std + mean).numpy())
+        sources = [torch.zeros(shape)]
+        sources += [torch.randn(shape, generator=generator) for _ in range(count - 1)]
+        chunks = [network.flow(source, context, sizes.flow_steps) for source in sources]
+        found.append((torch.stack(chunks, 1) * std + mean).numpy())
     return np.concatenate(found)
 
 

@@ -76,6 +76,7 @@ class TrainSystem2Config(Optimisation):
     data: Any = MISSING  # a dataset, or a list of them
     out: str = MISSING
     prompts_from: str = ""  # System-1 checkpoint whose samples are drawn into the images
+    prompt_samples: int = MISSING  # how many; in runs System 1 gives as many as system1.samples
     base: str = ""  # local folder of a checkpoint to fine-tune; "" builds a small one
     lora_rank: int = 0  # 0 trains every weight
     model: ModelSizes = field(default_factory=ModelSizes)

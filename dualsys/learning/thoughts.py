@@ -175,5 +175,5 @@ def views_of(
                 "the planner was trained with System 1's samples drawn into its images; "
                 "give prompts_from=FOLDER, the checkpoint whose samples are to be drawn"
             )
-        samples = system1_samples(Path(prompts_from), dataset, rows)
+        samples = system1_samples(Path(prompts_from), dataset, rows, planning.card.prompt_samples)
     return Views(dataset, planning.language, rows, samples, planning.scale())

@@ -17,7 +17,8 @@ from dualsys.system2.prompts import as_numbers, draw, paths, project
 class Views:
     """Prompts about `rows` (N,) of a dataset, as `VisionPlanner` makes them of a request.
 
-    `samples` (N, T, A) are System 1's chunks at the rows, to be drawn in; None to draw nothing.
+    `samples` (N, K, T, A) are System 1's chunks at the rows, to be drawn in, the first one of them
+    that which it would carry out; None to draw nothing.
     `normalisation` is the planner's; by default the dataset's own.
     """
 
@@ -47,12 +48,13 @@ class Views:
         return torch.from_numpy(state.astype(np.float32)), torch.from_numpy(plan).float()
 
     def proposals(self, places: list[int], drawn: np.ndarray, ticks: int) -> Tensor:
-        """System 1's chunks (B, ticks, A) as numbers; zeros where they are not drawn in, either."""
+        """System 1's first chunks (B, ticks, A) as numbers; zeros where none is drawn in."""
         found = np.zeros((len(places), ticks, len(self.spec.action)), np.float32)
         if self._samples is not None and ticks and drawn.any():
             norm = self.normalisation
             scale = norm["action_mean"], norm["action_std"]
-            found[drawn] = as_numbers(self._samples[places][drawn], ticks, *scale)
+            first = self._samples[places, 0][drawn]
+            found[drawn] = as_numbers(first, ticks, *scale)
         return torch.from_numpy(found)
 
     def prompt(self, places: list[int], drawn: np.ndarray) -> dict[str, Tensor]:
@@ -83,7 +85,7 @@ class Views:
         ]
         if self._samples is None or not drawn:
             return images
-        points = paths(self.spec, self._dataset.state[row], self._samples[place][None])
+        points = paths(self.spec, self._dataset.state[row], self._samples[place])
         return [
             draw(image, project(camera, points))
             for image, camera in zip(images, self.spec.cameras, strict=True)

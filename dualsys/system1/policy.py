@@ -75,6 +75,7 @@ class Policy:
         self._chunk_tick = -1
         self._uncertainty = Uncertainty()
         self._perceived = np.zeros(0, np.float32)
+        self._samples = np.zeros((0, self._horizon, self._width), np.float32)
         self._used: Guidance | None = None
         self._newest: Guidance | None = None
         self._accepted: Guidance | None = None
@@ -170,6 +171,7 @@ class Policy:
         chunk = np.clip(outputs["chunk"][0] if carried is None else carried, self._low, self._high)
         self._perceived = outputs["perceived"][0]
         self._uncertainty = Uncertainty.of(outputs, self._config.spread_weight)
+        self._samples = outputs["samples"][1:].copy() if "samples" in outputs else self._samples
         kept = self._committed(tick)
         if len(kept):
             chunk[: len(kept)] = kept
@@ -239,10 +241,16 @@ class Policy:
             return None
         self._requests += 1
         stamp = msgspec.structs.replace(observation.stamp, sequence=self._requests, time_ns=now_ns)
-        samples, unsure = self._chunk.ahead(tick)[None], self._uncertainty.total
+        samples, unsure = self._sampled(tick), self._uncertainty.total
         return PlanRequest(
             stamp, self._requests, observation, samples, reason, unsure, self._config.budget
         )
+
+    def _sampled(self, tick: int) -> np.ndarray:
+        """Chunks (K, T, A) from `tick` on: the running one, and the others of the last pass."""
+        running, since = self._chunk.ahead(tick), tick - self._chunk_tick
+        others = np.clip(self._samples[:, since : since + len(running)], self._low, self._high)
+        return np.concatenate([running[None], others])
 
 
 def _noise(stamp: Stamp, shape: tuple[int, ...]) -> np.ndarray:

@@ -44,8 +44,8 @@ class Sampler(nn.Module):
     ) -> dict[str, Tensor]:
         """Shapes as `sampler_inputs` lists them -> chunk, scale (1, T, A), perceived (1, X).
 
-        With several samples also spread (1, 1): their mean standard deviation per action, in units
-        of the data's.
+        With several samples also samples (K, T, A), the chunk first, and spread (1, 1): their mean
+        standard deviation per action, in units of the data's.
         """
         network = self.network
         ordered = [rest[IMAGE + camera[0]] for camera in network.config.cameras]
@@ -69,6 +69,7 @@ class Sampler(nn.Module):
             "perceived": context.perceived,
         }
         if self.samples > 1:
+            found["samples"] = chunks * std + mean
             found["spread"] = chunks.std(0).mean().view(1, 1)
         return found
 

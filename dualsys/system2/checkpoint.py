@@ -37,6 +37,7 @@ class Card(msgspec.Struct, frozen=True):
     versions: dict[str, str]
     scores: dict[str, Any]
     licence: str = "Apache-2.0"
+    prompt_samples: int = 1  # how many of them
     model: dict[str, Any] = {}  # class, sizes and parameters; {} in older cards
 
 

@@ -90,7 +90,7 @@ class Thinking:
         self._request, self._stop = request, stop
         observation = request.observation
         self._prompted = config.prompts and planning.card.prompts
-        samples = request.samples if self._prompted else request.samples[:0]
+        samples = request.samples[: planning.card.prompt_samples if self._prompted else 0]
         self.images = prompted(spec, observation, samples)
         text = describe(spec, observation.state, observation.instruction)
         ordered = [self.images[camera.name] for camera in spec.cameras]

@@ -17,6 +17,7 @@ from dualsys.learning.conversation import Conversations
 from dualsys.learning.dataset import open_datasets
 from dualsys.learning.fit_heads import Readings, fit_heads
 from dualsys.learning.fit_planner import fit_planner
+from dualsys.learning.samples import system1_samples
 from dualsys.learning.scene_targets import motion_fields
 from dualsys.learning.thoughts import read_and_plan, views_of
 from dualsys.learning.train_system2 import (
@@ -41,7 +42,7 @@ def conversations(drives: Path, planner_folder: Path) -> Conversations:
     dataset = open_datasets(str(drives))
     planning = checkpoints.load(planner_folder)
     rows = np.arange(0, len(dataset.state), 2)
-    samples = np.zeros((len(rows), 16, 2), np.float32)
+    samples = np.zeros((len(rows), 1, 16, 2), np.float32)
     views = Views(dataset, planning.language, rows, samples)
     return Conversations(dataset, views, planning.heads.config)
 
@@ -327,13 +328,25 @@ def test_shares_and_ticks_that_are_none_are_refused(
         )
 
 
-def test_proposals_are_numbers_where_they_are_drawn(
-    drives: Path, untrained: Path, planner_folder: Path
-) -> None:
-    planning = checkpoints.load(planner_folder)
-    views = views_of(planning, open_datasets(str(drives)), np.arange(0, 10), str(untrained))
+def test_proposals_are_numbers_where_they_are_drawn(drives: Path, planner_folder: Path) -> None:
+    samples = np.random.default_rng(0).normal(0, 1, (10, 3, 16, 2)).astype(np.float32)
+    dataset, language = open_datasets(str(drives)), checkpoints.load(planner_folder).language
+    views = Views(dataset, language, np.arange(0, 10), samples)
     places, drawn = [0, 1, 2], np.array([True, False, True])
     found = views.proposals(places, drawn, 20)
     assert found.shape == (3, 20, 2)
     assert (found.abs().sum((1, 2)) > 0).tolist() == drawn.tolist()
     torch.testing.assert_close(found[:, 16:], found[:, 15:16].expand(3, 4, 2))
+    norm = views.normalisation
+    told = found[2, :16].numpy() * norm["action_std"] + norm["action_mean"]
+    np.testing.assert_allclose(told, samples[2, 0], atol=1e-4)
+
+
+def test_system_1_is_sampled_as_often_as_the_planner_is_to_see_it(
+    drives: Path, untrained: Path
+) -> None:
+    dataset = open_datasets(str(drives))
+    one, three = (system1_samples(untrained, dataset, np.arange(5), count) for count in (1, 3))
+    assert (one.shape, three.shape) == ((5, 1, 16, 2), (5, 3, 16, 2))
+    np.testing.assert_allclose(three[:, :1], one, atol=1e-5)
+    assert (np.abs(three[:, 1] - three[:, 2]).max(1) > 1e-3).all(), "other noise, other chunks"

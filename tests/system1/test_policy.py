@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 import numpy as np
 import pytest
@@ -118,6 +120,29 @@ def test_the_noise_scale_is_that_of_the_flow_that_is_carried_out() -> None:
     noise = engine.calls[0]["noise"]
     assert not noise[0].any()
     assert noise[1:].std() > 0.5
+
+
+class SeveralEngine(PointEngine):
+    """Its samples are the chunk, and twice it."""
+
+    def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        found = super().run(arrays)
+        return found | {"samples": np.concatenate([found["chunk"], 2 * found["chunk"]])}
+
+
+def test_a_request_shows_every_sample_from_its_tick_on() -> None:
+    timing = PolicyConfig(replan_ticks=4, blend_ticks=0)
+    asking = Policy(SPEC, SeveralEngine(), PeriodicTrigger(1), timing)
+    for tick in range(3):
+        request = asking.act(observation(tick), None, 0).request
+        assert request is not None
+        running, other = request.samples
+        assert len(running) == 8 - tick
+        np.testing.assert_allclose(other, np.clip(2 * running, SPEC.action_low, SPEC.action_high))
+    alone = Policy(SPEC, PointEngine(), PeriodicTrigger(1), timing)
+    request = alone.act(observation(0), None, 0).request
+    assert request is not None
+    assert len(request.samples) == 1
 
 
 @pytest.mark.parametrize(

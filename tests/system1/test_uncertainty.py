@@ -33,7 +33,12 @@ def test_the_first_sample_is_the_chunk() -> None:
     np.testing.assert_allclose(
         several.run(given)["chunk"], alone.run(one)["chunk"], atol=1e-5, rtol=1e-5
     )
-    assert "spread" not in alone.outputs
+    assert not {"samples", "spread"} & set(alone.outputs)
+    samples = several.run(given)["samples"]
+    assert samples.shape == (4, *several.outputs["chunk"].shape[1:])
+    np.testing.assert_array_equal(samples[:1], several.run(given)["chunk"])
+    units = samples.std(0, ddof=1) / np.array([2.0, 0.1])
+    assert several.run(given)["spread"].item() == pytest.approx(units.mean(), rel=1e-4)
 
 
 def test_equal_noises_have_no_spread_and_different_ones_do() -> None:

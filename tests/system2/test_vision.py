@@ -141,6 +141,18 @@ def test_a_warm_up_leaves_nothing_behind(planning: Planning, budget: str) -> Non
     assert one == two
 
 
+def test_no_more_samples_are_drawn_than_training_drew(planning: Planning) -> None:
+    def seen(samples: int, drawn: int) -> np.ndarray:
+        card = msgspec.structs.replace(planning.card, prompt_samples=drawn)
+        taught = msgspec.structs.replace(planning, card=card)
+        asked = msgspec.structs.replace(request(4), samples=request(4).samples[:samples])
+        return Thinking(SPEC, taught, ThinkConfig(), asked).images["topdown"]
+
+    assert planning.card.prompt_samples == 1
+    np.testing.assert_array_equal(seen(2, 1), seen(1, 2))
+    assert (seen(2, 2) != seen(2, 1)).any()
+
+
 def test_system_1s_chunk_is_read_as_numbers_too(planning: Planning) -> None:
     def proposal(samples: np.ndarray, prompts: bool = True) -> torch.Tensor | None:
         asked = msgspec.structs.replace(request(4), samples=samples)
