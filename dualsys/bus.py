@@ -132,8 +132,19 @@ class Publisher(_Socket):
     """Sends a topic to whoever listens; a slow listener loses messages, never slows the sender."""
 
     def __init__(self, endpoint: str, keys: Keys | None = None) -> None:
-        super().__init__(zmq.PUB, keys, server=True)
+        super().__init__(zmq.XPUB, keys, server=True)
+        self._listeners = 0
+        self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # told of every subscription, not the first
         self.bind(endpoint)
+
+    def listeners(self) -> int:
+        """How many subscribers there are now: what is sent before they are there, they never see.
+
+        A subscriber finds a socket that is bound after it only when it tries again (some 0.1 s).
+        """
+        for (frame,) in _frames(self._socket):
+            self._listeners += 1 if frame[:1] == b"\x01" else -1
+        return self._listeners
 
     def send(self, message: Message) -> None:
         """Send without waiting."""

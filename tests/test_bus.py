@@ -61,6 +61,21 @@ def test_a_subscriber_gets_the_newest_and_counts_the_rest(tmp_path: Path) -> Non
         assert seen[-1] == ack(5)
 
 
+def test_a_publisher_knows_who_listens_and_they_miss_nothing_from_then_on(tmp_path: Path) -> None:
+    endpoint = ipc(tmp_path, "a")
+    with (
+        Subscriber(endpoint) as one,
+        Subscriber(endpoint) as other,
+        Publisher(endpoint) as publisher,
+    ):
+        eventually(lambda: publisher.listeners() == 2)
+        publisher.send(ack(1))
+        for subscriber in (one, other):
+            assert eventually(subscriber.every) == [ack(1)]
+        other.close()
+        eventually(lambda: publisher.listeners() == 1)
+
+
 def test_the_recorder_gets_every_message_in_order(tmp_path: Path) -> None:
     endpoint = ipc(tmp_path, "a")
     with Publisher(endpoint) as publisher, Subscriber(endpoint) as subscriber:

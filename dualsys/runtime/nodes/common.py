@@ -26,6 +26,11 @@ class Run(msgspec.Struct, frozen=True):
     duration_s: float  # stop the world after this long; 0: every seed once
 
 
+def heard(*publishers: tuple[Publisher, int]) -> bool:
+    """Whether every publisher has as many listeners as it is to have: nothing is lost from here."""
+    return all(publisher.listeners() >= wanted for publisher, wanted in publishers)
+
+
 def report(publisher: Publisher, health: Health | None) -> None:
     """Publish a health report that is due."""
     if health is not None:

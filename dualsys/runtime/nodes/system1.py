@@ -14,7 +14,7 @@ from dualsys.inbox import Inbox
 from dualsys.messages import Guidance, Hello, Observation, Stamp
 from dualsys.runtime import assembly
 from dualsys.runtime.health import Pulse
-from dualsys.runtime.nodes.common import STOP, Run, report
+from dualsys.runtime.nodes.common import STOP, Run, heard, report
 from dualsys.system1.policy import Policy
 
 
@@ -78,7 +78,8 @@ class System1Node:
     def idle(self) -> None:
         """No observation has come: take guidance in; say hello as long as nobody is known."""
         self._take_guidance(self._clock.now_ns())
-        if not self.engaged:
+        # The world begins after this: the recorder, which misses nothing, must be there.
+        if not self.engaged and heard((self._asked, 1), (self._healths, 1), (self._actions, 2)):
             stamp = Stamp(self._run.session, 0, 0, 0, self._clock.now_ns())
             self._actions.send(Hello(stamp, "system1", self._run.spec))
 

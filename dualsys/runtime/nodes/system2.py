@@ -12,7 +12,7 @@ from dualsys.clock import MonotonicClock
 from dualsys.messages import PlanRequest
 from dualsys.runtime import assembly
 from dualsys.runtime.health import Pulse
-from dualsys.runtime.nodes.common import STOP, Run, report
+from dualsys.runtime.nodes.common import STOP, Run, heard, report
 from dualsys.system2.planner import Planner
 
 
@@ -29,6 +29,8 @@ def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
         Publisher(ipc(folder, "plan")) as plans,
         Publisher(ipc(folder, "health_system2")) as healths,
     ):
+        while not STOP.is_set() and not heard((plans, 1), (healths, 1)):
+            STOP.wait(0.01)  # for the recorder, which misses nothing
         node = System2Node(planner, run.config["system2"]["budget"], requests, plans, counts)
         pulse = Pulse("system2", run.session)
         request: PlanRequest | None = None

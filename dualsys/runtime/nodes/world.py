@@ -12,9 +12,9 @@ from dualsys.inbox import Inbox
 from dualsys.messages import Action, Hello, Observation, Outcome, Stamp
 from dualsys.runtime import assembly
 from dualsys.runtime.health import Pulse
-from dualsys.runtime.nodes.common import STOP, Run, report
+from dualsys.runtime.nodes.common import STOP, Run, heard, report
 from dualsys.runtime.ticks import Ticks
-from dualsys.spec import WorldSpec, require_same
+from dualsys.spec import require_same
 
 HELLO_PATIENCE_NS = 60_000_000_000
 
@@ -27,7 +27,7 @@ def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
     stalls = StallDetector(clock)
     with WorldNode(run, folder, plant) as node:
         plant.reset(seed=run.seeds[0])  # the first reset and frame are the slowest
-        _await_hello(node.actions, run.spec, clock)
+        node.await_others(clock)
         stalls.start()
         ticks = Ticks(clock, run.spec.period_ns)
         begin = clock.now_ns()
@@ -62,6 +62,21 @@ class WorldNode:
     def __exit__(self, *error: object) -> None:
         for socket in (self._observations, self._outcomes, self.actions, self._healths):
             socket.close()
+
+    def await_others(self, clock: MonotonicClock) -> None:
+        """Wait for System 1's hello, and until System 1 and the recorder hear the world."""
+        begin, known = clock.now_ns(), False
+        while not STOP.is_set() and clock.now_ns() - begin < HELLO_PATIENCE_NS:
+            self.actions.poll(100)
+            for message in self.actions.every():
+                if isinstance(message, Hello):
+                    require_same(self._run.spec, message.spec, "the world", message.role)
+                    known = True
+            if known and heard((self._observations, 2), (self._outcomes, 1), (self._healths, 1)):
+                return
+        if not STOP.is_set():
+            missing = "the recorder did not listen" if known else "System 1 did not report"
+            raise DualsysError(f"{missing} within 60 s; see the messages above")
 
     def episode(self, epoch: int, seed: int, ticks: Ticks) -> None:
         """One episode, to its end or until the run's time is over."""
@@ -101,15 +116,3 @@ class WorldNode:
         command = self.shield.command(stamp)
         self._outcomes.send(command)
         return command.command
-
-
-def _await_hello(actions: Subscriber, spec: WorldSpec, clock: MonotonicClock) -> None:
-    begin = clock.now_ns()
-    while not STOP.is_set() and clock.now_ns() - begin < HELLO_PATIENCE_NS:
-        actions.poll(100)
-        for message in actions.every():
-            if isinstance(message, Hello):
-                require_same(spec, message.spec, "the world", message.role)
-                return
-    if not STOP.is_set():
-        raise DualsysError("System 1 did not report within 60 s; see its messages above")
