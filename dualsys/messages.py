@@ -109,6 +109,14 @@ class Guidance(msgspec.Struct, frozen=True, tag="guidance"):
     thinking_ns: int
     text: str  # what was thought, for people
 
+    @classmethod
+    def of_plan(
+        cls, stamp: Stamp, request_id: int, plan: int, axes: int, text: str = ""
+    ) -> Guidance:
+        """A plan alone, final: no code, no candidate of the world's `axes` command axes."""
+        z, candidate = np.zeros(0, np.float32), np.zeros((0, axes), np.float32)
+        return cls(stamp, request_id, plan, z, candidate, math.nan, True, 0, text)
+
 
 class Thought(msgspec.Struct, frozen=True, tag="thought"):
     """What was behind a guidance: for the log and for people, never in the control path."""

@@ -7,7 +7,6 @@ it has.
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
@@ -128,17 +127,9 @@ def read_answers(text: str, questions: Sequence[Question]) -> Answers:
 
 
 def _plan_alone(spec: WorldSpec, request: PlanRequest, answers: Answers) -> Guidance:
-    return Guidance(
-        stamp=request.stamp,
-        request_id=request.request_id,
-        plan=spec.plans.index(answers["plan"].removesuffix(".")),
-        z=np.zeros(0, np.float32),
-        candidate=np.zeros((0, len(spec.action)), np.float32),
-        value=math.nan,
-        final=True,
-        thinking_ns=0,
-        text="remote: " + " ".join(f"{name}: {answer}" for name, answer in answers.items()),
-    )
+    plan = spec.plans.index(answers["plan"].removesuffix("."))
+    told = "remote: " + " ".join(f"{name}: {answer}" for name, answer in answers.items())
+    return Guidance.of_plan(request.stamp, request.request_id, plan, len(spec.action), told)
 
 
 def _thought(

@@ -6,7 +6,6 @@ the object list of the request (see `dualsys.system2.traffic`). It proposes no c
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
@@ -74,14 +73,6 @@ class ScriptedPlanner:
     def think(self, request: PlanRequest, budget: str, stop: Stop = never) -> Iterator[Guidance]:
         """Yield the one and final guidance; a rule needs no budget, and no interruption."""
         plan, reason = self._rule.choose(request)
-        yield Guidance(
-            stamp=request.stamp,
-            request_id=request.request_id,
-            plan=self._spec.plans.index(plan),
-            z=np.zeros(0, np.float32),
-            candidate=np.zeros((0, len(self._spec.action)), np.float32),
-            value=math.nan,
-            final=True,
-            thinking_ns=0,
-            text=f"{plan}: {reason}",
-        )
+        number, axes = self._spec.plans.index(plan), len(self._spec.action)
+        told = f"{plan}: {reason}"
+        yield Guidance.of_plan(request.stamp, request.request_id, number, axes, told)

@@ -6,7 +6,6 @@ the group of one state, so the state's own difficulty cancels out.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -108,17 +107,7 @@ def starts_of(
 
 
 def _told(tick: int, plan: int, axes: int) -> Guidance:
-    return Guidance(
-        stamp=Stamp(0, 0, 1, tick, 0),
-        request_id=1,
-        plan=plan,
-        z=np.zeros(0, np.float32),
-        candidate=np.zeros((0, axes), np.float32),
-        value=math.nan,
-        final=True,
-        thinking_ns=0,
-        text="",
-    )
+    return Guidance.of_plan(Stamp(0, 0, 1, tick, 0), 1, plan, axes)
 
 
 def _for_ticks(guidance: Guidance, ticks: int) -> Told:
