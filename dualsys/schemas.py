@@ -62,6 +62,7 @@ class System2Config:
     deadline_s: float = 2.0  # remote: no guidance when there is no answer by then
     max_tokens: int = 200  # remote: length of an answer
     key_variable: str = ""  # remote: the environment variable that holds the key, if one is needed
+    scores: str = ""  # foretold: plans tried out, a file of launch/try_plans.py
 
 
 @dataclass

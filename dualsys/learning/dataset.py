@@ -104,6 +104,10 @@ class Dataset:
         scenarios, seeds = (self.episodes[name].to_pylist() for name in ("scenario", "seed"))
         return list(zip(scenarios, seeds, strict=True))
 
+    def seeds(self) -> np.ndarray:
+        """The seed of each row's episode, int64 (N,)."""
+        return np.array(self._each_row(self.episodes["seed"].to_pylist()))
+
     def successes(self) -> np.ndarray:
         """Whether each episode succeeded, bool (E,)."""
         return np.array(self.episodes["success"].to_pylist(), bool)
@@ -116,7 +120,7 @@ class Dataset:
         """
         return (self.plan >= 0) & (self.plan_age < 0) & (PLAN_AGE in self._columns)
 
-    def _each_row(self, values: list[str]) -> list[str]:
+    def _each_row(self, values: list[Any]) -> list[Any]:
         lengths = self.episodes["length"].to_pylist()
         return [value for value, n in zip(values, lengths, strict=True) for _ in range(n)]
 
@@ -224,6 +228,10 @@ class JoinedDataset:
     def drives(self) -> list[tuple[str, int]]:
         """As `Dataset.drives`."""
         return [drive for part in self.parts for drive in part.drives()]
+
+    def seeds(self) -> np.ndarray:
+        """As `Dataset.seeds`."""
+        return np.concatenate([part.seeds() for part in self.parts])
 
     def successes(self) -> np.ndarray:
         """As `Dataset.successes`."""

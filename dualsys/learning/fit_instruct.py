@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 
@@ -13,13 +14,14 @@ from dualsys.device import device_of
 from dualsys.errors import DualsysError
 from dualsys.learning.cards import gone_on
 from dualsys.learning.conversation import Conversations
-from dualsys.learning.dataset import open_datasets
+from dualsys.learning.dataset import JoinedDataset, open_datasets
+from dualsys.learning.foretold import PlanWorth
 from dualsys.learning.plan_labels import label_plans
 from dualsys.learning.thoughts import views_of
 from dualsys.learning.train_instruct import InstructBatch, instruct_losses
 from dualsys.learning.train_system2 import PlannerModule
 from dualsys.learning.trainer import trained
-from dualsys.learning.tried_plans import Tried
+from dualsys.learning.tried_plans import Tried, held_out
 from dualsys.system2 import checkpoint
 from dualsys.system2.checkpoint import Planning, save_planner
 from dualsys.whatif.plan_scores import PlanScores, load_scores
@@ -33,10 +35,11 @@ def fit_instruct(config: dict[str, Any], progress: Callable[[int, dict[str, floa
     folder, weights = Path(config["out"]), dict(config["weights"])
     planning = checkpoint.load(Path(config["planner"]), device=device_of(config["device"]))
     scores = load_scores(Path(config["scores"]))
-    tried = _tried(planning, scores, config)
+    tried, worth, about = _tried(planning, scores, config)
     dataset = open_datasets(config["data"])
     rows = np.arange(0, len(dataset.state), config["every_ticks"])
-    label_plans(dataset, config["plans"], rows)
+    rows = rows[~np.isin(dataset.seeds()[rows], tried.held_seeds)]
+    label_plans(dataset, config["plans"], rows, worth)
     views = views_of(planning, dataset, rows, config["prompts_from"])
     conversations = Conversations(dataset, views, planning.heads.config)
     torch.manual_seed(config["seed"])
@@ -60,32 +63,78 @@ def fit_instruct(config: dict[str, Any], progress: Callable[[int, dict[str, floa
     )
     module.load_state_dict(averaged)
     told = {"weights": weights, "terms": config["terms"], "plans": config["plans"]}
-    told |= {**tried.verdict(), "tried": scores.about}
+    told |= {**about, **tried.verdict(), "tried": scores.about}
     card = gone_on(planning.card, "instruct", config, told)
     save_planner(folder, planning.language, planning.heads, planning.normalisation, card)
     return folder
 
 
-def _tried(planning: Planning, scores: PlanScores, config: dict[str, Any]) -> Tried:
+class States(msgspec.Struct, frozen=True):
+    """States that a planner is asked about: rows of a dataset, the plans' scores, the seeds.
+
+    rows int (N,); scores (N, P); seeds int (N,), of the drives; held bool (N,), kept out of the
+    training: all states of a seed, for its drives begin alike in every scenario of a kind.
+    """
+
+    rows: np.ndarray
+    scores: np.ndarray
+    seeds: np.ndarray
+    held: np.ndarray
+
+
+def _tried(
+    planning: Planning, scores: PlanScores, config: dict[str, Any]
+) -> tuple[Tried, PlanWorth, dict[str, Any]]:
+    """The states to learn from, what foretells the worth of plans, and how well it does."""
     if scores.plans != planning.card.spec.plans:
         raise DualsysError(
             f"the scores are of the plans {list(scores.plans)}, the planner knows "
             f"{list(planning.card.spec.plans)}; score the plans of this world"
         )
-    dataset = open_datasets(scores.data)
-    rows = np.array(scores.rows)
+    dataset = open_datasets([scores.data, *config["driven"]])
     require_training(dataset.drives())
-    views = views_of(planning, dataset, rows, config["prompts_from"])
-    episodes, _ = dataset.episode_bounds()
-    if len(np.unique(episodes[rows])) < 2:
+    rows, seeds = np.array(scores.rows), dataset.seeds()
+    if len(np.unique(seeds[rows])) < 2:
         raise DualsysError(
-            f"all {len(rows)} states of {config['scores']} are of one episode, so that none can be "
-            "held out; try plans in more episodes"
+            f"all {len(rows)} states of {config['scores']} are of one seed, so that none can be "
+            "held out; try plans in drives of more seeds"
         )
-    tried = Tried(planning, views, scores.scores(Terms(**config["terms"])), episodes[rows])
+    held = held_out(seeds[rows])
+    known = States(rows, scores.scores(Terms(**config["terms"])), seeds[rows], held)
+    taught = rows[~held]
+    seen = dataset.state[taught], dataset.scene[taught]
+    worth = PlanWorth(dataset.spec, *seen, known.scores[~held])
+    more = _foretold(dataset, known, worth, config)
+    both = zip(msgspec.structs.astuple(known), msgspec.structs.astuple(more), strict=True)
+    every = States(*(np.concatenate(parts) for parts in both))
+    views = views_of(planning, dataset, every.rows, config["prompts_from"])
+    tried = Tried(planning, views, every.scores, every.seeds, every.held)
     if not tried.chance.any():
         raise DualsysError(
             f"in none of the {len(tried.taught)} states of {config['scores']} that are learned "
             "from does it matter which plan is told; try plans in more states, nearer to harm"
         )
-    return tried
+    kept = rows[held]
+    best = worth.gains(dataset.state[kept], dataset.scene[kept]).argmax(1)
+    reference = float(known.scores[held][np.arange(len(kept)), best].mean())
+    about = {"foretold_states": len(more.rows), "score_of_foretold_plan": reference}
+    return tried, worth, about
+
+
+def _foretold(
+    dataset: JoinedDataset, known: States, worth: PlanWorth, config: dict[str, Any]
+) -> States:
+    """Further states, with the scores that `worth` foretells, drawn by how much plans differ."""
+    seeds = dataset.seeds()
+    rows = np.arange(0, len(seeds), config["every_ticks"])
+    rows = rows[~np.isin(seeds[rows], known.seeds[known.held]) & ~np.isin(rows, known.rows)]
+    gains = worth.gains(dataset.state[rows], dataset.scene[rows])
+    spread = gains.std(1)
+    count = min(config["foretold_states"], int((spread > 0).sum()))
+    chance = spread / max(spread.sum(), 1e-12)
+    rng = np.random.default_rng(config["seed"])
+    drawn = np.zeros(0, int)
+    if count:
+        drawn = np.sort(rng.choice(len(rows), count, replace=False, p=chance))
+    chosen = rows[drawn]
+    return States(chosen, gains[drawn], seeds[chosen], np.zeros(len(drawn), bool))

@@ -175,7 +175,9 @@ class TrainInstructConfig(Optimisation):
     prompts_from: str = ""  # System-1 checkpoint whose samples are drawn into the images
     terms: DriveTerms = field(default_factory=DriveTerms)
     weights: InstructWeights = field(default_factory=InstructWeights)
-    plans: str = "rules"  # of the supervised terms, as in the training of the model
+    plans: str = "foretold"  # of the supervised terms: rules, recorded, or foretold from the tried
+    driven: list[str] = field(default_factory=list)  # further datasets of drives to take states of
+    foretold_states: int = MISSING  # states whose scores are foretold, beside the tried ones
     states: int = MISSING  # tried states per step
     every_ticks: int = MISSING
     average_decay: float = MISSING

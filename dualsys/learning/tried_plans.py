@@ -22,34 +22,44 @@ from dualsys.system2.checkpoint import Planning
 from dualsys.system2.grammar import AnswerGrammar
 from dualsys.system2.questions import asked, chain
 
-HELD_OUT = 0.25  # share of the episodes that is kept for the score before and after
+HELD_OUT = 0.25  # share of the seeds that is kept for the score before and after
 BATCH = 32
 ASKED = ("at_once", "after_questions")
 
 
-class Tried:
-    """Tried states as batches; the states of some episodes are held out.
+def held_out(seeds: np.ndarray) -> np.ndarray:
+    """Which states are kept out of the training: all those of drawn seeds. seeds int (N,)."""
+    drawn = np.random.default_rng(0).permutation(np.unique(seeds))
+    return np.isin(seeds, drawn[: math.ceil(HELD_OUT * len(drawn))])
 
-    scores (M, P); episodes int (M,), of which episode each state is; chance (taught,), how likely
-    a state is to be drawn; before (asked, M, P), log-probabilities of the plans before training.
+
+class Tried:
+    """Tried states as batches; `held` ones are for the verdict alone.
+
+    scores (M, P); seeds int (M,), of which drive each state is; held bool (M,); chance (taught,),
+    how likely a state is to be drawn; before (asked, M, P), log-probabilities of the plans before
+    training.
     """
 
     def __init__(
-        self, planning: Planning, views: Views, scores: np.ndarray, episodes: np.ndarray
+        self,
+        planning: Planning,
+        views: Views,
+        scores: np.ndarray,
+        seeds: np.ndarray,
+        held: np.ndarray,
     ) -> None:
         self._planning, self._views = planning, views
         self.scores = torch.from_numpy(scores.astype(np.float32))
-        # Drawn, not the last ones: datasets go scenario by scenario.
-        drawn = np.random.default_rng(0).permutation(np.unique(episodes))
-        held = np.isin(episodes, drawn[: math.ceil(HELD_OUT * len(drawn))])
         self.taught, self.held = np.flatnonzero(~held), np.flatnonzero(held).tolist()
+        self.held_seeds = np.unique(seeds[held])
         # Where the plan decides more, more often: with advantages in units of the state's own
         # spread that is the gradient of the mean score, and states that no plan changes cost
         # nothing (most are such, safe or lost whatever is said).
         spread = scores[self.taught].std(1)
         self.chance = spread / max(spread.sum(), 1e-12)
         self._ways, self._forks = _plan_turns(views)
-        self._episodes = episodes
+        self._seeds = seeds
         places = list(range(len(scores)))
         at_once: list[list[int]] = [[] for _ in places]
         self._leads = [at_once, [self._own_answers(place) for place in places]]
@@ -91,14 +101,14 @@ class Tried:
     def verdict(self) -> dict[str, Any]:
         """Mean score of the plan chosen on held-out states, before and now, asked in both ways.
 
-        Intervals draw whole episodes; of a single one, they are not known (nan).
+        Intervals draw whole seeds; of a single one, they are not known (nan).
         """
         places = self.held
         scores = self.scores[places].numpy()
-        episodes = self._episodes[places]
+        seeds = self._seeds[places]
         told: dict[str, Any] = {
             "held_out_states": len(places),
-            "held_out_episodes": len(np.unique(episodes)),
+            "held_out_seeds": len(np.unique(seeds)),
             "score_of_random_plan": float(scores.mean()),
             "score_of_best_plan": float(scores.max(1).mean()),
         }
@@ -110,7 +120,7 @@ class Tried:
                 "score_before": float(old.mean()),
                 "score_after": float(new.mean()),
                 "difference": float((new - old).mean()),
-                "difference_ci95": list(bootstrap_by(episodes, new - old)),
+                "difference_ci95": list(bootstrap_by(seeds, new - old)),
                 "changed": float(np.mean(old != new)),
             }
         return told

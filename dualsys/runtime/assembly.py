@@ -179,11 +179,17 @@ def make_planner(config: Config, spec: WorldSpec, plans: dict[str, str]) -> Plan
         return ScriptedPlanner(spec, InstructionRule(plans) if plans else TrafficRule(spec))
     if name == "random":
         return ScriptedPlanner(spec, AnyPlanRule(spec.plans))
+    if name == "foretold":
+        from dualsys.learning.foretold import foretold_rule
+
+        return ScriptedPlanner(spec, foretold_rule(Path(config["system2"]["scores"]), spec))
     if name == "vlm":
         return _vision_planner(config["system2"], spec)
     if name == "remote":
         return _remote_planner(config["system2"], spec)
-    raise UnknownNameError("system2", name, ["none", "scripted", "random", "vlm", "remote"])
+    raise UnknownNameError(
+        "system2", name, ["none", "scripted", "random", "foretold", "vlm", "remote"]
+    )
 
 
 def _vision_planner(system2: Config, spec: WorldSpec) -> Planner:
