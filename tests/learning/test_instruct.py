@@ -16,9 +16,10 @@ from dualsys.errors import DualsysError
 from dualsys.learning.dataset import Dataset, open_datasets
 from dualsys.learning.fit_instruct import fit_instruct
 from dualsys.learning.from_log import collect_runs
+from dualsys.learning.plan_labels import label_plans
 from dualsys.learning.thoughts import read
 from dualsys.learning.train_instruct import advantages, forks
-from dualsys.learning.tried_plans import ASKED, Tried
+from dualsys.learning.tried_plans import ASKED, Tried, held_out
 from dualsys.learning.views import Views
 from dualsys.system2 import checkpoint as checkpoints
 from dualsys.system2.grammar import AnswerGrammar
@@ -169,7 +170,8 @@ def test_probabilities_are_those_of_the_grammar(planner_folder: Path, drives: Pa
     planning = checkpoints.load(planner_folder)
     dataset = open_datasets(str(drives))
     views = Views(dataset, planning.language, np.array([0, 5]), None)
-    tried = Tried(planning, views, np.zeros((2, len(SPEC.plans))), np.array([0, 1]))
+    held = np.array([False, True])
+    tried = Tried(planning, views, np.zeros((2, len(SPEC.plans))), np.array([0, 1]), held)
     assert sorted([*tried.taught, *tried.held]) == [0, 1]
     assert not tried.chance.any(), "no plan is better than another"
     share = tried.before.exp()
@@ -213,7 +215,7 @@ def _can_become(grammar: AnswerGrammar, told: tuple[int, ...], plan: str) -> boo
     return any(_can_become(grammar, (*told, token), plan) for token in following)
 
 
-def test_the_verdict_draws_whole_episodes(
+def test_the_verdict_draws_whole_seeds(
     planner_folder: Path, drives: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planning = checkpoints.load(planner_folder)
@@ -224,7 +226,7 @@ def test_the_verdict_draws_whole_episodes(
     monkeypatch.setattr(
         Tried, "probabilities", lambda _, places, how: torch.eye(5)[[0] * len(places)]
     )
-    tried = Tried(planning, views, scores, episodes)
+    tried = Tried(planning, views, scores, episodes, held_out(episodes))
     kept = episodes[tried.held]
     assert len(np.unique(kept)) == 2, "a quarter of eight"
     monkeypatch.setattr(
@@ -233,7 +235,7 @@ def test_the_verdict_draws_whole_episodes(
     told = tried.verdict()
     away = scores[tried.held, 1]
     assert set(away) == {-1.0, 1.0}, "one drive of either kind"
-    assert (told["held_out_states"], told["held_out_episodes"]) == (20, 2)
+    assert (told["held_out_states"], told["held_out_seeds"]) == (20, 2)
     assert told["at_once"]["difference"] == 0, "as before"
     after = told["after_questions"]
     assert after["difference"] == pytest.approx(away.mean())
@@ -249,7 +251,7 @@ def test_states_are_drawn_as_often_as_their_plans_differ(
     views = Views(open_datasets(str(drives)), planning.language, rows, None)
     scores = np.zeros((len(rows), len(SPEC.plans)))
     scores[:, 0] = np.arange(len(rows))
-    tried = Tried(planning, views, scores, rows)
+    tried = Tried(planning, views, scores, rows, held_out(rows))
     np.testing.assert_allclose(tried.chance, tried.taught / tried.taught.sum())
     drawn = tried.of_step(np.random.default_rng(0), 200).scores[:, 0].numpy()
     assert set(drawn) <= set(tried.taught) - {0}
@@ -299,18 +301,20 @@ def test_the_planner_learns_to_prefer_what_scored_best(
         assert way["score_after"] == pytest.approx(told["score_of_best_plan"])
         assert way["difference"] == pytest.approx(way["score_after"] - way["score_before"])
         assert way["difference_ci95"] == [None, None], "one drive tells no spread"
-        assert way["difference_ci95"] == [None, None], "one drive tells no spread"
-    assert told["held_out_episodes"] == 1
+    assert told["held_out_seeds"] == 1
+    assert told["score_of_foretold_plan"] == pytest.approx(told["score_of_best_plan"])
+    assert 0 < told["foretold_states"] <= len(Dataset(drives).state) / 5, "every fifth tick"
 
 
-def test_the_supervised_terms_teach_the_plans_of_the_traffic_rules(
+def test_the_supervised_terms_teach_the_plans_that_are_foretold_to_be_best(
     planner_folder: Path, drives: Path, untrained: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    """As in the training of the model: recorded plans would pull away from what it learned."""
+    """The rules' would pull away from what the reward teaches. Held-out drives teach nothing."""
     asked: list[tuple[str, list[int]]] = []
 
-    def label(dataset: Any, source: str, rows: np.ndarray) -> None:
+    def label(dataset: Any, source: str, rows: np.ndarray, worth: Any) -> None:
         asked.append((source, rows.tolist()))
+        label_plans(dataset, source, rows, worth)
 
     monkeypatch.setattr("dualsys.learning.fit_instruct.label_plans", label)
     apart = [int(start) for start in np.unique(Dataset(drives).episode_bounds()[0])[:2]]
@@ -322,7 +326,11 @@ def test_the_supervised_terms_teach_the_plans_of_the_traffic_rules(
     words = ["steps=1", "every_ticks=7"]
     config = configuration(planner_folder, path, drives, untrained, tmp_path / "out", *words)
     fit_instruct(config, lambda step, parts: None)
-    assert asked == [("rules", list(range(0, len(Dataset(drives).state), 7)))]
+    seeds = Dataset(drives).seeds()
+    held = held_out(seeds[apart])
+    taught = np.arange(0, len(seeds), 7)[seeds[::7] != seeds[apart][held]]
+    assert asked == [("foretold", taught.tolist())]
+    assert 0 < len(taught) < len(seeds) / 7
 
 
 def test_scores_of_other_plans_are_refused(
@@ -342,7 +350,7 @@ def test_scores_that_teach_nothing_are_refused(
     apart = [int(start) for start in np.unique(episodes)[:2]]
     same = [[Terms(1.0, 1.0, 1.0, 1.0)] * len(SPEC.plans)] * 2
     path = tmp_path / "scores.json"
-    for rows, reason in (([0, 1], "are of one episode"), (apart, "does it matter which plan")):
+    for rows, reason in (([0, 1], "are of one seed"), (apart, "does it matter which plan")):
         save_scores(
             PlanScores("dualsys-plan-scores/1", str(drives), rows, SPEC.plans, same, {}), path
         )
