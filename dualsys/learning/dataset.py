@@ -7,6 +7,7 @@ training: columns as arrays, images through a decoded cache that is built once.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -153,7 +154,8 @@ class Dataset:
         key = f"{IMAGE_KEY}{camera}"
         total = int(self.frame_index(camera)[-1]) + 1
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial.npy")
+        # Two trainings may open one dataset at once: each decodes into a file of its own.
+        partial = path.with_suffix(f".{os.getpid()}.partial.npy")
         shape = (total, spec.height, spec.width, spec.channels)
         frames = np.lib.format.open_memmap(partial, "w+", np.uint8, shape)
         done = 0

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -70,6 +73,18 @@ def test_columns_come_back_exactly_and_images_nearly(root: Path) -> None:
     seen = dataset.frames("eye")[dataset.frame_index("eye")]
     assert seen.shape == images.shape
     assert np.abs(seen.astype(int) - images).mean() < 4
+
+
+def test_two_processes_can_open_one_dataset_at_once(root: Path) -> None:
+    """Each decodes the images into a file of its own: a shared one, cut anew, kills its reader."""
+    code = "import sys; from pathlib import Path; from dualsys.learning.dataset import Dataset; "
+    code += "input(); print(int(Dataset(Path(sys.argv[1])).frames('eye').sum()))"
+    command = [sys.executable, "-c", code, str(root)]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    readers = [subprocess.Popen(command, **pipes) for _ in range(3)]
+    sums = {reader.communicate("go\n", timeout=120)[0] for reader in readers}
+    assert sums == {f"{int(Dataset(root).frames('eye').sum())}\n"}
+    assert not list((root / ".cache").glob("*.partial*"))
 
 
 def test_only_new_images_are_kept_in_the_cache(root: Path) -> None:
