@@ -117,7 +117,8 @@ def _tried(
     kept = rows[held]
     best = worth.gains(dataset.state[kept], dataset.scene[kept]).argmax(1)
     reference = float(known.scores[held][np.arange(len(kept)), best].mean())
-    about = {"foretold_states": len(more.rows), "score_of_foretold_plan": reference}
+    about: dict[str, Any] = {"tried_states": len(rows), "foretold_states": len(more.rows)}
+    about["score_of_foretold_plan"] = reference
     return tried, worth, about
 
 
