@@ -45,7 +45,7 @@ def interrupted(
     """Every guidance that came with the request in force then; what the link dropped; the node."""
     with tempfile.TemporaryDirectory(prefix="dualsys-") as name:
         folder = Path(name)
-        run = Run(config, scenario, [0], SESSION, spec, {}, 0.0)
+        run = Run(config, scenario, [0], SESSION, spec, {}, 0.0, recorders=0)
         (folder / "run.json").write_bytes(msgspec.json.encode(run))
         node = subprocess.Popen([sys.executable, "-m", "dualsys.runtime.nodes", "system2", name])
         try:

@@ -118,7 +118,8 @@ def test_ctrl_c_leaves_a_log_that_opens_and_no_process(untrained: Path, tmp_path
         started.update(processes)
         os.kill(os.getpid(), signal.SIGINT)
 
+    config = configuration(tmp_path, untrained, **{"runtime.duration_s": "60"})  # ended long before
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, untrained, once_it_thinks(interrupt))
+        realtime(config, "driving/highway", list(range(50)), once_it_thinks(interrupt))
     assert sum(isinstance(m, Command) for _, m in read_log(tmp_path / "log.mcap")) > 3
     assert all(process.poll() is not None for process in started.values())

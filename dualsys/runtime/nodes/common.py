@@ -24,6 +24,7 @@ class Run(msgspec.Struct, frozen=True):
     spec: WorldSpec
     plans: dict[str, str]  # instruction -> plan, where the task names it
     duration_s: float  # stop the world after this long; 0: every seed once
+    recorders: int = 1  # that are to hear everything: nobody begins before they are there
 
 
 def heard(*publishers: tuple[Publisher, int]) -> bool:

@@ -79,7 +79,9 @@ class System1Node:
         """No observation has come: take guidance in; say hello as long as nobody is known."""
         self._take_guidance(self._clock.now_ns())
         # The world begins after this: the recorder, which misses nothing, must be there.
-        if not self.engaged and heard((self._asked, 1), (self._healths, 1), (self._actions, 2)):
+        also = self._run.recorders
+        links = (self._asked, also), (self._healths, also), (self._actions, 1 + also)
+        if not self.engaged and heard(*links):
             stamp = Stamp(self._run.session, 0, 0, 0, self._clock.now_ns())
             self._actions.send(Hello(stamp, "system1", self._run.spec))
 

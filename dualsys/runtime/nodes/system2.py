@@ -29,7 +29,7 @@ def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
         Publisher(ipc(folder, "plan")) as plans,
         Publisher(ipc(folder, "health_system2")) as healths,
     ):
-        while not STOP.is_set() and not heard((plans, 1), (healths, 1)):
+        while not STOP.is_set() and not heard((plans, run.recorders), (healths, run.recorders)):
             STOP.wait(0.01)  # for the recorder, which misses nothing
         node = System2Node(planner, run.config["system2"]["budget"], requests, plans, counts)
         pulse = Pulse("system2", run.session)

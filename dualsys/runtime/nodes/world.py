@@ -65,14 +65,15 @@ class WorldNode:
 
     def await_others(self, clock: MonotonicClock) -> None:
         """Wait for System 1's hello, and until System 1 and the recorder hear the world."""
-        begin, known = clock.now_ns(), False
+        begin, known, also = clock.now_ns(), False, self._run.recorders
+        links = (self._observations, 1 + also), (self._outcomes, also), (self._healths, also)
         while not STOP.is_set() and clock.now_ns() - begin < HELLO_PATIENCE_NS:
             self.actions.poll(100)
             for message in self.actions.every():
                 if isinstance(message, Hello):
                     require_same(self._run.spec, message.spec, "the world", message.role)
                     known = True
-            if known and heard((self._observations, 2), (self._outcomes, 1), (self._healths, 1)):
+            if known and heard(*links):
                 return
         if not STOP.is_set():
             missing = "the recorder did not listen" if known else "System 1 did not report"
