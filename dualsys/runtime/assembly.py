@@ -182,6 +182,11 @@ def make_planner(config: Config, spec: WorldSpec, plans: dict[str, str]) -> Plan
     if name == "foretold":
         from dualsys.learning.foretold import foretold_rule
 
+        if not config["system2"]["scores"]:
+            raise DualsysError(
+                "system2=foretold needs plans that were tried out: give system2.scores=FILE, made "
+                "by launch/try_plans.py"
+            )
         return ScriptedPlanner(spec, foretold_rule(Path(config["system2"]["scores"]), spec))
     if name == "vlm":
         return _vision_planner(config["system2"], spec)

@@ -201,7 +201,9 @@ def load_scores(path: Path) -> PlanScores:
     try:
         scores = msgspec.json.decode(path.read_bytes(), type=PlanScores)
     except (OSError, msgspec.DecodeError) as error:
-        raise DualsysError(f"{path} holds no plan scores: {error}") from error
+        raise DualsysError(
+            f"{path} holds no plan scores ({error}); make them with launch/try_plans.py"
+        ) from error
     if scores.schema != SCHEMA:
         raise DualsysError(f"{path} has schema {scores.schema!r}, expected {SCHEMA!r}")
     return scores

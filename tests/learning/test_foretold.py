@@ -122,6 +122,9 @@ def test_scores_that_foretell_nothing_here_are_refused(scores: Path, drives: Pat
         foretold_rule(empty, SPEC)
     with pytest.raises(DualsysError, match="holds no plan scores"):
         foretold_rule(scores.with_name("none.json"), SPEC)
+    without = load("eval", ["scenario=driving/merge", "system2=foretold"])
+    with pytest.raises(DualsysError, match=r"give system2\.scores=FILE"):
+        assembly.make_planner(without, SPEC, {})
 
 
 def test_the_terms_of_plans_are_those_of_the_training() -> None:
