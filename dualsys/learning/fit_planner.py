@@ -46,12 +46,7 @@ def fit_planner(config: dict[str, Any], progress: Callable[[int, dict[str, float
         stride_ticks=max(1, round(dataset.spec.control_rate_hz / KNOT_RATE_HZ)),
         **config["heads"],
     )
-    samples = None
-    if config["prompts_from"]:
-        count = config["prompt_samples"]
-        if count < 1:
-            raise DualsysError(f"prompt_samples must be one or more, it is {count}")
-        samples = system1_samples(Path(config["prompts_from"]), dataset, rows, count)
+    samples = _drawn_in(config, dataset, rows)
     views = Views(dataset, language, rows, samples)
     conversations = Conversations(dataset, views, sizes)
     optimiser = optimiser_of(config)
@@ -76,26 +71,48 @@ def fit_planner(config: dict[str, Any], progress: Callable[[int, dict[str, float
     model: Any = module.language
     if hasattr(model, "merge_and_unload"):
         language.model = model.merge_and_unload()
-    card = Card(
+    card = _card(config, dataset, language, module.heads, sizes)
+    tensors = {name: torch.from_numpy(value) for name, value in views.normalisation.items()}
+    save_planner(folder, language, module.heads, tensors, card)
+    return folder
+
+
+def _drawn_in(
+    config: dict[str, Any], dataset: JoinedDataset, rows: np.ndarray
+) -> np.ndarray | None:
+    """System 1's samples (N, K, T, A) to be drawn into the images; None to draw none."""
+    if not config["prompts_from"]:
+        return None
+    count = config["prompt_samples"]
+    if count < 1:
+        raise DualsysError(f"prompt_samples must be one or more, it is {count}")
+    return system1_samples(Path(config["prompts_from"]), dataset, rows, count)
+
+
+def _card(
+    config: dict[str, Any],
+    dataset: JoinedDataset,
+    language: LanguageModel,
+    heads: Heads,
+    sizes: HeadsConfig,
+) -> Card:
+    return Card(
         heads=sizes,
         spec=dataset.spec,
-        prompts=samples is not None,
+        prompts=bool(config["prompts_from"]),
         prompt_samples=config["prompt_samples"],
         data={"episodes": dataset.info["total_episodes"], "ticks": dataset.info["total_frames"]},
         training={
-            **msgspec.to_builtins(optimiser),
-            "weights": weights,
+            **msgspec.to_builtins(optimiser_of(config)),
+            "weights": dict(config["weights"]),
             "plans": config["plans"],
             "prompts_from": config["prompts_from"] or None,
             "machine": machine(),
         },
         versions=versions(),
         scores={},
-        model=model_told(config, language.model, module.heads),
+        model=model_told(config, language.model, heads),
     )
-    tensors = {name: torch.from_numpy(value) for name, value in views.normalisation.items()}
-    save_planner(folder, language, module.heads, tensors, card)
-    return folder
 
 
 def _language(
