@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from dualsys.errors import DualsysError
-from dualsys.messages import Action, Command, Guidance, Outcome, PlanRequest
+from dualsys.messages import Action, Command, Guidance, Health, Outcome, PlanRequest
 from dualsys.runtime import assembly
 from dualsys.runtime.episode import EpisodeRecord
 from dualsys.runtime.evaluate import JobResult
@@ -197,6 +197,7 @@ def _read(
     calls: dict[int, int] = {}
     codes: Counter[str] = Counter()
     spoke_ns = last_ns = -1
+    ready_ns: int | None = None
     for _, message in read_log(log):
         stamp = message.stamp
         if isinstance(message, Command):
@@ -209,18 +210,17 @@ def _read(
             calls[stamp.epoch] = calls.get(stamp.epoch, 0) + 1
         elif isinstance(message, Guidance):
             told.append(message)
+        elif isinstance(message, Health) and message.process == "system2" and ready_ns is None:
+            ready_ns = stamp.time_ns
         elif isinstance(message, Outcome) and (stamp.epoch, stamp.tick) in commands:
             if stamp.epoch not in records:
                 records[stamp.epoch] = EpisodeRecord(run.seeds[stamp.epoch], run.spec)
             age = ages.get((stamp.epoch, stamp.tick - 1), -1)
             records[stamp.epoch].tick(commands[stamp.epoch, stamp.tick], message, age)
-    latencies: dict[tuple[int, int], list[int]] = {}
     for guidance in told:
-        request = (guidance.stamp.epoch, guidance.request_id)
-        if request in asked:  # the log has lost it otherwise
-            latencies.setdefault(request, []).append(guidance.stamp.time_ns - asked[request])
         spoke_ns = guidance.stamp.time_ns
         codes[name_of(guidance.plan, guidance.z)] += 1
+    latencies = _latencies(asked, told, ready_ns)
     seams, passes = counts["system1"].get("seams", {}), counts["system1"].get("passes", {})
     thinking: Counter[int] = Counter()
     for (epoch, _), times in latencies.items():
@@ -231,3 +231,20 @@ def _read(
     guidance_ages = [age for record in records.values() for age in record.plan_age_ticks]
     silence_s = (last_ns - spoke_ns) / 1e9 if spoke_ns >= 0 else None
     return records, list(latencies.values()), guidance_ages, silence_s, codes
+
+
+def _latencies(
+    asked: dict[tuple[int, int], int], told: list[Guidance], ready_ns: int | None
+) -> dict[tuple[int, int], list[int]]:
+    """Times [ns] from each request (epoch, identifier) to its answers.
+
+    Left out: what was asked before System 2's first sign of life (`ready_ns`), for it was still
+    loading its model, and that wait is no latency of a thought.
+    """
+    latencies: dict[tuple[int, int], list[int]] = {}
+    for guidance in told:
+        request = (guidance.stamp.epoch, guidance.request_id)
+        since = asked.get(request)  # None: the log has lost it
+        if since is not None and ready_ns is not None and since >= ready_ns:
+            latencies.setdefault(request, []).append(guidance.stamp.time_ns - since)
+    return latencies

@@ -19,7 +19,7 @@ from dualsys.bus import Subscriber, ipc
 from dualsys.commands import show_results
 from dualsys.config import load
 from dualsys.errors import DualsysError
-from dualsys.messages import Action, Command, Guidance, Health, Observation
+from dualsys.messages import Action, Command, Guidance, Health, Observation, PlanRequest
 from dualsys.runtime.log import read_log
 from dualsys.runtime.realtime import Started, realtime
 
@@ -70,8 +70,17 @@ def test_two_systems_drive_on_the_wall_clock_and_everything_is_logged(
     assert all(m.stamp.session == observations[0].stamp.session for m in log)
     trace = json.loads((tmp_path / "latency.json").read_text())
     thoughts = trace["system2_ns"]
-    assert sum(len(times) for times in thoughts) == sum(isinstance(m, Guidance) for m in log)
-    beats = Counter(m.process for m in log if isinstance(m, Health))
+    lives = [m for m in log if isinstance(m, Health)]
+    ready = min(m.stamp.time_ns for m in lives if m.process == "system2")
+    asked = {
+        (m.stamp.epoch, m.request_id)
+        for m in log
+        if isinstance(m, PlanRequest) and m.stamp.time_ns >= ready  # else it was still loading
+    }
+    told = [m for m in log if isinstance(m, Guidance)]
+    measured = [m for m in told if (m.stamp.epoch, m.request_id) in asked]
+    assert sum(len(times) for times in thoughts) == len(measured) > 5
+    beats = Counter(m.process for m in lives)
     assert all(beats[process] >= 3 for process in ("world", "system1", "system2"))
     assert set(results["age"]) == {"observation_to_action", "plan"}
 
