@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dualsys.learning.dataset import JoinedDataset
+from dualsys.learning.joined import JoinedDataset
 from dualsys.learning.thoughts import Thoughts, think_at
 from dualsys.system2 import checkpoint
 from dualsys.system2.checkpoint import Planning

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dualsys.errors import DualsysError
 from dualsys.learning.advice import Advice
-from dualsys.learning.dataset import JoinedDataset, statistics
+from dualsys.learning.joined import JoinedDataset, statistics
 from dualsys.learning.scene_targets import scene_targets
 from dualsys.spec import WorldSpec
 from dualsys.system1.network import NetworkConfig

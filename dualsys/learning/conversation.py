@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dualsys.errors import DualsysError
-from dualsys.learning.dataset import JoinedDataset
+from dualsys.learning.joined import JoinedDataset
 from dualsys.learning.scene_targets import motion_fields, scene_targets
 from dualsys.learning.views import Views
 from dualsys.system2.questions import (

@@ -21,7 +21,7 @@ from dualsys.device import device_of
 from dualsys.errors import DualsysError
 from dualsys.learning.cards import gone_on, parameters
 from dualsys.learning.conversation import knots
-from dualsys.learning.dataset import JoinedDataset, open_datasets
+from dualsys.learning.joined import JoinedDataset, open_datasets
 from dualsys.learning.plan_labels import label_plans
 from dualsys.learning.thoughts import read_and_plan, views_of
 from dualsys.learning.train_system2 import ReadBatch, heads_losses

@@ -14,8 +14,8 @@ from dualsys.device import device_of
 from dualsys.errors import DualsysError
 from dualsys.learning.cards import gone_on
 from dualsys.learning.conversation import Conversations
-from dualsys.learning.dataset import JoinedDataset, open_datasets
 from dualsys.learning.foretold import PlanWorth
+from dualsys.learning.joined import JoinedDataset, open_datasets
 from dualsys.learning.plan_labels import label_plans
 from dualsys.learning.thoughts import views_of
 from dualsys.learning.train_instruct import InstructBatch, instruct_losses

@@ -13,7 +13,7 @@ import torch
 from dualsys.errors import DualsysError
 from dualsys.learning.cards import model_told
 from dualsys.learning.conversation import Conversations
-from dualsys.learning.dataset import JoinedDataset, open_datasets
+from dualsys.learning.joined import JoinedDataset, open_datasets
 from dualsys.learning.plan_labels import label_plans
 from dualsys.learning.samples import system1_samples
 from dualsys.learning.scene_targets import motion_fields

@@ -14,7 +14,7 @@ from dualsys.device import device_of
 from dualsys.errors import DualsysError
 from dualsys.learning.advice import Advice, advise
 from dualsys.learning.batches import BatchConfig, Batches
-from dualsys.learning.dataset import JoinedDataset, open_datasets
+from dualsys.learning.joined import JoinedDataset, open_datasets
 from dualsys.learning.train_system1 import losses
 from dualsys.learning.trainer import optimiser_of, trained
 from dualsys.runtime.results import machine, versions

@@ -13,7 +13,7 @@ from dualsys.device import device_of
 from dualsys.errors import DualsysError
 from dualsys.learning.cards import gone_on
 from dualsys.learning.conversation import knots
-from dualsys.learning.dataset import JoinedDataset, open_datasets
+from dualsys.learning.joined import JoinedDataset, open_datasets
 from dualsys.learning.returns import Returns, returns
 from dualsys.learning.thoughts import think_at
 from dualsys.learning.train_value import Critics, Transitions, value_losses

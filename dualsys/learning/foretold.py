@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from dualsys.errors import DualsysError
-from dualsys.learning.dataset import open_datasets
+from dualsys.learning.joined import open_datasets
 from dualsys.messages import PlanRequest
 from dualsys.spec import WorldSpec, require_same
 from dualsys.system2.traffic import TrafficRule

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from dualsys.errors import UnknownNameError
-from dualsys.learning.dataset import JoinedDataset
 from dualsys.learning.foretold import PlanWorth
+from dualsys.learning.joined import JoinedDataset
 from dualsys.system2.traffic import TrafficRule
 
 SOURCES = ("recorded", "rules")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dualsys.learning.dataset import JoinedDataset
+from dualsys.learning.joined import JoinedDataset
 from dualsys.system1 import checkpoint
 from dualsys.system1.network import Context, Guided
 from dualsys.system1.sampler import Sampler

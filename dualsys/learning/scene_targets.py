@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dualsys.learning.dataset import JoinedDataset
+from dualsys.learning.joined import JoinedDataset
 from dualsys.spec import WorldSpec
 
 NEAREST = 6  # objects; scenes list the nearest first

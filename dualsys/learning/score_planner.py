@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dualsys.device import device_of
 from dualsys.learning.conversation import knots, padded, truth
-from dualsys.learning.dataset import JoinedDataset, open_datasets
+from dualsys.learning.joined import JoinedDataset, open_datasets
 from dualsys.learning.plan_labels import label_plans
 from dualsys.learning.thoughts import views_of
 from dualsys.learning.trainer import to_device

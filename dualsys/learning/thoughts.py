@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dualsys.errors import DualsysError
-from dualsys.learning.dataset import JoinedDataset
+from dualsys.learning.joined import JoinedDataset
 from dualsys.learning.samples import system1_samples
 from dualsys.learning.train_system2 import run_over
 from dualsys.learning.trainer import to_device

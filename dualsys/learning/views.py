@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dualsys.learning.dataset import JoinedDataset, statistics
+from dualsys.learning.joined import JoinedDataset, statistics
 from dualsys.system2.language import LanguageModel, Prefix, describe
 from dualsys.system2.prompts import as_numbers, draw, paths, project
 

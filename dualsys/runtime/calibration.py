@@ -173,7 +173,7 @@ def laplace_coverage(config: dict[str, Any]) -> dict[str, Any]:
 
     Halves are of episodes: neighbouring ticks are too alike to be held out from each other.
     """
-    from dualsys.learning.dataset import open_datasets
+    from dualsys.learning.joined import open_datasets
     from dualsys.learning.samples import laplace_errors
 
     dataset = open_datasets(config["data"])

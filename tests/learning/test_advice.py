@@ -9,7 +9,7 @@ import pytest
 from dualsys.errors import DualsysError
 from dualsys.learning.advice import Advice, advise
 from dualsys.learning.batches import COARSER_LEVELS, Batch, BatchConfig, Batches
-from dualsys.learning.dataset import JoinedDataset, open_datasets
+from dualsys.learning.joined import JoinedDataset, open_datasets
 from dualsys.system1.network import NetworkConfig
 from dualsys.system1.sampler import CANDIDATE_NOISE
 from dualsys.system2.coding import coarser

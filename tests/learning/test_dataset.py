@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from dualsys.errors import DualsysError, SpecMismatchError
-from dualsys.learning.dataset import Dataset, open_datasets
+from dualsys.learning.dataset import Dataset
+from dualsys.learning.joined import open_datasets
 from dualsys.learning.shards import Episode, finalise, settings_guard, write_shard
 from tests.fakes import SPEC
 

@@ -10,9 +10,10 @@ import pytest
 
 from dualsys.config import load
 from dualsys.errors import DualsysError
-from dualsys.learning.dataset import Dataset, open_datasets
+from dualsys.learning.dataset import Dataset
 from dualsys.learning.fit_instruct import States, _foretold
 from dualsys.learning.foretold import MARGIN, PlanWorth, foretold_rule
+from dualsys.learning.joined import open_datasets
 from dualsys.learning.plan_labels import label_plans
 from dualsys.runtime import assembly
 from dualsys.runtime.probe import requests_of

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dualsys.errors import UnknownNameError
-from dualsys.learning.dataset import open_datasets
+from dualsys.learning.joined import open_datasets
 from dualsys.learning.plan_labels import label_plans
 from dualsys.learning.scene_targets import motion_fields, scene_targets
 from dualsys.system2.traffic import TrafficRule

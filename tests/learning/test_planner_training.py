@@ -14,9 +14,9 @@ import torch
 from dualsys.config import load
 from dualsys.errors import DualsysError
 from dualsys.learning.conversation import Conversations
-from dualsys.learning.dataset import open_datasets
 from dualsys.learning.fit_heads import Readings, fit_heads
 from dualsys.learning.fit_planner import fit_planner
+from dualsys.learning.joined import open_datasets
 from dualsys.learning.samples import system1_samples
 from dualsys.learning.scene_targets import motion_fields
 from dualsys.learning.thoughts import read_and_plan, views_of

@@ -10,7 +10,7 @@ import torch
 from dualsys.config import load
 from dualsys.learning import score_planner as scoring
 from dualsys.learning.conversation import truth
-from dualsys.learning.dataset import open_datasets
+from dualsys.learning.joined import open_datasets
 from dualsys.learning.views import Views
 from dualsys.system2 import checkpoint as checkpoints
 from dualsys.system2.questions import chain

@@ -10,8 +10,8 @@ import pytest
 from dualsys.config import load
 from dualsys.learning.advice import thinking_rows
 from dualsys.learning.batches import BatchConfig, Batches
-from dualsys.learning.dataset import JoinedDataset, open_datasets
 from dualsys.learning.from_log import collect_runs
+from dualsys.learning.joined import JoinedDataset, open_datasets
 from dualsys.messages import Action, Guidance
 from dualsys.runtime.evaluate import evaluate
 from dualsys.runtime.log import read_log

@@ -13,8 +13,8 @@ from dualsys.config import load
 from dualsys.errors import DualsysError
 from dualsys.learning.batches import Batch, BatchConfig, Batches
 from dualsys.learning.curve import draw_curve, smooth
-from dualsys.learning.dataset import JoinedDataset, open_datasets
 from dualsys.learning.fit_policy import fit_policy
+from dualsys.learning.joined import JoinedDataset, open_datasets
 from dualsys.learning.shards import finalise, write_shard
 from dualsys.learning.train_system1 import losses
 from dualsys.learning.trainer import OptimiserConfig, Trainer

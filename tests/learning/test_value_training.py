@@ -11,9 +11,10 @@ import torch
 
 from dualsys.config import load
 from dualsys.errors import DualsysError
-from dualsys.learning.dataset import Dataset, open_datasets
+from dualsys.learning.dataset import Dataset
 from dualsys.learning.fit_value import Replay, fit_value, return_scales
 from dualsys.learning.from_log import collect_runs
+from dualsys.learning.joined import open_datasets
 from dualsys.learning.shards import finalise, write_shard
 from dualsys.learning.thoughts import Thoughts, read_and_plan, think_at, views_of
 from dualsys.learning.train_value import Critics, Transitions, value_losses
