@@ -105,6 +105,7 @@ class RuntimeConfig:
 
     name: str = MISSING
     duration_s: float = 0.0  # realtime: stop after this long; 0 runs every seed once
+    planner_patience_s: float = 0.0  # realtime: begin without System 2 if not loaded by then
     episode_s: float = 0.0  # lockstep: cut episodes off after this long; 0 lets them end
     labels: bool = False  # lockstep: log what the expert would do at every tick
 

@@ -32,7 +32,9 @@ def test_an_environment_joins_in_under_50_lines() -> None:
     assert len([line for line in block.splitlines() if line.strip()]) < 50
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/planner.md", "docs/benchmark.md", "docs/measured.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/planner.md", "docs/benchmark.md", "docs/measured.md"]
+)
 def test_every_command_of_a_page_composes(page: str) -> None:
     """What the commands do is tested elsewhere; here, that their words are still valid."""
     lines = [

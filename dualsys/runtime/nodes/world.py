@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
     with WorldNode(run, folder, plant) as node:
         plant.reset(seed=run.seeds[0])  # the first reset and frame are the slowest
         node.await_others(clock)
+        if run.config["system2"]["name"] != "none":
+            await_planner(folder, run.config["runtime"]["planner_patience_s"], clock)
         stalls.start()
         ticks = Ticks(clock, run.spec.period_ns)
         begin = clock.now_ns()
@@ -41,6 +44,23 @@ def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
             counts.update(ticks.report(stalls.stop()))
             counts.update(shield=node.shield.counts, drops=node.inbox.drops)
             plant.close()
+
+
+def await_planner(folder: Path, patience_s: float, clock: MonotonicClock) -> None:
+    """Wait for System 2's first sign of life; without one the run begins, and says so."""
+    begin, healths = clock.now_ns(), Subscriber(ipc(folder, "health_system2"))
+    try:
+        while not STOP.is_set() and clock.now_ns() - begin < patience_s * 1e9:
+            healths.poll(100)
+            if healths.every():
+                return
+    finally:
+        healths.close()
+    if not STOP.is_set():
+        sys.stderr.write(
+            f"dualsys world: System 2 is not ready after {patience_s:g} s "
+            "(runtime.planner_patience_s); the run begins without it\n"
+        )
 
 
 class WorldNode:
