@@ -1,12 +1,19 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from dualsys.errors import DualsysError, UnknownNameError, WorkerError
 from dualsys.workers import by_scenario, completed, on_ray
+
+ROOT = Path(__file__).parents[1]
 
 
 def half(number: int) -> tuple[int, int]:
@@ -41,6 +48,32 @@ def test_a_failed_job_is_told_in_one_line() -> None:
 def test_a_worker_that_dies_is_told() -> None:
     with pytest.raises(WorkerError, match=r"worker process died .* run the same command again"):
         list(completed(dies, [1], 1))
+
+
+def lingers(file: str) -> None:
+    Path(file).write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes end with their parent on Linux only")
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    file = tmp_path / "pid"
+    code = "import sys, tests.test_workers as t; list(t.completed(t.lingers, [sys.argv[1]], 1))"
+    with subprocess.Popen([sys.executable, "-c", code, str(file)], cwd=ROOT) as parent:
+        until(lambda: file.is_file() and file.read_text() != "")
+        worker = Path(f"/proc/{file.read_text()}/stat")
+        assert worker.exists()
+        parent.kill()
+    # Nobody may be there to wait for it: a zombie has ended too.
+    until(lambda: not worker.exists() or worker.read_text().rpartition(")")[2].split()[0] == "Z")
+
+
+def until(true: Callable[[], bool], patience_s: float = 60.0) -> None:
+    for _ in range(round(patience_s / 0.05)):
+        if true():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"not within {patience_s:g} s")
 
 
 @pytest.mark.slow

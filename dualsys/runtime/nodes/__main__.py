@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import signal
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
 from dualsys.runtime.nodes import recorder, system1, system2, world
 from dualsys.runtime.nodes.common import STOP, Run
+from dualsys.workers import end_with_parent
 
 NODES = {"world": world, "system1": system1, "system2": system2, "recorder": recorder}
 
@@ -22,7 +22,7 @@ def main(role: str, folder: Path) -> None:
     """Run the node of a role."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     signal.signal(signal.SIGTERM, lambda number, frame: STOP.set())
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: no orphans
+    end_with_parent()
     set_headless_defaults()
     run = msgspec.json.decode((folder / "run.json").read_bytes(), type=Run)
     counts: dict[str, Any] = {}
