@@ -107,7 +107,7 @@ def record(world: Any, expert: registry.Expert, seed: int, job: Job) -> Episode:
         before = frame
         frame, reward, terminated, truncated, info = world.step(executed)
         success |= info["success"]
-        harmed |= info["collision"] or info["metrics"].get("offroad", 0.0) > 0
+        harmed |= bool(info["collision"]) or info["metrics"].get("offroad", 0.0) > 0
         if info["success"] and since_success is None and spec.domain == "manipulation":
             since_success = 0
         elif since_success is not None:

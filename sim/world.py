@@ -2,7 +2,8 @@
 
 Observation space: a Dict with one uint8 (H, W, C) entry per camera under "images", float32 "state"
 (S,) and float32 "scene" (rows, fields). `info` of reset and step carries "success" (bool),
-"collision" (bool) and "image_ticks" (camera -> tick of capture).
+"collision" (bool, or None in a world that measures none), "image_ticks" (camera -> tick of capture)
+and "metrics" (name -> number).
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def _measured(name: str, group: str, row: dict[str, Any]) -> tuple[str, ...]:
         percent(row["success_rate"]),
         interval(row["success_ci95"]),
         percent(row["collision_rate"]),
-        interval(row["collision_ci95"]),
+        interval(row["collision_ci95"]) if row["collision_rate"] is not None else "-",
         f"{mean['score']['value']:.3f}" if "score" in mean else "-",
         f"{mean['calls_per_minute']['value']:.1f}",
         percent(mean["calls_per_tick"]["value"]),

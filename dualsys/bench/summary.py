@@ -28,7 +28,7 @@ SURE = 0.05  # a corrected p-value below is no accident
 MEASURES: dict[str, Callable[[dict[str, Any]], float | bool | None]] = {
     # An episode that was cut off says nothing about how it would have ended.
     "success": lambda row: bool(row["success"]) if row["completed"] else None,
-    "collision": lambda row: bool(row["collision"]) if row["completed"] else None,
+    "collision": lambda row: row["collision"] if row["completed"] else None,
     "score": lambda row: row["drive"].get("score"),
     "comfort": lambda row: row["drive"].get("comfort"),
     "progress": lambda row: row["drive"].get("progress"),

@@ -25,7 +25,8 @@ class EpisodeRecord:
         self.observation_age_ns: list[int] = []
         self._return = 0.0
         self._fallbacks = self._interventions = 0
-        self._success = self._collision = self._completed = False
+        self._success = self._completed = False
+        self._collision: bool | None = None  # in a world that measures none
         self._metrics: dict[str, list[float]] = {}
         self.row: dict[str, Any] = {}
 
@@ -40,7 +41,8 @@ class EpisodeRecord:
         self._return += outcome.reward
         self._success = outcome.success or (self._success and self._spec.domain == "manipulation")
         self._completed = outcome.terminated or outcome.truncated or self.solved
-        self._collision |= outcome.metrics.get("collision", 0.0) > 0
+        if "collision" in outcome.metrics:
+            self._collision = bool(self._collision) or outcome.metrics["collision"] > 0
         self._fallbacks += command.source == "fallback"
         self._interventions += bool(command.interventions)
         if guidance_age_ticks >= 0:

@@ -29,7 +29,7 @@ from dualsys.messages import (
 from dualsys.runtime.episode import EpisodeRecord
 from dualsys.runtime.latency import LatencyModel
 from dualsys.runtime.log import LogWriter, NoLog
-from dualsys.runtime.observe import observation_of
+from dualsys.runtime.observe import metrics_of, observation_of
 from dualsys.runtime.peers import PeerPolicy
 from dualsys.runtime.transit import Transit
 from dualsys.system1.policy import Policy
@@ -110,7 +110,7 @@ class Lockstep:
                 terminated,
                 truncated,
                 bool(info["success"]),
-                {**info["metrics"], "collision": float(info["collision"])},
+                metrics_of(info),
             )
             self._write("outcome", outcome)
             record.tick(command, outcome, self._guidance_age(tick))

@@ -1,4 +1,4 @@
-"""What System 1 gets of a world's frame."""
+"""What messages tell of a world's frame and of a step's info."""
 
 from __future__ import annotations
 
@@ -17,3 +17,10 @@ def observation_of(world: Any, frame: Any, info: dict[str, Any], stamp: Stamp) -
         scene=frame["scene"],
         instruction=world.instruction,
     )
+
+
+def metrics_of(info: dict[str, Any]) -> dict[str, float]:
+    """What an `Outcome` tells of a step's `info`: its metrics, and collisions where measured."""
+    collision = info["collision"]
+    known = {} if collision is None else {"collision": float(collision)}
+    return {**info["metrics"], **known}

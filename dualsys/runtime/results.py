@@ -91,19 +91,20 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Rates over the completed episodes with Wilson intervals; means over all episodes.
 
     An episode that the run's duration cut off says nothing about success; the rates are None when
-    there is no other.
+    there is no other. So is that of collisions in worlds that measure none.
     """
     whole = [row for row in rows if row["completed"]]
     count = len(whole)
     successes = sum(row["success"] for row in whole)
-    collisions = sum(row["collision"] for row in whole)
+    judged = [row["collision"] for row in whole if row["collision"] is not None]
+    collisions = sum(judged)
     return {
         "episodes": count,
         "cut_off": len(rows) - count,
         "success_rate": successes / count if count else None,
         "success_ci95": wilson(successes, count),
-        "collision_rate": collisions / count if count else None,
-        "collision_ci95": wilson(collisions, count),
+        "collision_rate": collisions / len(judged) if judged else None,
+        "collision_ci95": wilson(collisions, len(judged)),
         "mean_return": float(np.mean([row["return"] for row in rows])),
         "mean_steps": float(np.mean([row["steps"] for row in rows])),
         "mean_jerk": float(np.mean([row["jerk"] for row in rows])),

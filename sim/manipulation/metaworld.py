@@ -144,7 +144,7 @@ class MetaWorld(gymnasium.Env[Frame, np.ndarray]):
 
     def _info(self, success: bool) -> dict[str, Any]:
         ticks = {camera.name: self.image_tick for camera in SPEC.cameras}
-        return {"success": success, "collision": False, "image_ticks": ticks, "metrics": {}}
+        return {"success": success, "collision": None, "image_ticks": ticks, "metrics": {}}
 
 
 def _views(notes: dict[str, Any], data: Any) -> dict[str, slice]:

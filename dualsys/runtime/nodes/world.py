@@ -14,6 +14,7 @@ from dualsys.messages import Action, Hello, Observation, Outcome, Stamp
 from dualsys.runtime import assembly
 from dualsys.runtime.health import Pulse
 from dualsys.runtime.nodes.common import STOP, Run, heard, report
+from dualsys.runtime.observe import metrics_of
 from dualsys.runtime.ticks import Ticks
 from dualsys.spec import require_same
 
@@ -114,9 +115,9 @@ class WorldNode:
             command = self._command(stamp)
             ticks.judge(tick, self.inbox.newest)
             frame, reward, terminated, truncated, info = plant.step(command)
-            metrics = {**info["metrics"], "collision": float(info["collision"])}
             success = bool(info["success"])
-            self._outcomes.send(Outcome(stamp, reward, terminated, truncated, success, metrics))
+            ended = terminated, truncated
+            self._outcomes.send(Outcome(stamp, reward, *ended, success, metrics_of(info)))
             solved = success and run.spec.domain == "manipulation"
             done = terminated or truncated or solved or ticks.over(run.duration_s)
             tick += 1
