@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from dualsys.learning.joined import JoinedDataset
+from dualsys.learning.preparation import Told, quiet
 from dualsys.learning.thoughts import Thoughts, think_at
 from dualsys.system2 import checkpoint
 from dualsys.system2.checkpoint import Planning
@@ -69,6 +70,7 @@ def advise(
     candidates: int,
     seed: int,
     device: str,
+    told: Told = quiet,
 ) -> Advice:
     """Let the planner in the folder `planner` think at every `every_ticks`-th tick.
 
@@ -77,7 +79,9 @@ def advise(
     """
     planning = checkpoint.load(planner, device=device)
     rows, plans = thinking_rows(dataset, every_ticks)
-    thoughts = think_at(planning, dataset, rows, prompts_from, candidates, seed, plans=plans)
+    thoughts = think_at(
+        planning, dataset, rows, prompts_from, candidates, seed, plans=plans, told=told
+    )
     return Advice(planning, dataset, rows, thoughts)
 
 

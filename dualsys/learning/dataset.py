@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from dualsys.errors import DualsysError
+from dualsys.learning.preparation import Told, quiet
 from dualsys.spec import CameraSpec, WorldSpec
 
 VERSION = "v3.0"
@@ -31,7 +31,7 @@ PLAN_AGE = "plan_age"  # column: ticks since the observation that the plan is ab
 class Dataset:
     """A recorded dataset, read for training. Raises `DualsysError` when `root` holds none."""
 
-    def __init__(self, root: Path, progress: Callable[[str, int, int], None] | None = None) -> None:
+    def __init__(self, root: Path, told: Told = quiet) -> None:
         if not (root / INFO).is_file():
             raise DualsysError(
                 f"no dataset at {root} ({INFO} is missing); record one with `dualsys collect`"
@@ -53,11 +53,11 @@ class Dataset:
         self.scene = self._matrix("observation.scene")
         self.plan = self._vector("plan")
         # Of plans that were told; in demonstrations plans say what the expert does by itself.
-        told = PLAN_AGE in self._columns
-        self.plan_age = self._vector(PLAN_AGE) if told else np.full(len(self.plan), -1)
+        guided = PLAN_AGE in self._columns
+        self.plan_age = self._vector(PLAN_AGE) if guided else np.full(len(self.plan), -1)
         self.reward = self._vector("next.reward").astype(np.float64)
         self.episodes = pq.read_table(root / EPISODES)
-        self._progress = progress
+        self._told = told
 
     @property
     def terminated(self) -> np.ndarray:
@@ -168,8 +168,7 @@ class Dataset:
                 if tick % spec.period_ticks == 0:
                     frames[done] = image
                     done += 1
-            if self._progress is not None:
-                self._progress(camera, done, total)
+            self._told("decoding", done / total)
         frames.flush()
         partial.replace(path)
 

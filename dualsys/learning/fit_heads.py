@@ -23,6 +23,7 @@ from dualsys.learning.cards import gone_on, parameters
 from dualsys.learning.conversation import knots
 from dualsys.learning.joined import JoinedDataset, open_datasets
 from dualsys.learning.plan_labels import label_plans
+from dualsys.learning.preparation import Told, before_steps, quiet, spans
 from dualsys.learning.thoughts import read_and_plan, views_of
 from dualsys.learning.train_system2 import ReadBatch, heads_losses
 from dualsys.learning.trainer import trained
@@ -45,6 +46,7 @@ class Readings:
         views: Views,
         seed: int,
         own_plans: float = 0.0,
+        told: Told = quiet,
     ) -> None:
         """`own_plans` is the share of ticks whose plan is the planner's answer, be it wrong.
 
@@ -55,8 +57,7 @@ class Readings:
         rng = np.random.default_rng(seed)
         drawn = rng.random(len(views)) < 0.5
         drawn &= planning.card.prompts
-        read = _read(planning, views, drawn)
-        self._hidden, self._there, answered = read
+        self._hidden, self._there, answered = _read(planning, views, drawn, told)
         self._state, recorded = views.known(list(range(len(views))))
         own = torch.from_numpy(rng.random(len(views)) < own_plans)
         self._plan = torch.where(own[:, None], answered, recorded)
@@ -84,14 +85,15 @@ class Readings:
 
 
 @torch.inference_mode()
-def _read(planning: Planning, views: Views, drawn: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+def _read(
+    planning: Planning, views: Views, drawn: np.ndarray, told: Told
+) -> tuple[Tensor, Tensor, Tensor]:
     """All prompts as read: hidden states float16 (N, L, D), padded on the left, and mask (N, L).
 
     Third come the plans that the planner answers, one-hot (N, P).
     """
     hidden, there, plans = [], [], []
-    for at in range(0, len(views), BATCH):
-        places = list(range(at, min(at + BATCH, len(views))))
+    for places in spans(len(views), BATCH, "reading", told):
         reading, answered = read_and_plan(planning, views, places, drawn[places])
         hidden.append(reading.hidden.half())
         there.append(reading.there)
@@ -145,11 +147,12 @@ def fit_heads(config: dict[str, Any], progress: Callable[[int, dict[str, float]]
     planning = checkpoint.load(folder, device=device_of(config["device"]))
     _check(config, planning)
     planning = _grown(planning, config["proposal_ticks"])
-    dataset = open_datasets(config["data"])
+    told = before_steps(progress)
+    dataset = open_datasets(config["data"], told)
     rows = np.arange(0, len(dataset.state), config["every_ticks"])
     label_plans(dataset, config["plans"], rows)
     views = views_of(planning, dataset, rows, config["prompts_from"])
-    readings = Readings(planning, dataset, views, config["seed"], config["own_plans"])
+    readings = Readings(planning, dataset, views, config["seed"], config["own_plans"], told)
     torch.manual_seed(config["seed"])
     heads = planning.heads.train()
     heads.value.requires_grad_(False)
@@ -166,9 +169,9 @@ def fit_heads(config: dict[str, Any], progress: Callable[[int, dict[str, float]]
     )
     heads.load_state_dict(averaged)
     heads.value.load_state_dict(valued)  # an older one stands in a state that was resumed
-    told = {"weights": weights, "ticks": len(readings)}
-    told |= {"plans": config["plans"], "own_plans": config["own_plans"]}
-    card = gone_on(planning.card, "heads", config, told)
+    facts = {"weights": weights, "ticks": len(readings)}
+    facts |= {"plans": config["plans"], "own_plans": config["own_plans"]}
+    card = gone_on(planning.card, "heads", config, facts)
     model = {**card.model, "heads_parameters": parameters(heads)}
     card = msgspec.structs.replace(card, model=model)
     checkpoint.save_heads(folder, heads, planning.normalisation, card)

@@ -17,6 +17,7 @@ from dualsys.learning.conversation import Conversations
 from dualsys.learning.foretold import PlanWorth
 from dualsys.learning.joined import JoinedDataset, open_datasets
 from dualsys.learning.plan_labels import label_plans
+from dualsys.learning.preparation import Told, before_steps
 from dualsys.learning.thoughts import views_of
 from dualsys.learning.train_instruct import InstructBatch, instruct_losses
 from dualsys.learning.train_system2 import PlannerModule
@@ -35,8 +36,9 @@ def fit_instruct(config: dict[str, Any], progress: Callable[[int, dict[str, floa
     folder, weights = Path(config["out"]), dict(config["weights"])
     planning = checkpoint.load(Path(config["planner"]), device=device_of(config["device"]))
     scores = load_scores(Path(config["scores"]))
-    tried, worth, about = _tried(planning, scores, config)
-    dataset = open_datasets(config["data"])
+    told = before_steps(progress)
+    tried, worth, about = _tried(planning, scores, config, told)
+    dataset = open_datasets(config["data"], told)
     rows = np.arange(0, len(dataset.state), config["every_ticks"])
     rows = rows[~np.isin(dataset.seeds()[rows], tried.held_seeds)]
     label_plans(dataset, config["plans"], rows, worth)
@@ -62,9 +64,9 @@ def fit_instruct(config: dict[str, Any], progress: Callable[[int, dict[str, floa
         progress,
     )
     module.load_state_dict(averaged)
-    told = {"weights": weights, "terms": config["terms"], "plans": config["plans"]}
-    told |= {**about, **tried.verdict(), "tried": scores.about}
-    card = gone_on(planning.card, "instruct", config, told)
+    facts = {"weights": weights, "terms": config["terms"], "plans": config["plans"]}
+    facts |= {**about, **tried.verdict(), "tried": scores.about}
+    card = gone_on(planning.card, "instruct", config, facts)
     save_planner(folder, planning.language, planning.heads, planning.normalisation, card)
     return folder
 
@@ -83,7 +85,7 @@ class States(msgspec.Struct, frozen=True):
 
 
 def _tried(
-    planning: Planning, scores: PlanScores, config: dict[str, Any]
+    planning: Planning, scores: PlanScores, config: dict[str, Any], told: Told
 ) -> tuple[Tried, PlanWorth, dict[str, Any]]:
     """The states to learn from, what foretells the worth of plans, and how well it does."""
     if scores.plans != planning.card.spec.plans:
@@ -91,7 +93,7 @@ def _tried(
             f"the scores are of the plans {list(scores.plans)}, the planner knows "
             f"{list(planning.card.spec.plans)}; score the plans of this world"
         )
-    dataset = open_datasets([scores.data, *config["driven"]])
+    dataset = open_datasets([scores.data, *config["driven"]], told)
     require_training(dataset.drives())
     rows, seeds = np.array(scores.rows), dataset.seeds()
     if len(np.unique(seeds[rows])) < 2:
@@ -108,7 +110,7 @@ def _tried(
     both = zip(msgspec.structs.astuple(known), msgspec.structs.astuple(more), strict=True)
     every = States(*(np.concatenate(parts) for parts in both))
     views = views_of(planning, dataset, every.rows, config["prompts_from"])
-    tried = Tried(planning, views, every.scores, every.seeds, every.held)
+    tried = Tried(planning, views, every.scores, every.seeds, every.held, told)
     if not tried.chance.any():
         raise DualsysError(
             f"in none of the {len(tried.taught)} states of {config['scores']} that are learned "

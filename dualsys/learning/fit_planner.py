@@ -15,6 +15,7 @@ from dualsys.learning.cards import model_told
 from dualsys.learning.conversation import Conversations
 from dualsys.learning.joined import JoinedDataset, open_datasets
 from dualsys.learning.plan_labels import label_plans
+from dualsys.learning.preparation import before_steps
 from dualsys.learning.samples import system1_samples
 from dualsys.learning.scene_targets import motion_fields
 from dualsys.learning.train_system2 import PlannerModule, planner_losses
@@ -34,7 +35,7 @@ KNOT_RATE_HZ = 20.0
 def fit_planner(config: dict[str, Any], progress: Callable[[int, dict[str, float]], None]) -> Path:
     """Train (or go on training) and write the planner to `config["out"]`. Returns the folder."""
     torch.set_num_threads(config["threads"])
-    folder, dataset = Path(config["out"]), open_datasets(config["data"])
+    folder, dataset = Path(config["out"]), open_datasets(config["data"], before_steps(progress))
     rows = np.arange(0, len(dataset.state), config["every_ticks"])
     label_plans(dataset, config["plans"], rows)
     language = _language(config, folder, dataset, rows)

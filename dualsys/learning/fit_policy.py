@@ -15,6 +15,7 @@ from dualsys.errors import DualsysError
 from dualsys.learning.advice import Advice, advise
 from dualsys.learning.batches import BatchConfig, Batches
 from dualsys.learning.joined import JoinedDataset, open_datasets
+from dualsys.learning.preparation import Told, before_steps
 from dualsys.learning.train_system1 import losses
 from dualsys.learning.trainer import optimiser_of, trained
 from dualsys.runtime.results import machine, versions
@@ -26,7 +27,8 @@ from dualsys.system1.network import NetworkConfig, System1Network
 def fit_policy(config: dict[str, Any], progress: Callable[[int, dict[str, float]], None]) -> Path:
     """Train (or go on training) and write the checkpoint to `config["out"]`. Returns the folder."""
     torch.set_num_threads(config["threads"])
-    folder, dataset = Path(config["out"]), open_datasets(config["data"])
+    folder, told = Path(config["out"]), before_steps(progress)
+    dataset = open_datasets(config["data"], told)
     spec, perceived = dataset.spec, _perceived(config, dataset.spec)
     sizes = NetworkConfig(
         cameras=tuple((c.name, c.height, c.width, c.channels) for c in spec.cameras),
@@ -45,7 +47,7 @@ def fit_policy(config: dict[str, Any], progress: Callable[[int, dict[str, float]
         sizes,
         perceived,
         normalisation,
-        _advice(config, dataset),
+        _advice(config, dataset, told),
     )
     weights = trained(
         network,
@@ -134,7 +136,7 @@ def _training_of(folder: str) -> dict[str, Any] | None:
     return {"data": card.data, "training": card.training}
 
 
-def _advice(config: dict[str, Any], dataset: JoinedDataset) -> Advice | None:
+def _advice(config: dict[str, Any], dataset: JoinedDataset, told: Told) -> Advice | None:
     if not config["planner"]:
         return None
     return advise(
@@ -145,4 +147,5 @@ def _advice(config: dict[str, Any], dataset: JoinedDataset) -> Advice | None:
         config["advice_candidates"],
         config["seed"],
         device_of(config["device"]),
+        told,
     )

@@ -14,6 +14,7 @@ from dualsys.errors import DualsysError
 from dualsys.learning.cards import gone_on
 from dualsys.learning.conversation import knots
 from dualsys.learning.joined import JoinedDataset, open_datasets
+from dualsys.learning.preparation import Told, before_steps, quiet
 from dualsys.learning.returns import Returns, returns
 from dualsys.learning.thoughts import think_at
 from dualsys.learning.train_value import Critics, Transitions, value_losses
@@ -30,7 +31,13 @@ class Replay:
     alpha then means the same everywhere, and no task drowns the others' differences.
     """
 
-    def __init__(self, planning: Planning, dataset: JoinedDataset, config: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        planning: Planning,
+        dataset: JoinedDataset,
+        config: dict[str, Any],
+        told: Told = quiet,
+    ) -> None:
         require_same(planning.card.spec, dataset.spec, "the planner", "the data")
         sizes = planning.heads.config
         horizon, every = sizes.knots * sizes.stride_ticks, config["every_ticks"]
@@ -48,13 +55,15 @@ class Replay:
         found = returns(dataset.reward, end, *ended, gamma, horizon)
         self._set_returns(found, rows, np.array(dataset.scenarios())[rows])
         # The last row of an episode that was not followed to its end has nothing to learn from.
-        told = np.isfinite(found.monte_carlo) | (ticks < end - 1)
-        self._drawn = np.flatnonzero(told[rows])
+        known = np.isfinite(found.monte_carlo) | (ticks < end - 1)
+        self._drawn = np.flatnonzero(known[rows])
         self._chunk, _ = knots(dataset.executed, rows, end, sizes, planning.scale())
         prompts_from, count, seed = (config[k] for k in ("prompts_from", "candidates", "seed"))
         # As in a run: under the planner's own answer; but a trial's under that of its thought.
         plans = np.where(dataset.trials()[rows], dataset.plan[rows], -1)
-        self._thoughts = think_at(planning, dataset, rows, prompts_from, count, seed, plans=plans)
+        self._thoughts = think_at(
+            planning, dataset, rows, prompts_from, count, seed, plans=plans, told=told
+        )
 
     def _set_returns(self, found: Returns, rows: np.ndarray, scenario: np.ndarray) -> None:
         monte_carlo, bootstrap = found.monte_carlo[rows], found.bootstrap[rows]
@@ -135,9 +144,10 @@ def fit_value(config: dict[str, Any], progress: Callable[[int, dict[str, float]]
     torch.set_num_threads(config["threads"])
     folder = Path(config["planner"])
     planning = checkpoint.load(folder, device=device_of(config["device"]))
-    dataset = open_datasets(config["data"])
+    told = before_steps(progress)
+    dataset = open_datasets(config["data"], told)
     outcomes = both_outcomes(dataset)
-    replay = Replay(planning, dataset, config)
+    replay = Replay(planning, dataset, config, told)
     torch.manual_seed(config["seed"])
     critics = Critics(planning.heads.value)
     averaged = trained(
@@ -150,12 +160,12 @@ def fit_value(config: dict[str, Any], progress: Callable[[int, dict[str, float]]
         progress,
     )
     critics.load_state_dict(averaged)
-    told = {
+    facts = {
         **{key: config[key] for key in ("gamma", "alpha", "candidates", "every_ticks")},
         "transitions": len(replay),
         "episodes": outcomes,
         "return_mean_and_std": replay.scales,
     }
-    card = gone_on(planning.card, "value", config, told)
+    card = gone_on(planning.card, "value", config, facts)
     checkpoint.save_heads(folder, planning.heads, planning.normalisation, card)
     return folder

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from dualsys.learning.dataset import Dataset
+from dualsys.learning.preparation import Told, quiet
 from dualsys.spec import require_same
 
 
@@ -125,7 +126,7 @@ def statistics(dataset: JoinedDataset) -> dict[str, np.ndarray]:
     return found
 
 
-def open_datasets(data: str | list[str]) -> JoinedDataset:
-    """The dataset in a folder, or those in several, as one."""
+def open_datasets(data: str | list[str], told: Told = quiet) -> JoinedDataset:
+    """The dataset in a folder, or those in several, as one; `told` hears of their decoding."""
     folders = [data] if isinstance(data, str) else data
-    return JoinedDataset([Dataset(Path(folder)) for folder in folders])
+    return JoinedDataset([Dataset(Path(folder), told) for folder in folders])

@@ -19,6 +19,7 @@ from dualsys.device import device_of
 from dualsys.learning.conversation import knots, padded, truth
 from dualsys.learning.joined import JoinedDataset, open_datasets
 from dualsys.learning.plan_labels import label_plans
+from dualsys.learning.preparation import spans
 from dualsys.learning.thoughts import views_of
 from dualsys.learning.trainer import to_device
 from dualsys.learning.views import Views
@@ -75,13 +76,13 @@ def _questions(
 ) -> dict[str, Any]:
     """Per question: tokens right, answers right, and the share of the most frequent answer."""
     replies: dict[str, list[Reply]] = {question.name: [] for question in chain(dataset.spec)}
-    for places in _batches(len(views), batch_size):
+    for places in spans(len(views), batch_size):
         answers = [truth(dataset, int(views.rows[place])) for place in places]
         turns = [_turn(views, given) for given in answers]
         logits, said = _forced(planning, views, places, [t for t, _ in turns])
         hit = (logits.argmax(-1) == said).numpy()
-        for n, (_, spans) in enumerate(turns):
-            for name, (first, last) in spans.items():
+        for n, (_, places_of) in enumerate(turns):
+            for name, (first, last) in places_of.items():
                 given = int(hit[n, first:last].sum())
                 replies[name].append(Reply(answers[n][name], given, last - first))
     episode = dataset.episode_bounds()[0][views.rows]
@@ -152,7 +153,3 @@ def _heads(
         "bits_nominal": bottleneck.bits,
         "bits_measured": measured_bits(thoughts.code.numpy()),
     }
-
-
-def _batches(count: int, size: int) -> list[list[int]]:
-    return [list(range(at, min(at + size, count))) for at in range(0, count, size)]

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from dualsys.errors import DualsysError
 from dualsys.learning.joined import JoinedDataset
+from dualsys.learning.preparation import Told, quiet, spans
 from dualsys.learning.samples import system1_samples
 from dualsys.learning.train_system2 import run_over
 from dualsys.learning.trainer import to_device
@@ -60,6 +61,7 @@ def think_at(
     candidates: int,
     seed: int = 0,
     plans: np.ndarray | None = None,
+    told: Told = quiet,
 ) -> Thoughts:
     """Think at `rows` of a dataset, under the plans that it holds.
 
@@ -70,7 +72,7 @@ def think_at(
     """
     require_same(planning.card.spec, dataset.spec, "the planner", "the data")
     views = views_of(planning, dataset, rows, prompts_from)
-    return think(planning, views, candidates, seed, plans=plans)
+    return think(planning, views, candidates, seed, plans=plans, told=told)
 
 
 @torch.inference_mode()
@@ -132,13 +134,13 @@ def think(
     seed: int = 0,
     batch_size: int = 64,
     plans: np.ndarray | None = None,
+    told: Told = quiet,
 ) -> Thoughts:
     """Think about every view, under the recorded plans or under `plans`, as `think_at`."""
     heads, sizes = planning.heads, planning.heads.config
     generator = torch.Generator().manual_seed(seed)
     parts: list[tuple[Tensor, ...]] = []
-    for at in range(0, len(views), batch_size):
-        places = list(range(at, min(at + batch_size, len(views))))
+    for places in spans(len(views), batch_size, "reading", told):
         drawn = np.full(len(places), planning.card.prompts)
         state, plan = views.known(places)
         if plans is None:

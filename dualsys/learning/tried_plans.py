@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dualsys.learning.conversation import padded
+from dualsys.learning.preparation import Told, quiet, spans
 from dualsys.learning.train_instruct import Fork, TriedPlans, forks, log_probabilities
 from dualsys.learning.trainer import to_device
 from dualsys.learning.views import Views
@@ -48,6 +49,7 @@ class Tried:
         scores: np.ndarray,
         seeds: np.ndarray,
         held: np.ndarray,
+        told: Told = quiet,
     ) -> None:
         self._planning, self._views = planning, views
         self.scores = torch.from_numpy(scores.astype(np.float32))
@@ -62,7 +64,8 @@ class Tried:
         self._seeds = seeds
         places = list(range(len(scores)))
         at_once: list[list[int]] = [[] for _ in places]
-        self._leads = [at_once, [self._own_answers(place) for place in places]]
+        answered = [self._own_answers(*one) for one in spans(len(places), 1, "asking", told)]
+        self._leads = [at_once, answered]
         self.before = torch.stack([self.probabilities(places, how) for how in range(len(ASKED))])
 
     def batch(self, places: list[int], how: list[int], known: bool = True) -> TriedPlans:

@@ -124,7 +124,9 @@ def test_training_changes_the_value_head_alone(
     words = [f"planner={folder}", f"data=[{outcomes}]", f"prompts_from={untrained}", "steps=3"]
     fixed = ["batch_size=8", "every_ticks=4", "device=cpu", "threads=1"]
     config = load("train value", words + fixed)
-    fit_value(config, lambda step, parts: None)
+    heard: list[tuple[int, str]] = []
+    fit_value(config, lambda step, parts: heard.extend((step, name) for name in parts))
+    assert (0, "reading") in heard, "reading takes longer than the steps"
     before = checkpoints.load(planner_folder).heads.state_dict()
     trained = checkpoints.load(folder)
     for name, tensor in trained.heads.state_dict().items():
