@@ -230,6 +230,17 @@ class RequestServer(_Socket):
 
     def update(self, now_ns: int) -> PlanRequest | None:
         """Receive, acknowledge, resend; returns the newest request, once."""
+        self._receive()
+        self._send_due(now_ns)
+        return self.link.take()
+
+    def answer(self, guidance: Guidance, now_ns: int) -> None:
+        """Send guidance until the client has it."""
+        self._receive()  # an acknowledgement that waits there spares a resend
+        self.link.answer(guidance, now_ns)
+        self._send_due(now_ns)
+
+    def _receive(self) -> None:
         for frames in _frames(self._socket):
             message = _read(frames[-1], self.link.drops)
             if not isinstance(message, Ack | PlanRequest):
@@ -238,13 +249,8 @@ class RequestServer(_Socket):
             ack = self.link.receive(message)
             if ack is not None:
                 _send(self._socket, [self._client, encode(ack)], self.link.drops)
-        for answer in self.link.due(now_ns):
-            _send(self._socket, [self._client, encode(answer)], self.link.drops)
-        return self.link.take()
 
-    def answer(self, guidance: Guidance, now_ns: int) -> None:
-        """Send guidance until the client has it."""
-        self.link.answer(guidance, now_ns)
+    def _send_due(self, now_ns: int) -> None:
         for answer in self.link.due(now_ns):
             _send(self._socket, [self._client, encode(answer)], self.link.drops)
 

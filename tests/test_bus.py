@@ -189,3 +189,18 @@ def test_answers_arrive_once_and_in_order(tmp_path: Path) -> None:
         eventually(pump)
         assert [g.stamp.sequence for g in got] == [1, 2, 3]
         assert np.asarray(got[0].z).size == 0
+
+
+def test_what_was_acknowledged_is_not_sent_again_with_the_next_answer(tmp_path: Path) -> None:
+    endpoint = ipc(tmp_path, "requests")
+    with RequestServer(endpoint) as server, RequestClient(endpoint) as client:
+        client.ask(request(1), 0)
+        eventually(lambda: server.update(0))
+        server.answer(guidance(1, 1, False), 0)
+        eventually(lambda: client.update(0))
+        assert server.poll(20_000), "the acknowledgement waits there"
+        later = 1_000_000_000  # a thought in between, far longer than the pause before a resend
+        server.answer(guidance(1, 2, True), later)
+        eventually(lambda: client.update(later))
+        assert not client.poll(100)
+        assert client.link.drops["duplicate"] == 0
