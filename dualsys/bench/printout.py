@@ -24,19 +24,25 @@ MEASURED = (
     *("variant", "scenario", "success", "95% interval", "collisions", "95% interval"),
     *("score", "calls/min", "ticks with a call", "bits", "of them plan"),
 )
+APART = {"primary": "", "secondary": ", scenario by scenario"}
 COMPARED = (
     *("variant", "against", "scenario"),
     *("gain of success", "collision gain", "fewer collisions by"),
 )
 
 
-def printouts(report: dict[str, Any]) -> list[Printout]:
-    """The tables of a bench.json; pools come before single scenarios."""
-    lines = [group for family in report["families"].values() for group in family]
+def printouts(report: dict[str, Any], family: str = "primary") -> list[Printout]:
+    """The tables of a bench.json about the groups of a family; none where it has no such family.
+
+    The primary family holds the pools, the secondary one the single scenarios beside them.
+    """
+    lines, where = report["families"].get(family, []), APART[family]
+    if not lines:
+        return []
     measured, compared = report["measured"], report["compared"]
     found = [
         Printout(
-            "measured",
+            f"measured{where}",
             MEASURED,
             2,
             [_measured(name, group, measured[name][group]) for group in lines for name in measured],
@@ -44,7 +50,7 @@ def printouts(report: dict[str, Any]) -> list[Printout]:
     ]
     if compared:
         rows = [_compared(name, group, compared[name]) for group in lines for name in compared]
-        title = "compared in pairs; p after Holm's correction, of pools and of scenarios apart"
+        title = f"compared in pairs{where}; p after Holm's correction"
         found.append(Printout(title, COMPARED, 3, rows))
     return found
 
@@ -104,8 +110,9 @@ def fewer(collision: dict[str, Any] | None) -> str:
 
 
 def show(report: dict[str, Any], console: Console, markdown: bool = False) -> None:
-    """Print the tables, for a terminal or as Markdown."""
-    for printout in printouts(report):
+    """Print the tables: of the pools for a terminal, all of them as Markdown."""
+    apart = printouts(report, "secondary")
+    for printout in [*printouts(report), *(apart if markdown else [])]:
         if markdown:
             rule = ("---",) * len(printout.columns)
             for line in (printout.columns, rule, *printout.rows):
@@ -120,3 +127,5 @@ def show(report: dict[str, Any], console: Console, markdown: bool = False) -> No
         for line in printout.rows:
             table.add_row(*line)
         console.print(table)
+    if apart and not markdown:
+        console.print("scenario by scenario: with --markdown, or by `dualsys report`")

@@ -135,7 +135,8 @@ def write(path: Path, data: bytes) -> None:
 
 
 def _readable(content: dict[str, Any]) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(content, order="sorted"), indent=1)
+    # As it was put together: variants in the order of their table.
+    return msgspec.json.format(msgspec.json.encode(content), indent=1)
 
 
 def _differences(there: dict[str, Any], now: dict[str, Any]) -> list[str]:

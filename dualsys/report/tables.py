@@ -21,10 +21,15 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _bench_table(bench: dict[str, Any]) -> str:
-    return "".join(
-        f"<h3>{html.escape(printout.title)}</h3>{_table(printout.columns, printout.rows)}"
-        for printout in printouts(bench)
-    )
+    def tables(family: str) -> str:
+        return "".join(
+            f"<h3>{html.escape(printout.title)}</h3>{_table(printout.columns, printout.rows)}"
+            for printout in printouts(bench, family)
+        )
+
+    apart = tables("secondary")
+    folded = f"<details><summary>scenario by scenario</summary>{apart}</details>" if apart else ""
+    return tables("primary") + folded
 
 
 def _run_table(run: dict[str, Any]) -> str:

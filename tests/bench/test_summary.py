@@ -120,6 +120,9 @@ def test_single_scenarios_do_not_bury_the_pools(report: dict[str, Any]) -> None:
 
 def test_the_tables_print_what_was_asked(report: dict[str, Any]) -> None:
     measured, compared = printouts(report)
+    assert {line[1] for line in measured.rows} == {"all", "seen", "unseen"}
+    single, _ = printouts(report, "secondary")
+    assert {line[1] for line in single.rows} == set(LONG_TAIL)
     lines = [dict(zip(measured.columns, line, strict=True)) for line in measured.rows]
     gate = next(line for line in lines if line["variant"] == "gate" and line["scenario"] == "all")
     assert gate["collisions"] == "18.0%"
@@ -136,3 +139,4 @@ def test_the_tables_print_what_was_asked(report: dict[str, Any]) -> None:
         show(report, Console(file=written, width=200), markdown)
         assert "fewer collisions by" in written.getvalue()
         assert "…" not in written.getvalue(), "nothing is cut off at the right"
+        assert ("driving/cut_in" in written.getvalue()) == markdown, "a terminal shows the pools"
