@@ -23,7 +23,8 @@ Config = dict[str, Any]
 
 def run_eval(config: Config) -> int:
     """`dualsys eval` and `dualsys run`."""
-    from dualsys.runtime.evaluate import JobResult, evaluate
+    from dualsys.bench.evaluate import evaluate
+    from dualsys.runtime.results import JobResult
     from sim import registry
 
     scenarios = registry.chosen(config["scenario"], config["suite"])

@@ -11,11 +11,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from dualsys.bench.evaluate import evaluate
 from dualsys.config import load, parse_seeds
 from dualsys.console import table_console
 from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
-from dualsys.runtime.evaluate import evaluate
 from dualsys.runtime.results import git_state, machine, versions
 
 WORKERS = (1, 2)

@@ -74,8 +74,8 @@ def drives(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_folder(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two guided drives in lockstep, with results and log."""
 
+    from dualsys.bench.evaluate import evaluate
     from dualsys.config import load
-    from dualsys.runtime.evaluate import evaluate
 
     out = tmp_path_factory.mktemp("run")
     words = ["scenario=driving/merge", "system2=scripted", f"out={out}"]
@@ -91,8 +91,8 @@ def thinking_run(
 ) -> Path:
     """A run of one short drive with an untrained vision-language planner."""
 
+    from dualsys.bench.evaluate import evaluate
     from dualsys.config import load
-    from dualsys.runtime.evaluate import evaluate
 
     out = tmp_path_factory.mktemp("thinking")
     words = ["scenario=driving/merge", f"system1.checkpoint={untrained}", f"out={out}"]

@@ -1,1 +1,1 @@
-"""The benchmark: a table of variants over scenarios and seeds, paired, resumable, anywhere."""
+"""Closed-loop evaluation: one configuration, or a table of them, paired, resumable, anywhere."""

@@ -13,13 +13,13 @@ import msgspec
 
 from dualsys.bench.contents import contents
 from dualsys.bench.engines import Engines
+from dualsys.bench.rig import Rig, check_trigger, rig
 from dualsys.bench.store import SCHEMA, Cell, Row, Store
 from dualsys.bench.summary import summarise
 from dualsys.bench.table import PLACEHOLDER, TICKS, Variant, check
 from dualsys.config import load
 from dualsys.errors import DualsysError, WorkerError, refusal
 from dualsys.runtime.assembly import MACHINE_KEYS, make_latency
-from dualsys.runtime.evaluate import Rig, check_trigger, rig
 from dualsys.runtime.results import git_state, machine, versions
 from dualsys.workers import cause, completed, on_ray
 from sim import registry

@@ -16,7 +16,8 @@ from dualsys.learning.joined import open_datasets
 from dualsys.messages import PlanRequest
 from dualsys.spec import WorldSpec, require_same
 from dualsys.system2.traffic import TrafficRule
-from dualsys.whatif.plan_scores import TERMS, load_scores
+from dualsys.whatif.plan_scores import load_scores
+from sim.driving.terms import WEIGHTS
 
 TREES, LEAF = 300, 3
 MARGIN = 0.03  # what a plan must be foretold to gain over the traffic rules' to be preferred
@@ -84,7 +85,7 @@ def foretold_rule(file: Path, spec: WorldSpec) -> ForetoldRule:
     rows = np.array(scores.rows)
     if not len(rows):
         raise DualsysError(f"{file} holds no tried state; run launch/try_plans.py to its end")
-    given = dataset.state[rows], dataset.scene[rows], scores.scores(TERMS)
+    given = dataset.state[rows], dataset.scene[rows], scores.scores(WEIGHTS)
     return ForetoldRule(PlanWorth(spec, *given), spec)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from dualsys.system2.sizes import HeadSizes, ModelSizes
+from sim.driving.terms import WEIGHTS
 
 
 @dataclass
@@ -158,10 +159,10 @@ class InstructWeights:
 class DriveTerms:
     """Weights of what makes a drive good."""
 
-    safety: float = MISSING
-    comfort: float = MISSING
-    efficiency: float = MISSING
-    economy: float = MISSING
+    safety: float = WEIGHTS.safety
+    comfort: float = WEIGHTS.comfort
+    efficiency: float = WEIGHTS.efficiency
+    economy: float = WEIGHTS.economy
 
 
 @dataclass

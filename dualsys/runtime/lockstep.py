@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -31,14 +31,13 @@ from dualsys.runtime.latency import LatencyModel
 from dualsys.runtime.log import LogWriter, NoLog
 from dualsys.runtime.observe import metrics_of, observation_of
 from dualsys.runtime.peers import PeerPolicy
-from dualsys.runtime.transit import Transit
+from dualsys.runtime.transit import Midway, Transit
 from dualsys.system1.policy import Policy
 from dualsys.system1.shield import Shield
 from dualsys.system2.coding import name_of
 from dualsys.system2.planner import Planner
 
 if TYPE_CHECKING:
-    from dualsys.whatif.oracle import OracleTrigger
     from sim.registry import Expert
 
 
@@ -50,6 +49,20 @@ class Advice(msgspec.Struct, frozen=True):
 
 
 Event = Advice | PlanRequest  # what travels beside actions
+
+
+class Onlooker(Protocol):
+    """Sees the world itself, every tick before System 1 reacts; for evaluation only."""
+
+    def look(
+        self,
+        observation: Observation,
+        frame: Any,
+        info: dict[str, Any],
+        told: Guidance | None,
+        midway: Midway,
+    ) -> None:
+        """Look; `told` is in force, `midway` is what is under way."""
 
 
 class Lockstep:
@@ -66,16 +79,16 @@ class Lockstep:
         budget: str = "short",
         expert: Expert | None = None,
         max_ticks: int = 0,
-        oracle: OracleTrigger | None = None,
+        onlooker: Onlooker | None = None,
     ) -> None:
         """`expert` labels every tick (it never drives); episodes end after `max_ticks`, if any.
 
-        `oracle` is the policy's trigger, if it is one that looks into the world.
+        `onlooker` is the policy's trigger, if it is one that looks into the world.
         """
         self._world, self._policy, self._planner = world, policy, planner
         self._latency = latency
         self._session, self._budget = session, budget
-        self._expert, self._max_ticks, self._oracle = expert, max_ticks, oracle
+        self._expert, self._max_ticks, self._onlooker = expert, max_ticks, onlooker
         self._period = world.world_spec.period_ns
         self._transit: Transit[Event] = Transit(shield, latency.system1_ticks, self._period)
         self.stage_ns: dict[str, list[int]] = defaultdict(list)
@@ -93,9 +106,9 @@ class Lockstep:
             self._deliver(tick * self._period)
             self._think_if_free(tick * self._period)
             self._deliver(tick * self._period)
-            if self._oracle is not None:
+            if self._onlooker is not None:
                 midway = self._transit.midway(self._session, self._epoch)
-                self._oracle.look(observation, frame, info, self._policy.in_force(tick), midway)
+                self._onlooker.look(observation, frame, info, self._policy.in_force(tick), midway)
             self._react(observation)
             self._deliver(tick * self._period)
             command = self._transit.command(self._stamp("command", tick))

@@ -23,11 +23,10 @@ from dualsys.errors import DualsysError
 from dualsys.messages import Action, Command, Guidance, Health, Outcome, PlanRequest
 from dualsys.runtime import assembly
 from dualsys.runtime.episode import EpisodeRecord
-from dualsys.runtime.evaluate import JobResult
 from dualsys.runtime.latency import Trace
 from dualsys.runtime.log import read_log
 from dualsys.runtime.nodes.common import Run
-from dualsys.runtime.results import git_state, machine, summarise
+from dualsys.runtime.results import JobResult, git_state, machine, summarise
 from dualsys.spec import WorldSpec, require_same
 from dualsys.system2.coding import name_of
 

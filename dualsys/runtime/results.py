@@ -8,16 +8,14 @@ import platform
 import subprocess
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import msgspec
 import numpy as np
 
 from dualsys.device import device_of
 from dualsys.statistics import wilson
 from dualsys.system2.coding import message_bits
-
-if TYPE_CHECKING:
-    from dualsys.runtime.evaluate import JobResult
 
 SCHEMA = "dualsys-results/1"
 _PACKAGES = (
@@ -36,6 +34,21 @@ _PACKAGES = (
     "hydra-core",
 )
 _CODE = ("*.py", "conf/*.yaml")
+
+
+class JobResult(msgspec.Struct, frozen=True):
+    """What a worker measured: result rows and, apart, what depends on the machine."""
+
+    scenario: str
+    rows: list[dict[str, Any]]
+    plan_age_ticks: list[int]
+    observation_age_ns: list[int]
+    stage_ns: dict[str, list[int]]
+    drops: dict[str, int]
+    shield: dict[str, int]
+    period_ns: int
+    engine: dict[str, Any]  # which one ran, and why those before it in the list did not
+    codes: dict[str, int]  # how often each plan and code was sent
 
 
 def summarise(

@@ -27,10 +27,9 @@ from dualsys.whatif.drives import always, drive
 from dualsys.whatif.junction import Junction, driven_world, play, tried
 from dualsys.workers import by_scenario, completed
 from sim import registry
-from sim.driving.terms import Terms
+from sim.driving.terms import WEIGHTS, Terms
 
 SCHEMA = "dualsys-call-trials/1"
-WEIGHTS = Terms(safety=2.0, comfort=0.5, efficiency=1.0, economy=0.5)
 
 
 class Crossroads(msgspec.Struct, frozen=True):

@@ -23,7 +23,6 @@ from dualsys.workers import by_scenario, completed
 from sim.driving.terms import Terms
 
 SCHEMA = "dualsys-plan-scores/1"
-TERMS = Terms(safety=2.0, comfort=1.0, efficiency=2.0, economy=0.5)  # as in train_instruct.yaml
 LEAST_TICKS = 15  # of recorded driving after a state
 
 

@@ -32,6 +32,9 @@ class Terms(msgspec.Struct, frozen=True):
         return mean if self.safety > 0 else 0.0
 
 
+WEIGHTS = Terms(safety=2.0, comfort=1.0, efficiency=2.0, economy=0.5)  # where none are given
+
+
 def terms(
     speed: np.ndarray,
     cruise_mps: float,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ from dualsys.learning.plan_labels import label_plans
 from dualsys.runtime import assembly
 from dualsys.runtime.probe import requests_of
 from dualsys.system2.traffic import TrafficRule
-from dualsys.whatif.plan_scores import TERMS, PlanScores, save_scores
+from dualsys.whatif.plan_scores import PlanScores, save_scores
 from sim.driving.spec import SPEC
 from sim.driving.terms import Terms
 from sim.manipulation.metaworld import SPEC as ARM
@@ -126,9 +125,3 @@ def test_scores_that_foretell_nothing_here_are_refused(scores: Path, drives: Pat
     without = load("eval", ["scenario=driving/merge", "system2=foretold"])
     with pytest.raises(DualsysError, match=r"give system2\.scores=FILE"):
         assembly.make_planner(without, SPEC, {})
-
-
-def test_the_terms_of_plans_are_those_of_the_training() -> None:
-    words = ["planner=a", "scores=b", "data=c", "out=d"]
-    config: dict[str, Any] = load("train instruct", words)
-    assert Terms(**config["terms"]) == TERMS

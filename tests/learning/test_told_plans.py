@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dualsys.bench.evaluate import evaluate
 from dualsys.config import load
 from dualsys.learning.advice import thinking_rows
 from dualsys.learning.batches import BatchConfig, Batches
 from dualsys.learning.from_log import collect_runs
 from dualsys.learning.joined import JoinedDataset, open_datasets
 from dualsys.messages import Action, Guidance
-from dualsys.runtime.evaluate import evaluate
 from dualsys.runtime.log import read_log
 from dualsys.system1.network import NetworkConfig
 from sim.driving.spec import SPEC

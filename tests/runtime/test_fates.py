@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from dualsys.bench.evaluate import evaluate
 from dualsys.config import load
 from dualsys.errors import DualsysError
 from dualsys.messages import (
@@ -21,7 +22,6 @@ from dualsys.messages import (
     Stamp,
     Thought,
 )
-from dualsys.runtime.evaluate import evaluate
 from dualsys.runtime.fates import Story, fate_of, tell
 from dualsys.runtime.log import read_log
 from dualsys.show_thoughts import explain, list_thoughts, newest_at, save_images, stories_of

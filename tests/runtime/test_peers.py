@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dualsys.bench.rig import rig
 from dualsys.config import load
 from dualsys.errors import DualsysError, UnknownNameError
-from dualsys.runtime.evaluate import rig
 from sim import registry
 
 

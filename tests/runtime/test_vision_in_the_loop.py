@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from dualsys.bench.evaluate import evaluate
 from dualsys.config import load
 from dualsys.messages import Action, Guidance, Message, Thought
-from dualsys.runtime.evaluate import evaluate
 from dualsys.runtime.log import read_log
 from dualsys.runtime.realtime import realtime
 

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dualsys.bench.evaluate import evaluate
 from dualsys.config import load
 from dualsys.errors import DualsysError
-from dualsys.runtime.evaluate import evaluate
 from dualsys.system2 import checkpoint as checkpoints
 from dualsys.system2.endpoint import ChatEndpoint, EndpointConfig
 from dualsys.system2.questions import asked

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dualsys.bench.rig import rig
 from dualsys.config import load
 from dualsys.messages import Action, Command, Guidance, PlanRequest
-from dualsys.runtime.evaluate import rig
 from dualsys.runtime.log import read_log
 from dualsys.runtime.transit import Midway
 from dualsys.whatif.call_trials import Crossroads, crossroads

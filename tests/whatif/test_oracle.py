@@ -2,13 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
+from dualsys.bench.rig import check_trigger, rig
 from dualsys.config import load
 from dualsys.errors import DualsysError
 from dualsys.messages import Command, Guidance, Observation, PlanRequest, Stamp
-from dualsys.runtime.evaluate import check_trigger, rig
 from dualsys.runtime.log import read_log
 from dualsys.runtime.realtime import realtime
 from dualsys.runtime.transit import Midway
@@ -17,7 +18,7 @@ from dualsys.whatif.call_trials import Weighed
 from dualsys.whatif.junction import Junction
 from dualsys.whatif.oracle import OracleTrigger
 from sim import registry
-from sim.driving.terms import Terms
+from sim.driving.terms import WEIGHTS, Terms
 
 WORDS = [
     "scenario=driving/merge",
@@ -33,7 +34,7 @@ def driven(
     """Commands and calls of one episode of three seconds."""
     with rig(load("eval", [*WORDS, *words]), "driving/merge") as it:
         if blind:
-            it.lockstep._oracle = None
+            it.lockstep._onlooker = None
         it.run(0, 3, log)
     messages = [m for _, m in read_log(log)]
     commands = [m.command.tobytes() for m in messages if isinstance(m, Command)]
@@ -73,8 +74,9 @@ class Weighing:
         self, junction: Junction, observation: Observation, told: Guidance | None, midway: Midway
     ) -> Weighed:
         more = self.gains.get(observation.stamp.tick, 0.0)
-        # Safety alone weighs here: 2 of 4 parts of the score.
-        low, high = (Terms(0.5 + 2 * max(0.0, g), 0.5, 0.5, 0.5) for g in (-more, more))
+        # Economy alone differs here.
+        parts = sum(msgspec.structs.astuple(WEIGHTS)) / WEIGHTS.economy
+        low, high = (Terms(0.5, 0.5, 0.5, parts * max(0.0, g)) for g in (-more, more))
         return Weighed(low, high, np.zeros(0, np.float32))
 
 

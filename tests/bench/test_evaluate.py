@@ -8,11 +8,12 @@ from pathlib import Path
 import av
 import pytest
 
+from dualsys.bench.evaluate import evaluate as evaluate_all
+from dualsys.bench.rig import rig
 from dualsys.config import load
 from dualsys.errors import SpecMismatchError
 from dualsys.messages import Observation, PlanRequest
 from dualsys.runtime import assembly
-from dualsys.runtime import evaluate as runner
 from dualsys.runtime.log import read_header, read_log
 from tests.fakes import SPEC, PointEngine
 
@@ -106,7 +107,7 @@ def test_what_was_finished_before_a_failure_is_kept(untrained: Path, tmp_path: P
     config = load("eval", [*words, f"system1.checkpoint={untrained}"])
     scenarios = ["driving/merge", "manipulation/push"]
     with pytest.raises(SpecMismatchError):
-        runner.evaluate(config, scenarios, [0], lambda _: None)
+        evaluate_all(config, scenarios, [0], lambda _: None)
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["complete"] is False
     assert [row["scenario"] for row in results["episodes"]] == ["driving/merge"]
@@ -136,7 +137,7 @@ def test_a_request_asks_for_the_budget_it_is_answered_under(
 ) -> None:
     words = ["scenario=driving/merge", "system2=scripted", f"system2.budget={budget}"]
     words += ["runtime.episode_s=1", f"system1.checkpoint={untrained}"]
-    with runner.rig(load("eval", words), "driving/merge") as driven:
+    with rig(load("eval", words), "driving/merge") as driven:
         driven.run(0, 3, tmp_path / "log.mcap")
     asked = [m for _, m in read_log(tmp_path / "log.mcap") if isinstance(m, PlanRequest)]
     assert asked

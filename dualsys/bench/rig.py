@@ -1,0 +1,89 @@
+"""Puts together all that drives a scenario in lockstep: both systems, their link and the world."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dualsys.runtime import assembly
+from dualsys.runtime.episode import EpisodeRecord
+from dualsys.runtime.lockstep import Lockstep
+from dualsys.runtime.log import LogWriter, NoLog
+from dualsys.runtime.peers import PeerPolicy
+from dualsys.spec import WorldSpec
+from dualsys.system1.policy import Policy
+from dualsys.whatif.oracle import OracleTrigger, check_oracle, make_oracle
+
+Config = dict[str, Any]
+
+
+class Rig:
+    """All that drives one scenario, put together once for several episodes."""
+
+    def __init__(self, config: Config, world: Any) -> None:
+        from sim import registry
+
+        spec = world.world_spec
+        self.period_ns, driver = spec.period_ns, config["system1"]["driver"]
+        planner = assembly.make_planner(config, spec, dict(world.plan_hints))
+        oracle: OracleTrigger | None = None
+        if driver == "network":
+            choice = assembly.make_engine(config, spec)
+            self.engine = {"used": choice.engine.name, "refused": choice.refused}
+            if config["trigger"]["name"] == "oracle":
+                oracle = make_oracle(config, world, choice.engine, planner)
+            policy: Policy | PeerPolicy = assembly.make_policy(config, spec, choice.engine, oracle)
+        else:
+            self.engine = {"used": driver, "refused": {}}
+            policy = PeerPolicy(
+                spec, registry.peer_for(world, driver, config["system1"]["checkpoint"])
+            )
+        policy.warm_up()
+        self.shield = assembly.make_shield(config, spec)
+        self.lockstep = Lockstep(
+            world,
+            policy,
+            planner,
+            self.shield,
+            assembly.make_latency(config),
+            assembly.session_of(config),
+            config["system2"]["budget"],
+            registry.expert_for(world) if config["runtime"]["labels"] else None,
+            round(config["runtime"]["episode_s"] * spec.control_rate_hz),
+            oracle,
+        )
+
+    def run(self, epoch: int, seed: int, log: Path | None = None) -> EpisodeRecord:
+        """Run one episode; its messages go to the file `log`, which appears whole or not at all."""
+        if log is None:
+            return self.lockstep.run(epoch, seed, NoLog())
+        partial = log.with_suffix(".partial")
+        with LogWriter(partial, {}) as writer:
+            record = self.lockstep.run(epoch, seed, writer)
+        partial.replace(log)
+        return record
+
+
+def check_trigger(config: Config, spec: WorldSpec) -> None:
+    """Raise `DualsysError` for a trigger that lockstep could not make for these worlds."""
+    if config["trigger"]["name"] == "oracle":
+        check_oracle(config, spec)
+    else:
+        assembly.make_trigger(config, spec)
+
+
+@contextmanager
+def rig(config: Config, scenario: str) -> Iterator[Rig]:
+    """A rig for a scenario of the registry; for worker processes."""
+    import torch
+
+    from sim import registry
+
+    torch.set_num_threads(1)  # sums in another order would change the last bit
+    world = registry.make(scenario)
+    try:
+        yield Rig(config, world)
+    finally:
+        world.close()
