@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import contextlib
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 import torch
@@ -14,12 +11,9 @@ import torch
 from dualsys.config import load
 from dualsys.errors import DualsysError
 from dualsys.learning.conversation import Conversations
-from dualsys.learning.fit_heads import Readings, fit_heads
 from dualsys.learning.fit_planner import fit_planner
 from dualsys.learning.joined import open_datasets
-from dualsys.learning.samples import system1_samples
 from dualsys.learning.scene_targets import motion_fields
-from dualsys.learning.thoughts import read_and_plan, views_of
 from dualsys.learning.train_system2 import (
     PlannerModule,
     ReadBatch,
@@ -190,163 +184,3 @@ def test_a_larger_checkpoint_is_tuned_by_adapters(
     told = planning.card.model
     assert (told["base"], told["lora_rank"]) == (str(language_folder), 2)
     assert told["sizes"] is None, "those of model= are of a model that is built"
-
-
-def test_the_heads_go_on_learning_on_what_was_read(
-    drives: Path, untrained: Path, planner_folder: Path, tmp_path: Path
-) -> None:
-    folder = shutil.copytree(planner_folder, tmp_path / "planner")
-    planning = checkpoints.load(folder)
-    scored = msgspec.structs.replace(planning.card, scores={"success": 0.9})
-    checkpoints.save_heads(folder, planning.heads, planning.normalisation, scored)
-    words = [f"planner={folder}", f"data={drives}", f"prompts_from={untrained}", "steps=40"]
-    words += ["batch_size=16", "learning_rate=0.01", "threads=1", "device=cpu"]
-    seen: list[dict[str, float]] = []
-    config = load("train heads", words)
-    fit_heads(config, lambda step, parts: seen.append(parts))
-    before, after = (checkpoints.load(f) for f in (planner_folder, folder))
-    for name, tensor in after.language.model.state_dict().items():
-        assert torch.equal(tensor, before.language.model.state_dict()[name]), name
-    assert torch.equal(after.heads.value.queries, before.heads.value.queries)
-    assert not torch.equal(after.heads.bottleneck.down.weight, before.heads.bottleneck.down.weight)
-    assert after.card.training["heads"]["steps"] == 40
-    count = sum(parameter.numel() for parameter in after.heads.parameters())
-    assert after.card.model["heads_parameters"] == count
-    assert after.card.scores == {}, "those of other heads say nothing of these"
-
-
-def test_readings_are_what_a_prompt_gives(
-    drives: Path, planner_folder: Path, untrained: Path
-) -> None:
-    planning = checkpoints.load(planner_folder)
-    dataset = open_datasets(str(drives))
-    views = views_of(planning, dataset, np.arange(0, 70), str(untrained))
-    readings = Readings(planning, dataset, views, 0)
-    inputs = views.prompt([68], np.array([False]))
-    with torch.inference_mode():
-        hidden = planning.language.model(**inputs, output_hidden_states=True).hidden_states[-1]
-    own, there = readings._hidden[68].float(), readings._there[68]
-    drawn = np.random.default_rng(0).random(70) < 0.5
-    same = torch.allclose(own[there], hidden[0], atol=2e-2)
-    assert same != bool(drawn[68]), "with visual prompts the reading is another one"
-
-
-def test_a_batch_is_answered_as_a_run_answers_one_request(
-    drives: Path, planner_folder: Path, untrained: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # In half precision a tie could fall otherwise than in a run, which reads in single precision.
-    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
-    planning = checkpoints.load(planner_folder)
-    dataset = open_datasets(str(drives))
-    views = views_of(planning, dataset, np.arange(0, 70, 20), str(untrained))
-    places, drawn = list(range(len(views))), np.ones(len(views), bool)
-    question = chain(SPEC)[-1]
-    grammar = AnswerGrammar(question, planning.language.tokenize)
-    said = set()
-    for seed in range(6):  # an untrained model always answers the same; six say several things
-        torch.manual_seed(seed)
-        for tensor in planning.language.model.lm_head.parameters():
-            tensor.data.normal_()
-        reading, plans = read_and_plan(planning, views, places, drawn)
-        for place, plan in zip(places, plans.tolist(), strict=True):
-            prefix = planning.language.read(views._images(place, True), views._text(place))
-            answer = planning.language.answer(prefix, question.phrasings[0], grammar)
-            assert tuple(answer.words.values()) == (SPEC.plans[plan],)
-            there = reading.there[place]
-            torch.testing.assert_close(
-                reading.hidden[place][there], prefix.hidden[0], atol=1e-4, rtol=1e-4
-            )
-            said.add(SPEC.plans[plan])
-    assert len(said) > 1
-    assert any("change" in plan for plan in said), "an answer of several choices is among them"
-
-
-def test_heads_learn_under_the_planners_own_plans_as_often_as_told(
-    drives: Path, planner_folder: Path, untrained: Path
-) -> None:
-    planning = checkpoints.load(planner_folder)
-    dataset = open_datasets(str(drives))
-    views = views_of(planning, dataset, np.arange(0, 60), str(untrained))
-    places = list(range(60))
-    recorded = views.known(places)[1]
-    _, answered = read_and_plan(planning, views, places, np.zeros(60, bool))
-    own = torch.nn.functional.one_hot(answered, len(SPEC.plans)).float()
-    none, some, all_ = (
-        Readings(planning, dataset, views, 0, share)._plan for share in (0.0, 0.5, 1.0)
-    )
-    assert torch.equal(none, recorded)
-    assert (all_ == own).float().mean() > 0.9, "visual prompts may change some answers"
-    differ = (none != all_).any(1)
-    assert differ.sum() > 20
-    assert 0.25 < (some[differ] == all_[differ]).all(1).float().mean() < 0.75
-
-
-def test_heads_learn_to_read_proposals_and_keep_what_they_knew(
-    drives: Path, untrained: Path, planner_folder: Path, tmp_path: Path
-) -> None:
-    folder = shutil.copytree(planner_folder, tmp_path / "planner")
-    words = [f"planner={folder}", f"data={drives}", f"prompts_from={untrained}", "steps=2"]
-    words += ["batch_size=8", "threads=1", "device=cpu", "learning_rate=1e-9"]
-    grow = load("train heads", [*words, "proposal_ticks=6"])
-    fit_heads(grow, lambda step, parts: None)
-    before, after = (checkpoints.load(f) for f in (planner_folder, folder))
-    assert (before.heads.config.proposal_ticks, after.heads.config.proposal_ticks) == (12, 6)
-    kept = after.heads.state_dict()
-    for name, tensor in before.heads.state_dict().items():
-        if "proposal_in" not in name:
-            torch.testing.assert_close(kept[name], tensor, atol=1e-5, rtol=1e-5)
-    fit_heads(grow, lambda step, parts: None)  # it goes on from its own state
-    with pytest.raises(DualsysError, match=r"begun with proposal_ticks=6, .* proposal_ticks=8"):
-        fit_heads(load("train heads", [*words, "proposal_ticks=8"]), lambda step, parts: None)
-
-
-def test_heads_that_go_on_leave_a_newer_value_alone(
-    drives: Path, untrained: Path, planner_folder: Path, tmp_path: Path
-) -> None:
-    folder = shutil.copytree(planner_folder, tmp_path / "planner")
-    words = [f"planner={folder}", f"data={drives}", f"prompts_from={untrained}", "steps=2"]
-    config = load("train heads", [*words, "batch_size=8", "threads=1", "device=cpu"])
-    fit_heads(config, lambda step, parts: None)
-    planning = checkpoints.load(folder)
-    torch.nn.init.constant_(planning.heads.value.bias, 7.0)  # as if its value was trained now
-    checkpoints.save_heads(folder, planning.heads, planning.normalisation, planning.card)
-    fit_heads(config, lambda step, parts: None)
-    assert (checkpoints.load(folder).heads.value.bias == 7.0).all()
-
-
-@pytest.mark.parametrize(
-    ("word", "told"),
-    [("own_plans=7", "from 0 to 1, it is 7"), ("proposal_ticks=-3", "zero .* or more, it is -3")],
-)
-def test_shares_and_ticks_that_are_none_are_refused(
-    drives: Path, planner_folder: Path, word: str, told: str
-) -> None:
-    with pytest.raises(DualsysError, match=told):
-        fit_heads(
-            load("train heads", [f"planner={planner_folder}", f"data={drives}", word]),
-            lambda step, parts: None,
-        )
-
-
-def test_proposals_are_numbers_where_they_are_drawn(drives: Path, planner_folder: Path) -> None:
-    samples = np.random.default_rng(0).normal(0, 1, (10, 3, 16, 2)).astype(np.float32)
-    dataset, language = open_datasets(str(drives)), checkpoints.load(planner_folder).language
-    views = Views(dataset, language, np.arange(0, 10), samples)
-    places, drawn = [0, 1, 2], np.array([True, False, True])
-    found = views.proposals(places, drawn, 20)
-    assert found.shape == (3, 20, 2)
-    assert (found.abs().sum((1, 2)) > 0).tolist() == drawn.tolist()
-    torch.testing.assert_close(found[:, 16:], found[:, 15:16].expand(3, 4, 2))
-    norm = views.normalisation
-    told = found[2, :16].numpy() * norm["action_std"] + norm["action_mean"]
-    np.testing.assert_allclose(told, samples[2, 0], atol=1e-4)
-
-
-def test_system_1_is_sampled_as_often_as_the_planner_is_to_see_it(
-    drives: Path, untrained: Path
-) -> None:
-    dataset = open_datasets(str(drives))
-    one, three = (system1_samples(untrained, dataset, np.arange(5), count) for count in (1, 3))
-    assert (one.shape, three.shape) == ((5, 1, 16, 2), (5, 3, 16, 2))
-    np.testing.assert_allclose(three[:, :1], one, atol=1e-5)
-    assert (np.abs(three[:, 1] - three[:, 2]).max(1) > 1e-3).all(), "other noise, other chunks"
