@@ -93,6 +93,7 @@ class LatencyConfig:
     name: str = MISSING
     system1_ticks: int = 0
     system2_ms: float = 0.0
+    system2_ticks: int = 0
     system2_median_ms: float = 200.0
     system2_p99_ms: float = 600.0
     trace: str = ""

@@ -47,7 +47,7 @@ class Rig:
             policy,
             planner,
             self.shield,
-            assembly.make_latency(config),
+            assembly.make_latency(config, spec),
             assembly.session_of(config),
             config["system2"]["budget"],
             registry.expert_for(world) if config["runtime"]["labels"] else None,

@@ -16,7 +16,7 @@ from dualsys.bench.engines import Engines
 from dualsys.bench.rig import Rig, check_trigger, rig
 from dualsys.bench.store import SCHEMA, Cell, Row, Store
 from dualsys.bench.summary import summarise
-from dualsys.bench.table import PLACEHOLDER, TICKS, Variant, check
+from dualsys.bench.table import PLACEHOLDER, Variant, check
 from dualsys.config import load
 from dualsys.errors import DualsysError, WorkerError, refusal
 from dualsys.runtime.assembly import MACHINE_KEYS, make_latency
@@ -85,10 +85,10 @@ def bench(order: Order, progress: Callable[[str, int], None]) -> dict[str, Any]:
     check(order.variants)
     spec, configs = registry.spec_of(order.scenarios[0]), {}
     for name, variant in order.variants.items():  # mistakes in the last are told before all runs
-        filled = tuple(TICKS.sub("1", PLACEHOLDER.sub("0", word)) for word in variant.words)
+        filled = tuple(PLACEHOLDER.sub("0", word) for word in variant.words)
         configs[name] = configured(order.shared, filled)
         check_trigger(configs[name], spec)
-        make_latency(configs[name])
+        make_latency(configs[name], spec)
     identity = {
         "schema": SCHEMA,
         "shared": order.shared,
@@ -189,19 +189,14 @@ def configured(words: list[str], more: tuple[str, ...]) -> dict[str, Any]:
 def resolved(words: tuple[str, ...], order: Order, store: Store) -> tuple[str, ...]:
     """The words with their placeholders replaced.
 
-    "{rate of VARIANT}" is its calls per tick in this benchmark, "{ms of N ticks}" the time of N
-    control ticks of the scenarios' world.
+    "{rate of VARIANT}" is its calls per tick in this benchmark.
     """
 
     def rate(match: re.Match[str]) -> str:
         rows = [store.get(cell) for cell in order.cells(match[1])]
         return f"{sum(r['calls'] for r in rows) / sum(r['steps'] for r in rows):.6f}"
 
-    def milliseconds(match: re.Match[str]) -> str:
-        rate_hz = registry.spec_of(order.scenarios[0]).control_rate_hz
-        return f"{1000 * int(match[1]) / rate_hz:.3f}"
-
-    return tuple(TICKS.sub(milliseconds, PLACEHOLDER.sub(rate, word)) for word in words)
+    return tuple(PLACEHOLDER.sub(rate, word) for word in words)
 
 
 def split(config: dict[str, Any], missing: list[Cell]) -> list[Job]:

@@ -12,7 +12,6 @@ from dualsys.config import config_folder
 from dualsys.errors import DualsysError, UnknownNameError
 
 PLACEHOLDER = re.compile(r"\{rate of ([^}]*)\}")  # calls per tick of a variant before it
-TICKS = re.compile(r"\{ms of (\d+) ticks\}")  # so many control ticks of the world [ms]
 
 
 class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

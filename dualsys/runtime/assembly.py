@@ -15,6 +15,7 @@ from dualsys.runtime.latency import (
     DistributionLatency,
     FixedLatency,
     LatencyModel,
+    TickLatency,
     TraceLatency,
     load_trace,
 )
@@ -102,7 +103,7 @@ def make_policy(
     times = {k: v for k, v in system1.items() if k not in ("driver", "checkpoint", "samples")}
     # On the wall clock an action acts in the tick after its observation.
     lockstep = config["runtime"]["name"] == "lockstep"
-    commit = make_latency(config).system1_ticks if lockstep else 1
+    commit = make_latency(config, spec).system1_ticks if lockstep else 1
     budget = config["system2"]["budget"]
     settings = PolicyConfig.in_seconds(
         spec.control_rate_hz, **times, commit_ticks=commit, budget=budget
@@ -237,7 +238,7 @@ def _planning(system2: Config, spec: WorldSpec) -> Planning:
     return checkpoint.load(folder, spec, device_of(system2["device"]))
 
 
-def make_latency(config: Config) -> LatencyModel:
+def make_latency(config: Config, spec: WorldSpec) -> LatencyModel:
     """The latency model of a lockstep run."""
     latency = config["latency"]
     name = latency["name"]
@@ -245,6 +246,8 @@ def make_latency(config: Config) -> LatencyModel:
         return FixedLatency(0, 0.0)
     if name == "fixed":
         return FixedLatency(latency["system1_ticks"], latency["system2_ms"])
+    if name == "ticks":
+        return TickLatency(latency["system1_ticks"], latency["system2_ticks"], spec.period_ns)
     if name == "distribution":
         return DistributionLatency(
             latency["system1_ticks"],
@@ -256,7 +259,7 @@ def make_latency(config: Config) -> LatencyModel:
         if not latency["trace"]:
             raise DualsysError("latency=trace needs latency.trace=FILE (a realtime latency.json)")
         return TraceLatency(load_trace(Path(latency["trace"])))
-    raise UnknownNameError("latency", name, ["none", "fixed", "distribution", "trace"])
+    raise UnknownNameError("latency", name, ["none", "fixed", "ticks", "distribution", "trace"])
 
 
 def make_shield(config: Config, spec: WorldSpec) -> Shield:

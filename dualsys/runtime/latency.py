@@ -45,6 +45,26 @@ class FixedLatency:
         return _even(self._system2_ns, count)
 
 
+class TickLatency:
+    """Every answer comes so many control ticks after its question: what a delay sweep varies."""
+
+    def __init__(self, system1_ticks: int, system2_ticks: int, period_ns: int) -> None:
+        if system1_ticks < 0 or system2_ticks < 0:
+            raise DualsysError(
+                f"latency must not be negative, got latency.system1_ticks={system1_ticks}, "
+                f"latency.system2_ticks={system2_ticks}"
+            )
+        self.system1_ticks = system1_ticks
+        self._system2_ns = system2_ticks * period_ns
+
+    def reset(self, epoch: int) -> None:
+        """Nothing is random."""
+
+    def answers_ns(self, count: int) -> list[int]:
+        """Return the same time for all: an answer before its delay would make it another one."""
+        return [self._system2_ns] * count
+
+
 class DistributionLatency:
     """Log-normal System-2 latency with the given median and 99th percentile."""
 

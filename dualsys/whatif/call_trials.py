@@ -104,11 +104,12 @@ def crossroads(run: Path, calls_only: bool) -> list[Crossroads]:
             called.add((at[0], message.observation.stamp.tick))
 
     played = play(run, take)
-    under_way = max(1, assembly.make_latency(played.config).system1_ticks)
     found = []
     for epoch, tick in sorted(called & set(actions) if calls_only else actions):
         row, done, action = played.rows[epoch], played.commands[epoch], actions[epoch, tick]
         if tick < len(done):
+            spec = registry.spec_of(row["scenario"])
+            under_way = max(1, assembly.make_latency(played.config, spec).system1_ticks)
             known = (actions.get((epoch, t)) for t in range(tick - under_way, tick))
             before = tuple(a for a in known if a is not None)
             last = done[tick - 1] if tick else None
@@ -243,7 +244,7 @@ def work(job: Job) -> list[CallTrial]:
         planner = assembly.make_planner(job.config, world.world_spec, {})
         if planner is None:
             raise DualsysError("a call needs a System 2; give system2=vlm or another")
-        latency = assembly.make_latency(job.config)
+        latency = assembly.make_latency(job.config, world.world_spec)
         budget = job.config["system2"]["budget"]
         acceptance = assembly.make_acceptance(job.config, world.world_spec)
         branching = Branching(world, driver, planner, latency, acceptance, budget, job.horizon_s)

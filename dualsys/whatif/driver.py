@@ -51,7 +51,7 @@ class Driver:
 def make_driver(config: dict[str, Any], spec: WorldSpec, engine: Engine) -> Driver:
     """The driver of an `eval` configuration."""
     policy = assembly.make_policy(assembly.silent(config), spec, engine)
-    ticks = assembly.make_latency(config).system1_ticks
+    ticks = assembly.make_latency(config, spec).system1_ticks
     return Driver(policy, Transit(assembly.make_shield(config, spec), ticks, spec.period_ns))
 
 

@@ -119,7 +119,7 @@ def make_oracle(
         # Not the System 1 that really drives: its chunk and its trigger go on undisturbed.
         make_driver(config, spec, engine),
         planner,
-        assembly.make_latency(config),
+        assembly.make_latency(config, spec),
         assembly.make_acceptance(config, spec),
         config["system2"]["budget"],
         trigger["horizon_s"],

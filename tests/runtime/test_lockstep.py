@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -14,6 +15,7 @@ from dualsys.runtime.latency import (
     DistributionLatency,
     FixedLatency,
     LatencyModel,
+    TickLatency,
     Trace,
     TraceLatency,
 )
@@ -148,6 +150,26 @@ def test_a_newer_request_ends_a_thought_at_its_next_answer(tmp_path: Path) -> No
     assert runner.drops["interrupted"] >= 2
 
 
+@pytest.mark.parametrize(("ticks", "used_at"), [(0, 1), (1, 1), (2, 2), (4, 4), (8, 8)])
+def test_all_answers_of_a_delay_sweep_come_in_the_tick_that_it_names(
+    tmp_path: Path, ticks: int, used_at: int
+) -> None:
+    # No round number of ns, as the driving worlds' period: N ticks must still not be N + 1.
+    spec = msgspec.structs.replace(SPEC, control_rate_hz=15.0)
+    world, shield = PointWorld(), Shield(spec, ShieldConfig(max_observation_age_s=0.5))
+    world.world_spec = spec
+    policy = Policy(spec, PointEngine(), PeriodicTrigger(1000), PolicyConfig(replan_ticks=4))
+    latency = TickLatency(0, ticks, spec.period_ns)
+    with LogWriter(tmp_path / "log.mcap", {}) as log:
+        Lockstep(world, policy, Slow(), shield, latency, session=42).run(0, 0, log)
+    messages = list(read_log(tmp_path / "log.mcap"))
+    assert len({g.stamp.time_ns for g in of(Guidance, messages)}) == 1
+    told = [a for a in of(Action, messages) if a.guidance_sequence >= 0]
+    # Even without delay, the action that asked is sent before the answer.
+    assert min(a.stamp.tick for a in told) == used_at
+    assert {a.guidance_sequence for a in told} == {3}, "the last answer is the one in force"
+
+
 def test_the_distribution_has_the_median_and_tail_it_was_given() -> None:
     latency = DistributionLatency(1, 200.0, 600.0, seed=0)
     draws = np.array([latency.answers_ns(1)[0] for _ in range(20_000)]) / 1e6
@@ -156,6 +178,7 @@ def test_the_distribution_has_the_median_and_tail_it_was_given() -> None:
 
 
 @pytest.mark.parametrize("bad", [lambda: FixedLatency(-1, 0.0), lambda: FixedLatency(0, -1.0),
+                                 lambda: TickLatency(0, -1, 1), lambda: TickLatency(-1, 0, 1),
                                  lambda: DistributionLatency(0, 5.0, 1.0, 0),
                                  lambda: TraceLatency(Trace(1, [], "m"))])  # fmt: skip
 def test_impossible_latencies_are_refused(bad: object) -> None:
