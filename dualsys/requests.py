@@ -2,7 +2,9 @@
 
 Pure: messages and times in, messages to send out. `dualsys.bus` carries them on DEALER/ROUTER.
 A request is resent until it is acknowledged, and again if the acknowledged request has brought no
-final answer for a while (the server may have been restarted). A newer request supersedes an older.
+final answer for a while (the server may have been restarted). A newer request supersedes an older
+one that nobody has taken yet. What was being thought about then is still told, as in lockstep: it
+is newer than what System 1 has, and a planner slower than it is asked would else never be heard.
 """
 
 from __future__ import annotations
@@ -45,21 +47,22 @@ def key_of(message: PlanRequest | Guidance | Ack) -> Key:
 
 
 class ClientLink:
-    """System 1's end: one request in force, its answers delivered once each and in order."""
+    """System 1's end: resends the newest request; answers are delivered once each and in order."""
 
     def __init__(self) -> None:
         self.drops: Counter[str] = Counter()
         self._request: Resend | None = None
         self._in_force: Key | None = None
-        self._seen = 0  # sequence of the newest answer that was delivered
+        self._seen = (0, 0)  # request and sequence of the newest answer that was delivered
 
     def ask(self, request: PlanRequest, now_ns: int) -> None:
-        """Put `request` in force; answers to older ones are dropped from now on."""
+        """Put `request` in force; answers to older ones count until it is answered itself."""
         if self._request is not None:
             self.drops["superseded"] += 1
         self._request = Resend(request, now_ns, now_ns)
+        if self._in_force is None or self._in_force[:2] != key_of(request)[:2]:
+            self._seen = (0, 0)
         self._in_force = key_of(request)
-        self._seen = 0
 
     def due(self, now_ns: int) -> list[PlanRequest | Guidance]:
         """Messages to send now."""
@@ -74,18 +77,19 @@ class ClientLink:
 
     def receive(self, message: Ack | Guidance, now_ns: int) -> tuple[Guidance | None, Ack | None]:
         """Take one message; return the guidance to deliver and the acknowledgement to send."""
-        if key_of(message) != self._in_force:
-            self.drops["other_request"] += 1
-            return None, _ack(message) if isinstance(message, Guidance) else None
         if isinstance(message, Ack):
-            if self._request is not None:
+            if self._request is not None and key_of(message) == self._in_force:
                 self._request.due_ns = now_ns + ANSWER_PATIENCE_NS
             return None, None
-        if message.stamp.sequence <= self._seen:
-            self.drops["duplicate"] += 1
+        if not _asked(message, self._in_force):
+            self.drops["other_request"] += 1
             return None, _ack(message)
-        self._seen = message.stamp.sequence
-        if message.final:
+        place = message.request_id, message.stamp.sequence
+        if place <= self._seen:
+            self.drops["duplicate" if place == self._seen else "overtaken"] += 1
+            return None, _ack(message)
+        self._seen = place
+        if message.final and key_of(message) == self._in_force:
             self._request = None
         return message, _ack(message)
 
@@ -102,8 +106,9 @@ class ServerLink:
     def receive(self, message: PlanRequest | Ack) -> Ack | None:
         """Take one message; return the acknowledgement to send."""
         if isinstance(message, Ack):
-            if key_of(message) == self._newest:
-                self._answers.pop(message.acknowledged, None)
+            answer = self._answers.get(message.acknowledged)
+            if answer is not None and key_of(message) == key_of(answer.message):
+                del self._answers[message.acknowledged]
             return None
         key = key_of(message)
         if key == self._newest:
@@ -113,8 +118,9 @@ class ServerLink:
         else:
             if self._waiting is not None:
                 self.drops["superseded"] += 1
+            if self._newest is None or self._newest[:2] != key[:2]:
+                self._answers.clear()
             self._newest, self._waiting = key, message
-            self._answers.clear()
         return _ack(message)
 
     def take(self) -> PlanRequest | None:
@@ -123,10 +129,16 @@ class ServerLink:
         return request
 
     def answer(self, guidance: Guidance, now_ns: int) -> None:
-        """Send `guidance` until it is acknowledged, unless its request has been superseded."""
-        if key_of(guidance) != self._newest:
-            self.drops["superseded_answer"] += 1
+        """Send `guidance` until it is acknowledged, or until a newer request is answered.
+
+        Of an episode that is over it is dropped.
+        """
+        if not _asked(guidance, self._newest):
+            self.drops["episode_over"] += 1
             return
+        for sequence, resend in list(self._answers.items()):
+            if resend.message.request_id < guidance.request_id:
+                del self._answers[sequence]
         self._answers[guidance.stamp.sequence] = Resend(guidance, now_ns, now_ns)
 
     def due(self, now_ns: int) -> list[PlanRequest | Guidance]:
@@ -136,6 +148,12 @@ class ServerLink:
                 self.drops["unacknowledged"] += 1
                 del self._answers[sequence]
         return [r.message for r in self._answers.values() if r.fire(now_ns)]
+
+
+def _asked(guidance: Guidance, newest: Key | None) -> bool:
+    """Whether an answer is to the newest request, or to one before it in the same episode."""
+    key = key_of(guidance)
+    return newest is not None and key[:2] == newest[:2] and key[2] <= newest[2]
 
 
 def _ack(message: PlanRequest | Guidance) -> Ack:

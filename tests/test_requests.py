@@ -3,7 +3,9 @@ from __future__ import annotations
 import heapq
 import itertools
 from random import Random
+from typing import Any
 
+import msgspec
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -80,6 +82,8 @@ def test_every_request_in_force_is_answered_once_whatever_the_link_loses(
                 send(now, to, message)
 
     last = len(pauses)
+    places = [(g.request_id, g.stamp.sequence) for g in delivered]
+    assert places == sorted(set(places)), "each once, none after a newer one"
     assert delivered[-1].request_id == last
     assert delivered[-1].final
     assert sum(g.final and g.request_id == last for g in delivered) == 1
@@ -103,17 +107,51 @@ def test_a_restarted_server_is_asked_again() -> None:
     assert thought.request_id == 1
 
 
-def test_an_answer_to_a_superseded_request_is_dropped_and_counted() -> None:
+def test_a_thought_that_was_overtaken_is_heard_until_a_newer_one_is() -> None:
     client, server = ClientLink(), ServerLink()
-    server.receive(request(1))
-    server.take()
+    for number in (1, 2):
+        client.ask(request(number), number)
+        (sent,) = client.due(number)
+        assert isinstance(sent, PlanRequest)
+        server.receive(sent)
+        if number == 1:
+            assert server.take() is not None  # the second comes while it is thought about
+    server.answer(guidance(1, 1, True), 3)
+    (late,) = server.due(3)
+    assert isinstance(late, Guidance)
+    news, ack = client.receive(late, 4)
+    assert news is not None
+    assert news.request_id == 1
+    assert ack is not None
+    server.receive(ack)
+    assert server.due(10_000 * MS) == [], "it is acknowledged"
+    assert client.due(1000 * MS), "the second request still waits for its own answer"
+    for number, told in ((2, True), (1, False)):
+        news, ack = client.receive(guidance(number, 4 - number, True), 5)
+        assert (news is not None) == told
+        assert ack is not None, "so that the server stops resending it"
+    assert client.drops == {"superseded": 1, "overtaken": 1}
+
+
+def test_answers_to_what_was_never_asked_and_to_episodes_that_are_over_are_dropped() -> None:
+    client, server = ClientLink(), ServerLink()
+    client.ask(request(2), 0)
+    for other in (guidance(3, 1, True), of_epoch(guidance(2, 1, True), 1)):
+        assert client.receive(other, 1)[0] is None
+    assert client.drops["other_request"] == 2
     server.receive(request(2))
-    server.answer(guidance(1, 1, True), 0)
+    server.answer(of_epoch(guidance(2, 1, True), 1), 0)
     assert server.due(0) == []
-    assert server.drops["superseded_answer"] == 1
-    client.ask(request(1), 0)
-    client.ask(request(2), 1)
-    news, ack = client.receive(guidance(1, 1, True), 2)
-    assert news is None
-    assert ack is not None  # so that the server stops resending it
-    assert client.drops == {"superseded": 1, "other_request": 1}
+    assert server.drops["episode_over"] == 1
+    client.receive(guidance(2, 5, False), 2)
+    again = of_epoch(request(1), 1)
+    client.ask(again, 3)
+    first, _ = client.receive(of_epoch(guidance(1, 1, True), 1), 4)
+    assert first is not None, "identifiers begin anew"
+
+
+def of_epoch(message: Any, epoch: int) -> Any:
+    """The same message, of another episode."""
+    return msgspec.structs.replace(
+        message, stamp=msgspec.structs.replace(message.stamp, epoch=epoch)
+    )

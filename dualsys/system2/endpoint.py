@@ -107,10 +107,9 @@ class ChatEndpoint:
                 return _content(self._post(body, end))
             except _AgainError as failure:
                 error = failure.error
-            pause = PAUSES_S[min(attempt, len(PAUSES_S) - 1)]
-            if self._now() + pause >= end:
+            if attempt == len(PAUSES_S) or self._now() + PAUSES_S[attempt] >= end:
                 break
-            self._sleep(pause)
+            self._sleep(PAUSES_S[attempt])
         raise error
 
     def _body(

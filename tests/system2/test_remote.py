@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import io
 import json
-import threading
-import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -22,95 +17,13 @@ from dualsys.bench.evaluate import evaluate
 from dualsys.config import load
 from dualsys.errors import DualsysError
 from dualsys.system2 import checkpoint as checkpoints
-from dualsys.system2.endpoint import ChatEndpoint, EndpointConfig
+from dualsys.system2.endpoint import PAUSES_S, ChatEndpoint, EndpointConfig
 from dualsys.system2.questions import asked
 from dualsys.system2.remote import RemotePlanner, read_answers, schema_of
 from dualsys.system2.thinking import ThinkConfig
 from sim.driving.spec import SPEC
+from tests.chat_server import GOOD, completion
 from tests.system2.test_vision import request
-
-GOOD = {
-    "hazard": {"where": "ahead", "motion": "closing"},
-    "plan": {"plan": "yield"},
-}
-
-
-def completion(content: Any) -> bytes:
-    text = content if isinstance(content, str) else json.dumps(content)
-    return json.dumps({"choices": [{"message": {"content": text}}]}).encode()
-
-
-class Server(ThreadingHTTPServer):
-    """Answers as `script` says, one entry per request; the last one is repeated.
-
-    An entry is a body, or a status, a body and headers. `patient` counts the trickles that were
-    listened to for ten seconds.
-    """
-
-    daemon_threads = True
-
-    def __init__(self, script: list[Any]) -> None:
-        self.script, self.asked, self.patient = script, [], 0
-        super().__init__(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v1"
-
-    asked: list[dict[str, Any]]
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        number = len(self.server.asked)
-        self.server.asked.append({"path": self.path, "headers": dict(self.headers), **body})
-        step = self.server.script[min(number, len(self.server.script) - 1)]
-        if step == "sleep":
-            time.sleep(1.0)
-            return
-        status, answer, *headers = step if isinstance(step, tuple) else (200, step)
-        self.send_response(status)
-        for name, value in headers:
-            self.send_header(name, value)
-        if answer == b"trickling headers":
-            self.flush_headers()
-            return self.trickle(b"X-Wait: yes\r\n")
-        self.end_headers()
-        if answer == b"trickle":
-            return self.trickle(b" ")
-        self.wfile.write(answer)
-
-    def trickle(self, part: bytes) -> None:
-        for _ in range(200):
-            self.wfile.write(part)
-            self.wfile.flush()
-            time.sleep(0.05)
-        self.server.patient += 1
-
-    def handle(self) -> None:
-        with contextlib.suppress(ConnectionError):  # the client hung up: it may
-            super().handle()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def serve() -> Iterator[Any]:
-    servers: list[Server] = []
-
-    def start(*script: Any) -> Server:
-        servers.append(Server(list(script)))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
 
 
 def planner(url: str, local: Any = None, deadline_s: float = 0.6, key: str = "") -> RemotePlanner:
@@ -265,3 +178,24 @@ def test_a_run_goes_on_without_answers_and_counts_them(
     assert calls > 2
     assert results["drops"]["planner_malformed"] >= calls - 2
     assert results["guidance"]["ticks_alone"] < results["guidance"]["ticks"]
+
+
+def test_an_image_of_another_size_is_not_asked_about_and_counted(serve: Any) -> None:
+    server = serve(completion(GOOD))
+    thinker, wanted = planner(server.url), request(0)
+    small = {"topdown": np.zeros((32, 32, 3), np.uint8)}
+    foreign = msgspec.structs.replace(wanted.observation, images=small)
+    assert list(thinker.think(msgspec.structs.replace(wanted, observation=foreign), "short")) == []
+    assert thinker.faults == {"foreign_observation": 1}
+    assert not server.asked
+
+
+def test_the_last_attempt_is_followed_by_no_pause() -> None:
+    pauses: list[float] = []
+    config = EndpointConfig("http://127.0.0.1:9/v1", "some-model", 60.0)
+    endpoint = ChatEndpoint(config, now=lambda: sum(pauses), sleep=pauses.append)
+    thinker = RemotePlanner(SPEC, endpoint, None, ThinkConfig())
+    assert list(thinker.think(request(1), "none")) == []
+    assert thinker.faults == {"unreachable": 1}
+    assert tuple(pauses) == PAUSES_S
+    assert endpoint.retries == len(PAUSES_S)
