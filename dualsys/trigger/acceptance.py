@@ -25,7 +25,12 @@ class Acceptance(msgspec.Struct, frozen=True):
             raise DualsysError(f"trigger.least_value must be a number, it is {self.least_value}")
 
     def refusal(self, age_ticks: int, value: float) -> str | None:
-        """Why guidance of this age and value is not used; None if it is. nan: not valued."""
+        """Why guidance of this age and value is not used; None if it is. nan: not valued.
+
+        Guidance about a tick that has not been yet (a broken System 2) never is.
+        """
+        if age_ticks < 0:
+            return "from_the_future"
         if self.latest_ticks is not None and age_ticks > self.latest_ticks:
             return "late"
         if self.least_value is not None and value < self.least_value:

@@ -246,6 +246,16 @@ def test_an_answer_that_came_late_is_not_used_and_the_one_before_stays() -> None
     assert system1.refused == {"late": 1, "low_value": 1}, "each is judged once"
 
 
+def test_guidance_about_a_tick_that_has_not_been_is_never_used() -> None:
+    engine = PointEngine(horizon=8)
+    system1, wrong = policy(engine), guidance(5, candidate_ticks=12)
+    for tick in range(7):
+        told = system1.act(observation(tick), wrong, 0).provenance
+        assert told.guidance_sequence == -1, "not when its tick has come, either: it was judged"
+    assert not any(call["use_candidate"].any() for call in engine.calls)
+    assert system1.refused == {"from_the_future": 1}
+
+
 def test_the_trigger_sees_what_system_1_perceives() -> None:
     class Watching(NeverTrigger):
         seen: list[Situation] = []  # noqa: RUF012
