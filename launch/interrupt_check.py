@@ -1,8 +1,8 @@
 """System 2 interrupted at random: `python launch/interrupt_check.py SCENARIO [--requests 1000]`.
 
 System 2's own process is asked over its own link; a newer request comes at a random moment, often
-in the middle of a thought. Checks that every guidance that arrives is valid, belongs to the request
-in force, and equals what an undisturbed planner says to that request.
+in the middle of a thought. Checks that every guidance that arrives is valid, was asked for, comes
+after no newer one, and equals what an undisturbed planner says to the very request it names.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from dualsys.bench.contents import contents
 from dualsys.bus import RequestClient, ipc
 from dualsys.config import load
 from dualsys.conformity import guidance_fault
@@ -41,8 +42,8 @@ START_PATIENCE_S = 120.0
 
 def interrupted(
     config: dict[str, Any], scenario: str, spec: WorldSpec, requests: list[PlanRequest], seed: int
-) -> tuple[list[tuple[PlanRequest, Guidance]], Counter[str], dict[str, Any]]:
-    """Every guidance that came with the request in force then; what the link dropped; the node."""
+) -> tuple[list[Guidance], Counter[str], dict[str, Any]]:
+    """Every guidance in the order in which it came; what the link dropped; the node's counts."""
     with tempfile.TemporaryDirectory(prefix="dualsys-") as name:
         folder = Path(name)
         run = Run(config, scenario, [0], SESSION, spec, {}, 0.0, recorders=0)
@@ -63,8 +64,8 @@ def _ask_all(
     node: subprocess.Popen[bytes],
     requests: list[PlanRequest],
     rng: np.random.Generator,
-) -> list[tuple[PlanRequest, Guidance]]:
-    arrived: list[tuple[PlanRequest, Guidance]] = []
+) -> list[Guidance]:
+    arrived: list[Guidance] = []
     with progress_bar() as bar:
         task = bar.add_task("requests", total=len(requests), note="")
         for number, request in enumerate(requests):
@@ -76,17 +77,18 @@ def _ask_all(
                 if node.poll() is not None:
                     raise DualsysError("System 2 ended; its message stands above")
                 for guidance in client.update(time.monotonic_ns()):
-                    arrived.append((request, guidance))
-                    final = guidance.final
+                    arrived.append(guidance)
+                    final = guidance.final and guidance.request_id == request.request_id
                 time.sleep(0.001)
             bar.update(task, advance=1, note=f"{len(arrived)} guidances")
     return arrived
 
 
-def faults(spec: WorldSpec, request: PlanRequest, guidance: Guidance) -> list[str]:
-    """What is wrong with a guidance; empty when it is valid and of this request."""
-    mine = (guidance.request_id, guidance.stamp.session, guidance.stamp.tick)
-    wrong = [] if mine == (request.request_id, SESSION, request.stamp.tick) else ["foreign_request"]
+def faults(spec: WorldSpec, request: PlanRequest | None, guidance: Guidance) -> list[str]:
+    """What is wrong with a guidance that names `request`; None: nobody asked that."""
+    mine = guidance.stamp.session, guidance.stamp.tick
+    asked = request is not None and mine == (SESSION, request.stamp.tick)
+    wrong = [] if asked else ["foreign_request"]
     fault = guidance_fault(guidance, spec, len(guidance.z))
     if fault is None and len(guidance.candidate) and not math.isfinite(guidance.value):
         fault = "value_not_finite"
@@ -104,21 +106,25 @@ def same(one: Guidance, other: Guidance) -> bool:
 
 
 def judge(
-    config: dict[str, Any], spec: WorldSpec, arrived: list[tuple[PlanRequest, Guidance]]
+    config: dict[str, Any], spec: WorldSpec, requests: list[PlanRequest], arrived: list[Guidance]
 ) -> Counter[str]:
     """Faults of all guidances, the deviations from an undisturbed planner among them."""
     found: Counter[str] = Counter()
     planner = assembly.make_planner(config, spec, {})
     assert planner is not None
-    undisturbed: dict[int, list[Guidance]] = {}
-    for request, guidance in arrived:
+    asked = {request.request_id: request for request in requests}
+    undisturbed: tuple[int, list[Guidance]] = 0, []
+    for guidance in arrived:
+        number = guidance.request_id
+        request = asked.get(number)
         found.update(faults(spec, request, guidance))
-        if request.request_id not in undisturbed:
-            told = list(planner.think(request, config["system2"]["budget"]))
-            undisturbed = {request.request_id: told}
-        if not any(same(guidance, one) for one in undisturbed[request.request_id]):
-            found["differs_from_undisturbed"] += 1
-    return found
+        if request is None:
+            continue
+        found["after_a_newer_one"] += number < undisturbed[0]
+        if number != undisturbed[0]:
+            undisturbed = number, list(planner.think(request, config["system2"]["budget"]))
+        found["differs_from_undisturbed"] += not any(same(guidance, g) for g in undisturbed[1])
+    return +found
 
 
 def main() -> None:
@@ -142,21 +148,22 @@ def main() -> None:
         arrived, drops, node = interrupted(config, options.scenario, spec, requests, options.seed)
     except DualsysError as error:
         parser.exit(2, f"interrupt_check: {error}\n")
-    wrong = judge(config, spec, arrived)
-    answered = Counter(request.request_id for request, _ in arrived)
+    wrong = judge(config, spec, requests, arrived)
+    answered = {guidance.request_id for guidance in arrived}
     report: dict[str, Any] = {
         "scenario": options.scenario,
         "requests": len(requests),
         "guidances": len(arrived),
         "requests_with_guidance": len(answered),
-        "requests_with_final": sum(guidance.final for _, guidance in arrived),
+        "requests_with_final": sum(guidance.final for guidance in arrived),
         "interrupted_in_mid_thought": node["interrupted"],
         "faults": dict(wrong),
         "client_drops": dict(drops),
         "server_drops": node["drops"],
     }
     table_console().print_json(json.dumps(report))
-    report |= {"overrides": words, "versions": versions(), "machine": machine(), "git": git}
+    report |= {"overrides": words, "seed": options.seed, "contents": contents([config], spec)}
+    report |= {"versions": versions(), "machine": machine(), "git": git}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(report, indent=1))
     sys.exit(1 if wrong else 0)

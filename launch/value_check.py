@@ -11,16 +11,19 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from rich.table import Table
 
+from dualsys.bench.contents import contents
 from dualsys.console import percent, progress_bar, table_console
 from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
 from dualsys.runtime.results import git_state, machine, versions
 from dualsys.whatif.ranking import Ranking
 from dualsys.whatif.value_trials import Trial, jobs_of, rankings_of, try_values
+from sim import registry
 
 
 def show(rankings: dict[str, Ranking]) -> None:
@@ -43,6 +46,15 @@ def show(rankings: dict[str, Ranking]) -> None:
             f"{row.over_alone:.3f} ({over[0]:.3f} .. {over[1]:.3f})",
         )
     table_console().print(table)
+
+
+def of_run(run: Path) -> dict[str, Any]:
+    """What a run was, and what its weights hold now: whose values these are."""
+    results = msgspec.json.decode((run / "results.json").read_bytes())
+    config, told = results["config"], results["scenario"]
+    spec = registry.spec_of(told if isinstance(told, str) else told[0])
+    kept = {key: results[key] for key in ("scenario", "git", "config")}
+    return {"run": str(run), **kept, "contents": contents([config], spec)}
 
 
 def main() -> None:
@@ -74,6 +86,9 @@ def main() -> None:
     report = {
         "rankings": msgspec.to_builtins(rankings),
         **msgspec.to_builtins(trials),
+        "runs": [of_run(run) for run in options.runs],
+        "states_per_run": options.states,
+        "seed": options.seed,
         "cascade": options.cascade,
         "gamma_per_s": options.gamma,
         "horizon_s": options.horizon_s,

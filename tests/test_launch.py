@@ -208,6 +208,10 @@ def test_an_interrupted_planner_keeps_its_thoughts_apart(
     report = json.loads((tmp_path / "found.json").read_text())
     assert report["faults"] == {}
     assert report["guidances"] >= report["requests_with_guidance"] > 0
+    assert set(report["contents"]) == {
+        f"system2.checkpoint={planner_folder}",
+        "system1.driver=network system1.checkpoint=auto",
+    }
 
 
 def test_a_guidance_of_another_request_is_found_out() -> None:
@@ -218,7 +222,9 @@ def test_a_guidance_of_another_request_is_found_out() -> None:
     honest = Guidance(stamp, 1, 0, np.zeros(0, np.float32), empty, math.nan, True, 0, "plan: x")
     spec = registry.spec_of("driving/merge")
     assert script["faults"](spec, request, honest) == []
-    leaked = msgspec.structs.replace(honest, request_id=2)
+    assert script["faults"](spec, None, honest) == ["foreign_request"]
+    other = msgspec.structs.replace(stamp, tick=stamp.tick + 1)
+    leaked = msgspec.structs.replace(honest, stamp=other)
     assert script["faults"](spec, request, leaked) == ["foreign_request"]
     chunk = np.zeros((4, 2), np.float32)
     unvalued = msgspec.structs.replace(honest, candidate=chunk)
