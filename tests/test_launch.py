@@ -168,6 +168,10 @@ def test_values_are_checked_against_what_came(thinking_run: Path, tmp_path: Path
         assert len(values) == len(returns) == 5
         assert max(returns) > 0
     assert len(report["alone"]["driving/merge"]) == 2
+    (told,) = report["runs"]
+    assert told["scenario"] == "driving/merge"
+    assert told["config"]["system2"]["name"] == "vlm"
+    assert any(word.startswith("system2.checkpoint=") for word in told["contents"])
     assert "driving/merge" in done.stdout
 
 

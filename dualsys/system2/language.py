@@ -57,6 +57,12 @@ class LanguageModel:
                 f"{type(model).__name__} names no image token in its configuration; use an "
                 "image-text checkpoint with its own processor"
             )
+        theirs = getattr(processor, "image_token_id", self._image_token)
+        if theirs != self._image_token:
+            raise DualsysError(
+                f"the model's image token is {self._image_token}, the tokenizer's {theirs}: they "
+                "do not belong together; use the tokenizer that the model was trained with"
+            )
         if not getattr(processor, "chat_template", None):
             raise DualsysError(
                 f"the processor of this {type(model).__name__} has no chat template, without which "

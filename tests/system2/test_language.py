@@ -96,7 +96,19 @@ def test_a_broken_checkpoint_is_one_clear_error(language_folder: Path, tmp_path:
         LanguageModel.load(broken)
 
 
-def test_a_tokenizer_without_image_tokens_is_refused(
+def test_a_tokenizer_without_image_tokens_is_refused_when_it_is_opened(
+    language_folder: Path, tmp_path: Path
+) -> None:
+    foreign = shutil.copytree(language_folder, tmp_path / "foreign")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        text = (foreign / name).read_text()
+        assert "<image>" in text
+        (foreign / name).write_text(text.replace("<image>", "<picture>"))
+    with pytest.raises(DualsysError, match=r"image token is \d+, the tokenizer's \d+"):
+        LanguageModel.load(foreign)
+
+
+def test_a_processor_that_writes_no_image_tokens_is_found_out(
     language: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(language, "_image_token", 10_000_000)
