@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dualsys.errors import DualsysError
 
 
@@ -25,3 +27,9 @@ def device_of(name: str) -> str:
             "device=auto or device=cpu"
         )
     return name
+
+
+def planner_device(system2: dict[str, Any]) -> str | None:
+    """The torch device of a planner with a model of its own, as configured; None for the others."""
+    local = system2["name"] == "vlm" or (system2["name"] == "remote" and system2["checkpoint"])
+    return device_of(system2["device"]) if local else None

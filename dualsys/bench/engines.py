@@ -1,4 +1,4 @@
-"""Which engine a benchmark ran on: a mixture, as of two machines, is refused."""
+"""Which engine and which device a benchmark ran on: a mixture, as of two machines, is refused."""
 
 from __future__ import annotations
 
@@ -6,24 +6,44 @@ from typing import Any
 
 import msgspec
 
-from dualsys.bench.store import Cell
+from dualsys.bench.store import Cell, Row
 from dualsys.errors import DualsysError
 
 
 class Engines:
-    """The engine that came of each choice (driver, checkpoint and list of engines)."""
+    """What came of each choice: System 1's engine, and the device on which System 2 thinks.
+
+    The choice of an engine is that of driver, checkpoint and list of engines; of a device, planner,
+    checkpoint and setting ("auto" is a GPU where there is one).
+    """
 
     def __init__(self) -> None:
-        self._first: dict[bytes, tuple[Cell, str]] = {}
+        self._engines: dict[bytes, tuple[Cell, str]] = {}
+        self._devices: dict[bytes, tuple[Cell, str]] = {}
 
-    def take(self, cell: Cell, config: dict[str, Any], used: str) -> None:
-        """Note an episode's engine. Raises `DualsysError` where others had another one."""
-        system1 = config["system1"]
+    def take(self, cell: Cell, config: dict[str, Any], row: Row) -> None:
+        """Note an episode's "engine" and "device" (None: System 2 has no model of its own here).
+
+        Raises `DualsysError` where others had another one.
+        """
+        system1, system2 = config["system1"], config["system2"]
         choice = [system1["driver"], system1["checkpoint"], system1["samples"], config["engine"]]
-        first, before = self._first.setdefault(msgspec.json.encode(choice), (cell, used))
+        used = row["engine"]
+        first, before = self._engines.setdefault(msgspec.json.encode(choice), (cell, used))
         if before != used:
             raise DualsysError(
                 f"the episode {cell.text} ran on the engine {used}, {first.text} on {before}: "
                 "engines round differently, one benchmark has one; finish it where the engine "
                 f"{before} runs, or begin anew with engine= and another out="
+            )
+        if row["device"] is None:
+            return
+        choice, used = [system2[k] for k in ("name", "checkpoint", "device")], row["device"]
+        first, before = self._devices.setdefault(msgspec.json.encode(choice), (cell, used))
+        if before != used:
+            raise DualsysError(
+                f"in the episode {cell.text} System 2 thought on {used}, in {first.text} on "
+                f"{before}: devices round differently, one benchmark has one; finish it where "
+                f"system2.device={system2['device']} means {before} (CUDA_VISIBLE_DEVICES= hides a "
+                "GPU), or begin anew with system2.device= and another out="
             )

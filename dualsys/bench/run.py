@@ -18,6 +18,7 @@ from dualsys.bench.store import SCHEMA, Cell, Row, Store
 from dualsys.bench.summary import summarise
 from dualsys.bench.table import PLACEHOLDER, Variant, check
 from dualsys.config import load
+from dualsys.device import planner_device
 from dualsys.errors import DualsysError, WorkerError, refusal
 from dualsys.runtime.assembly import MACHINE_KEYS, make_latency
 from dualsys.runtime.results import git_state, machine, versions
@@ -73,7 +74,8 @@ def _episode(driven: Rig, job: Job, seed: int) -> Row:
         place = Cell(job.variant, job.scenario, seed).text
         raise WorkerError(f"the episode {place} failed: {cause(error)}") from error
     codes = dict(driven.lockstep.episode_codes)
-    return {**row, "codes": codes, "engine": driven.engine["used"]}
+    device = planner_device(job.config["system2"])
+    return {**row, "codes": codes, "engine": driven.engine["used"], "device": device}
 
 
 def bench(order: Order, progress: Callable[[str, int], None]) -> dict[str, Any]:
@@ -103,7 +105,7 @@ def bench(order: Order, progress: Callable[[str, int], None]) -> dict[str, Any]:
         for name, config in configs.items():
             first = next((cell for cell in order.cells(name) if store.has(cell)), None)
             if first is not None:
-                engines.take(first, config, store.get(first)["engine"])
+                engines.take(first, config, store.get(first))
         told = {name: _run(order, store, engines, name, progress) for name in order.variants}
         report = {**identity, **_found(order, store, engines, told)}
         store.report(report)
@@ -148,7 +150,7 @@ def _run(
     for number, rows in run(work, jobs, order.workers):
         for seed, row in zip(jobs[number].seeds, rows, strict=True):
             cell = Cell(name, jobs[number].scenario, seed)
-            engines.take(cell, config, row["engine"])
+            engines.take(cell, config, row)
             store.put(cell, row)
         progress(name, len(rows))
     return told
@@ -158,13 +160,13 @@ def _found(
     order: Order, store: Store, engines: Engines, told: dict[str, tuple[str, ...]]
 ) -> dict[str, Any]:
     """What depends on the episodes alone, whoever ran them: the rest of bench.json."""
-    rows, used = {}, {}
+    rows, used, devices = {}, {}, {}
     configs = {name: configured(order.shared, words) for name, words in told.items()}
     for name, config in configs.items():
         rows[name] = {(cell.scenario, cell.seed): store.get(cell) for cell in order.cells(name)}
         for (scenario, seed), row in rows[name].items():
-            engines.take(Cell(name, scenario, seed), config, row["engine"])
-            used[name] = row["engine"]
+            engines.take(Cell(name, scenario, seed), config, row)
+            used[name], devices[name] = row["engine"], row["device"]
     return {
         "scenarios": order.scenarios,
         "seeds": order.seeds,
@@ -174,6 +176,7 @@ def _found(
             for name, config in configs.items()
         },
         "engines": used,
+        "devices": devices,
         **summarise(rows, order.variants),
     }
 

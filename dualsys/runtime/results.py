@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from dualsys.device import device_of
+from dualsys.device import planner_device
 from dualsys.statistics import wilson
 from dualsys.system2.coding import message_bits
 
@@ -220,8 +220,8 @@ def machine() -> dict[str, Any]:
 
 def _device(system2: dict[str, Any]) -> dict[str, str]:
     """Where a planner with a model of its own ran; nothing for the others."""
-    local = system2["name"] == "vlm" or (system2["name"] == "remote" and system2["checkpoint"])
-    return {"device": device_of(system2["device"])} if local else {}
+    device = planner_device(system2)
+    return {} if device is None else {"device": device}
 
 
 def _total(counts: Any) -> dict[str, int]:

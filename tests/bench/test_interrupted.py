@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ from dualsys.bench.engines import Engines
 from dualsys.bench.run import Job, Row, work
 from dualsys.bench.store import Cell
 from dualsys.cli import main
+from dualsys.device import device_of
 from dualsys.errors import DualsysError
 from tests.benchmarks import words
 
@@ -159,15 +161,58 @@ def test_other_weights_are_refused_and_both_sides_named(
         run_bench(["--resume", f"out={out}"])
 
 
+def a_config(engine: dict[str, Any], device: str) -> dict[str, Any]:
+    return {
+        "system1": {"driver": "network", "checkpoint": "auto", "samples": 1},
+        "system2": {"name": "vlm", "checkpoint": "auto", "device": device},
+        "engine": engine,
+    }
+
+
 def test_another_engine_is_refused() -> None:
-    config = {"system1": {"driver": "network", "checkpoint": "auto", "samples": 1}, "engine": {}}
-    other = {**config, "engine": {"names": ["torch"]}}
+    config, other = a_config({}, "cpu"), a_config({"names": ["torch"]}, "cpu")
     engines = Engines()
-    engines.take(Cell("never", "driving/merge", 0), config, "onnxruntime")
-    engines.take(Cell("never", "driving/merge", 1), config, "onnxruntime")
-    engines.take(Cell("on torch", "driving/merge", 1), other, "torch")
+    onnx, torch = ({"engine": name, "device": None} for name in ("onnxruntime", "torch"))
+    engines.take(Cell("never", "driving/merge", 0), config, onnx)
+    engines.take(Cell("never", "driving/merge", 1), config, onnx)
+    engines.take(Cell("on torch", "driving/merge", 1), other, torch)
     with pytest.raises(
         DualsysError,
         match=r"always, driving/merge, seed 3 ran on the engine torch, never, .* on onnxruntime",
     ):
-        engines.take(Cell("always", "driving/merge", 3), config, "torch")
+        engines.take(Cell("always", "driving/merge", 3), config, torch)
+
+
+def test_another_device_of_the_planner_is_refused() -> None:
+    config, engines = a_config({}, "auto"), Engines()
+    cpu, cuda, none = ({"engine": "torch", "device": d} for d in ("cpu", "cuda", None))
+    engines.take(Cell("plan", "driving/merge", 0), config, cpu)
+    engines.take(Cell("never", "driving/merge", 0), config, none)
+    engines.take(Cell("on a GPU", "driving/merge", 0), a_config({}, "cuda"), cuda)
+    with pytest.raises(
+        DualsysError,
+        match=r"seed 1 System 2 thought on cuda, in plan, driving/merge, seed 0 on cpu.* where "
+        r"system2.device=auto means cpu",
+    ):
+        engines.take(Cell("plan", "driving/merge", 1), config, cuda)
+
+
+def test_an_episode_says_on_which_device_its_planner_thought(
+    untrained: Path,
+    planner_folder: Path,
+    table: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Finished where "auto" meant another device, the benchmark is refused."""
+    out, short = tmp_path / "out", ["runtime.episode_s=1", "seeds=0:1", "variants=[periodic]"]
+    vlm = ["system2=vlm", f"system2.checkpoint={planner_folder}"]
+    run_bench([*words(untrained, table, out, "workers=1"), *short, *vlm])
+    found = json.loads((out / "bench.json").read_text())
+    assert found["devices"] == {"periodic": device_of("auto")}
+    (episode,) = out.rglob("episodes/*/*/0.json")
+    row = json.loads(episode.read_text())
+    episode.write_text(json.dumps({**row, "device": "elsewhere"}))
+    (out / "bench.json").unlink()
+    with pytest.raises(DualsysError, match=r"thought on .*, in periodic, .* on elsewhere"):
+        run_bench(["--resume", f"out={out}"])
