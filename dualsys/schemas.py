@@ -53,6 +53,7 @@ class System2Config:
     choice: str = "value"
     send_code: bool = True
     code_levels: int | None = None
+    code_entries: int | None = None
     prompts: bool = True
     votes: int = 3
     majority: int = 2

@@ -31,6 +31,7 @@ class ThinkConfig(msgspec.Struct, frozen=True):
     choice: str = "value"  # among the candidates: "value", "random" or "first"
     send_code: bool = True
     code_levels: int | None = None  # send the code on a coarser grid of so many levels
+    code_entries: int | None = None  # send so many of its entries; System 1 takes the rest for 0
     prompts: bool = True
     votes: int = 3  # plans sampled at most under the full budget
     majority: int = 2  # so many equal ones decide
@@ -48,6 +49,11 @@ class ThinkConfig(msgspec.Struct, frozen=True):
                 f"system2.code_levels must be two or more, it is {self.code_levels}; to send no "
                 "code at all, set system2.send_code=false"
             )
+        if self.code_entries is not None and self.code_entries < 1:
+            raise DualsysError(
+                f"system2.code_entries must be one or more, it is {self.code_entries}; to send no "
+                "code at all, set system2.send_code=false"
+            )
         if not (self.candidates >= 0 and 1 <= self.majority <= self.votes):
             raise DualsysError(
                 f"system2 needs candidates >= 0 and 1 <= majority <= votes, got candidates "
@@ -55,6 +61,11 @@ class ThinkConfig(msgspec.Struct, frozen=True):
             )
         if card is not None:
             self._check_candidates(card)
+            if self.code_entries is not None and self.code_entries > card.heads.code_size:
+                raise DualsysError(
+                    f"system2.code_entries={self.code_entries}, but this planner's code has "
+                    f"{card.heads.code_size} entries"
+                )
 
     def _check_candidates(self, card: Card) -> None:
         card.heads.depths(self.candidates)
@@ -159,7 +170,8 @@ class Thinking:
     def compress(self) -> None:
         """The plan vector for the present plan."""
         if self._config.send_code:
-            self.code = self.planning.heads.bottleneck(self._tokens())[0].cpu().numpy()
+            code = self.planning.heads.bottleneck(self._tokens())[0].cpu().numpy()
+            self.code = code[: self._config.code_entries]
             if self._config.code_levels is not None:
                 self.code = coarser(self.code, self._config.code_levels)
 

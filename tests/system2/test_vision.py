@@ -179,6 +179,17 @@ def test_what_is_switched_off_is_not_sent(planning: Planning) -> None:
     assert np.isnan(last.value)
 
 
+def test_as_many_entries_of_the_code_are_sent_as_told(planning: Planning) -> None:
+    whole, cut = (
+        next(VisionPlanner(SPEC, planning, told).think(request(9), "none")).z
+        for told in (ThinkConfig(), ThinkConfig(code_entries=3))
+    )
+    np.testing.assert_array_equal(cut, whole[:3])
+    for entries, words in ((9, "has 8 entries"), (0, "must be one or more")):
+        with pytest.raises(DualsysError, match=words):
+            VisionPlanner(SPEC, planning, ThinkConfig(code_entries=entries))
+
+
 def test_the_prompts_reach_the_model_and_can_be_switched_off(planning: Planning) -> None:
     shown = VisionPlanner(SPEC, planning, ThinkConfig())
     hidden = VisionPlanner(SPEC, planning, ThinkConfig(prompts=False))
