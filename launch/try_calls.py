@@ -21,7 +21,8 @@ from dualsys.runtime.assembly import checkpoint_folder
 from dualsys.runtime.results import git_state, machine, versions
 from dualsys.system1.checkpoint import load_card
 from dualsys.trigger.situation import feature_names
-from dualsys.whatif.call_trials import CallTrial, crossroads, save_trials, try_calls
+from dualsys.whatif.call_trials import CallTrial, save_trials, try_calls
+from dualsys.whatif.crossroads import comparable, crossroads
 from dualsys.whatif.verdicts import COLUMNS, verdicts
 from sim import registry
 
@@ -48,10 +49,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     set_headless_defaults()
-    git, found = git_state(), []
+    git, found, left_out = git_state(), [], 0
     try:
         for run in options.runs:
-            places = crossroads(run, options.calls)
+            found_in = crossroads(run, options.calls)
+            places = comparable(found_in)
+            left_out += len(found_in) - len(places)
             drawn = np.random.default_rng(options.seed).permutation(len(places))
             chosen = [places[i] for i in sorted(drawn[: options.places])]
             results = msgspec.json.decode((run / "results.json").read_bytes())
@@ -65,13 +68,17 @@ def main() -> None:
                     lambda count, task=task: bar.update(task, advance=count),  # type: ignore[misc]
                 )
         if not found:
-            raise DualsysError("no call to try: the runs hold no tick at which System 1 answered")
+            raise DualsysError(
+                "no call to try: the runs hold no tick at which System 1 answered "
+                "and no answer to an earlier call was still to come"
+            )
     except DualsysError as error:
         parser.exit(2, f"try_calls: {error}\n")
     spec = registry.spec_of(found[0].scenario)
     perceived = load_card(checkpoint_folder(results["config"], spec)).network.perceived_size
     about = {"horizon_s": options.horizon_s, "config": results["config"], "git": git}
-    about |= {"versions": versions(), "machine": machine()}
+    # Ticks before which a call had been made whose answers were still to come.
+    about |= {"left_out": left_out, "versions": versions(), "machine": machine()}
     save_trials(found, feature_names(spec, perceived), options.out, about)
     show(found)
 

@@ -241,12 +241,12 @@ class Policy:
             return None
         self._requests += 1
         stamp = msgspec.structs.replace(observation.stamp, sequence=self._requests, time_ns=now_ns)
-        samples, unsure = self._sampled(tick), self._uncertainty.total
+        samples, unsure = self.sampled(tick), self._uncertainty.total
         return PlanRequest(
             stamp, self._requests, observation, samples, reason, unsure, self._config.budget
         )
 
-    def _sampled(self, tick: int) -> np.ndarray:
+    def sampled(self, tick: int) -> np.ndarray:
         """Chunks (K, T, A) from `tick` on: the running one, and the others of the last pass."""
         running, since = self._chunk.ahead(tick), tick - self._chunk_tick
         others = np.clip(self._samples[:, since : since + len(running)], self._low, self._high)

@@ -16,32 +16,21 @@ import msgspec
 import numpy as np
 
 from dualsys.errors import DualsysError
-from dualsys.messages import Action, Guidance, Message, Observation, PlanRequest
+from dualsys.messages import Guidance, Observation, PlanRequest
 from dualsys.runtime import assembly
 from dualsys.runtime.latency import LatencyModel
 from dualsys.runtime.transit import Midway
 from dualsys.system2.planner import Planner
 from dualsys.trigger.acceptance import Acceptance
+from dualsys.whatif.crossroads import Crossroads
 from dualsys.whatif.driver import Driver
-from dualsys.whatif.drives import always, drive
-from dualsys.whatif.junction import Junction, driven_world, play, tried
+from dualsys.whatif.drives import Told, always, drive
+from dualsys.whatif.junction import Junction, driven_world, tried
 from dualsys.workers import by_scenario, completed
 from sim import registry
 from sim.driving.terms import WEIGHTS, Terms
 
 SCHEMA = "dualsys-call-trials/1"
-
-
-class Crossroads(msgspec.Struct, frozen=True):
-    """A tick of a logged drive, how it is reached, and the guidance that was in force."""
-
-    scenario: str
-    seed: int
-    tick: int
-    commands: np.ndarray  # float32 (tick, A)
-    told: Guidance | None
-    called: bool  # whether the drive did call here
-    midway: Midway  # what was under way
 
 
 class CallTrial(msgspec.Struct, frozen=True):
@@ -64,11 +53,10 @@ class CallTrial(msgspec.Struct, frozen=True):
 
 
 class Weighed(msgspec.Struct, frozen=True):
-    """Both drives from one state, and what the trigger saw there."""
+    """Both drives from one state."""
 
     without: Terms
     called_for: Terms
-    features: np.ndarray
 
     @property
     def gain(self) -> float:
@@ -83,41 +71,6 @@ class Job(msgspec.Struct, frozen=True):
     scenario: str
     places: tuple[Crossroads, ...]
     horizon_s: float
-
-
-def crossroads(run: Path, calls_only: bool) -> list[Crossroads]:
-    """Every tick at which the trigger could decide, or those only at which it did call.
-
-    Raises `DualsysError` for a folder that is no run.
-    """
-    actions: dict[tuple[int, int], Action] = {}
-    told: dict[tuple[int, int], Guidance] = {}
-    called: set[tuple[int, int]] = set()
-
-    def take(message: Message) -> None:
-        at = message.stamp.epoch, message.stamp.tick
-        if isinstance(message, Guidance):
-            told[at[0], message.stamp.sequence] = message
-        elif isinstance(message, Action):
-            actions[at] = message
-        elif isinstance(message, PlanRequest):
-            called.add((at[0], message.observation.stamp.tick))
-
-    played = play(run, take)
-    found = []
-    for epoch, tick in sorted(called & set(actions) if calls_only else actions):
-        row, done, action = played.rows[epoch], played.commands[epoch], actions[epoch, tick]
-        if tick < len(done):
-            spec = registry.spec_of(row["scenario"])
-            under_way = max(1, assembly.make_latency(played.config, spec).system1_ticks)
-            known = (actions.get((epoch, t)) for t in range(tick - under_way, tick))
-            before = tuple(a for a in known if a is not None)
-            last = done[tick - 1] if tick else None
-            midway = Midway(action.stamp.session, epoch, before, last)
-            heard = told.get((epoch, action.guidance_sequence))
-            where = row["scenario"], row["seed"], tick, done[:tick]
-            found.append(Crossroads(*where, heard, (epoch, tick) in called, midway))
-    return found
 
 
 class Branching:
@@ -136,25 +89,32 @@ class Branching:
         """`acceptance` is applied to the answers of the tried call, when they arrive."""
         self._world, self._driver, self._planner = world, driver, planner
         self._latency, self._acceptance, self._budget = latency, acceptance, budget
+        self._fault = driver.policy.fault
         self._ticks = round(horizon_s * world.world_spec.control_rate_hz)
 
     def trial(self, place: Crossroads) -> CallTrial | None:
         """Both ways from one place; None where the drive is over before it."""
         junction = Junction(self._world, place.seed, place.commands)
-        reached = junction.reach()
-        if reached is None:
+        noticed: dict[int, Observation] = {}
+
+        def passing(tick: int, frame: Any, info: dict[str, Any]) -> None:
+            if tick in (place.last_pass.tick, place.tick):
+                stamped = tick, place.midway.session, place.midway.epoch
+                noticed[tick] = tried(self._world, frame, info, *stamped)
+
+        if junction.reach(passing) is None:
             return None
         self.draw(place.seed, place.tick)
-        stamped = place.tick, place.midway.session, place.midway.epoch
-        observation = tried(self._world, *reached, *stamped)
-        weighed = self.both(junction, observation, place.told, place.midway)
+        features, samples = self._seen(place, noticed)
+        here = noticed[place.tick]
+        weighed = self.both(junction, here, place.told, place.midway, samples)
         without, called_for = weighed.without, weighed.called_for
         return CallTrial(
             place.scenario,
             place.seed,
             place.tick,
             place.called,
-            weighed.features.tolist(),
+            features.tolist(),
             without.score(WEIGHTS),
             called_for.score(WEIGHTS),
             without.safety == 0,
@@ -166,45 +126,72 @@ class Branching:
         self._latency.reset(seed * 10_000 + tick)
 
     def both(
-        self, junction: Junction, observation: Observation, told: Guidance | None, midway: Midway
+        self,
+        junction: Junction,
+        observation: Observation,
+        told: Guidance | None,
+        midway: Midway,
+        samples: np.ndarray | None = None,
     ) -> Weighed:
-        """The drives without and with a call about `observation`, under the guidance `told`."""
-        tick, policy = observation.stamp.tick, self._driver.policy
-        policy.reset(0)  # how unsure it is shows in a pass of now: a chunk of before tells nothing
-        policy.act(observation, told, observation.stamp.time_ns)
-        features = policy.situation.features
-        self._driver.start(tick, told, midway)
-        running = policy.act(observation, told, observation.stamp.time_ns).action
-        answers = self._answers(observation, running.commands)
+        """The drives without and with a call about `observation`, under the guidance `told`.
 
-        def advised(step: int) -> Guidance | None:
-            return next((g for due, g in reversed(answers) if due <= step), told)
-
+        `samples` (K, T, A) are System 1's sampled chunks that the call sends; None: those of a
+        System 1 that goes on at this tick, whose last pass is not known.
+        """
+        tick = observation.stamp.tick
+        if samples is None:
+            samples = self._sampled(observation, told, midway)
+        called = self._called(observation, told, samples)
         without, called_for = (
             drive(self._world, self._driver, junction, tick, way, self._ticks, midway)
-            for way in (always(told), advised)
+            for way in (always(told), called)
         )
-        return Weighed(without, called_for, features)
+        return Weighed(without, called_for)
 
-    def _answers(
-        self, observation: Observation, commands: np.ndarray
-    ) -> list[tuple[int, Guidance]]:
-        """(tick of arrival from now on, guidance) of a call about `observation`, in order."""
-        samples = commands[None]
+    def _seen(
+        self, place: Crossroads, noticed: dict[int, Observation]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The trigger's features (F,) and System 1's samples (K, T, A) of a tick, as in the run.
+
+        How sure System 1 is and what it perceives are of its last pass, begun with what it was
+        committed to then; the state and the guidance are of the tick itself.
+        """
+        policy, last = self._driver.policy, place.last_pass
+        samples = self._sampled(noticed[last.tick], last.told, last.midway)
+        if last.tick != place.tick:
+            here = noticed[place.tick]
+            policy.act(here, place.told, here.stamp.time_ns)
+            samples = policy.sampled(place.tick)
+        return policy.situation.features, samples
+
+    def _sampled(
+        self, observation: Observation, told: Guidance | None, midway: Midway
+    ) -> np.ndarray:
+        """System 1's samples (K, T, A) when it goes on at this tick."""
+        policy, tick = self._driver.policy, observation.stamp.tick
+        self._driver.start(tick, told, midway)
+        policy.act(observation, told, observation.stamp.time_ns)
+        return policy.sampled(tick)
+
+    def _called(self, observation: Observation, told: Guidance | None, samples: np.ndarray) -> Told:
+        """What System 1 is told by tick from now on, with a call about `observation`."""
         request = PlanRequest(
             observation.stamp, 1, observation, samples, "trial", math.nan, self._budget
         )
         found = list(self._planner.think(request, self._budget))
         times = self._latency.answers_ns(max(1, len(found)))
         period = self._world.world_spec.period_ns
-        # The request leaves System 1 with the action of its tick.
+        # The request leaves System 1 with the action of its tick, which no answer can change.
         asked = self._latency.system1_ticks
-        due = [asked + math.ceil(time / period) for time in times]
-        return [
+        due = (max(1, asked - -time // period) for time in times)
+        usable = ((t, g) for t, g in zip(due, found, strict=False) if self._fault(g) is None)
+        newest = dict(usable)  # of answers that come in one tick, System 1 sees the last
+        taken = [
             (after, guidance)
-            for after, guidance in zip(due, found, strict=False)
+            for after, guidance in newest.items()
             if self._acceptance.refusal(after, guidance.value) is None
         ]
+        return lambda step: next((g for after, g in reversed(taken) if after <= step), told)
 
 
 def save_trials(trials: list[CallTrial], names: tuple[str, ...], path: Path, about: Any) -> None:

@@ -51,6 +51,12 @@ def play(run: Path, take: Callable[[Message], None]) -> Played:
     return Played(results["config"], rows, commands)
 
 
+Passing = Callable[[int, Any, dict[str, Any]], None]
+
+
+def _unnoticed(tick: int, frame: Any, info: dict[str, Any]) -> None: ...
+
+
 class Junction:
     """A state of an episode from which several ways are tried. Valid until the world's reset."""
 
@@ -67,17 +73,24 @@ class Junction:
         junction._saved = world.save(), frame, info
         return junction
 
-    def reach(self) -> tuple[Any, dict[str, Any]] | None:
-        """Put the world there: frame and info, or None where the episode is over before."""
+    def reach(self, passing: Passing | None = None) -> tuple[Any, dict[str, Any]] | None:
+        """Put the world there: frame and info, or None where the episode is over before.
+
+        The first time, `passing` is told every tick on the way with its frame and info, the last
+        one included.
+        """
         if self._saved is not None:
             saved, frame, info = self._saved
             self._world.restore(saved)
             return frame, info
         frame, info = self._world.reset(seed=self._seed)
-        for command in self._commands:
+        passing = passing or _unnoticed
+        passing(0, frame, info)
+        for tick, command in enumerate(self._commands):
             frame, _, terminated, truncated, info = self._world.step(command)
             if terminated or truncated:
                 return None
+            passing(tick + 1, frame, info)
         if isinstance(self._world, SavableWorld):
             self._saved = self._world.save(), frame, info
         return frame, info

@@ -18,11 +18,11 @@ from dualsys.runtime.log import read_log
 from dualsys.trigger.gate import load_gate
 from dualsys.whatif.call_trials import (
     CallTrial,
-    crossroads,
     load_trials,
     save_trials,
     try_calls,
 )
+from dualsys.whatif.crossroads import crossroads
 
 NAMES = ("entropy", "spread", "noise")
 ABOUT: dict[str, Any] = {

@@ -13,7 +13,7 @@ from dualsys.config import load
 from dualsys.messages import Action, Command, Guidance, PlanRequest
 from dualsys.runtime.log import read_log
 from dualsys.runtime.transit import Midway
-from dualsys.whatif.call_trials import Crossroads, crossroads
+from dualsys.whatif.crossroads import Crossroads, crossroads
 from dualsys.whatif.drives import always, stretch
 from dualsys.whatif.junction import Junction, driven_world
 

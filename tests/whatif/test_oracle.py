@@ -77,7 +77,7 @@ class Weighing:
         # Economy alone differs here.
         parts = sum(msgspec.structs.astuple(WEIGHTS)) / WEIGHTS.economy
         low, high = (Terms(0.5, 0.5, 0.5, parts * max(0.0, g)) for g in (-more, more))
-        return Weighed(low, high, np.zeros(0, np.float32))
+        return Weighed(low, high)
 
 
 class Standing:
