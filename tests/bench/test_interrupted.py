@@ -198,21 +198,17 @@ def test_another_device_of_the_planner_is_refused() -> None:
 
 
 def test_an_episode_says_on_which_device_its_planner_thought(
-    untrained: Path,
-    planner_folder: Path,
-    table: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    untrained: Path, planner_folder: Path, table: Path, tmp_path: Path
 ) -> None:
     """Finished where "auto" meant another device, the benchmark is refused."""
-    out, short = tmp_path / "out", ["runtime.episode_s=1", "seeds=0:1", "variants=[periodic]"]
-    vlm = ["system2=vlm", f"system2.checkpoint={planner_folder}"]
-    run_bench([*words(untrained, table, out, "workers=1"), *short, *vlm])
+    out, seconds = tmp_path / "out", "runtime.episode_s=1"
+    vlm = ["system2=vlm", f"system2.checkpoint={planner_folder}", "variants=[periodic]"]
+    arguments = [*words(untrained, table, out, "workers=1"), seconds, *vlm]
+    run_bench([*arguments, "seeds=0:1"])
     found = json.loads((out / "bench.json").read_text())
     assert found["devices"] == {"periodic": device_of("auto")}
     (episode,) = out.rglob("episodes/*/*/0.json")
     row = json.loads(episode.read_text())
     episode.write_text(json.dumps({**row, "device": "elsewhere"}))
-    (out / "bench.json").unlink()
     with pytest.raises(DualsysError, match=r"thought on .*, in periodic, .* on elsewhere"):
-        run_bench(["--resume", f"out={out}"])
+        run_bench([*arguments, "seeds=0:2"])
