@@ -40,6 +40,8 @@ def settings_guard(root: Path, settings: dict[str, Any]) -> None:
     path = root / "staging" / "settings.json"
     text = msgspec.json.format(msgspec.json.encode(settings, order="sorted"), indent=1)
     if not path.is_file():
+        if any(path.parent.glob("*/*/about.json")):
+            raise DualsysError(f"{root} does not say how it was recorded; use another out=")
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(path, text)
     elif path.read_bytes() != text:
