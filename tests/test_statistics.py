@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from dualsys.statistics import bootstrap, bootstrap_by, holm, mcnemar, paired, reduction, wilson
+from dualsys.statistics import (
+    bootstrap,
+    bootstrap_by,
+    holm,
+    mcnemar,
+    paired,
+    random_signs,
+    reduction,
+    wilson,
+)
 
 
 @given(st.integers(0, 60), st.integers(0, 60))
@@ -84,6 +93,21 @@ def test_holm_corrects_the_smallest_most() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.5, 0.9]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def test_a_clear_effect_is_left_after_correction_over_many_comparisons() -> None:
+    rng = np.random.default_rng(0)
+    clear = 0.1 + 0.2 * rng.normal(size=135)  # five standard errors
+    p = random_signs(clear)
+    assert p == random_signs(clear), "equal differences, equal p"
+    assert holm([p, *rng.uniform(0.05, 1.0, 199)])[0] < 0.05
+
+
+def test_random_signs_are_the_binomial_test_where_all_differences_are_of_one_size() -> None:
+    for gained, lost in ((6, 4), (15, 5), (21, 4), (30, 6)):
+        away = np.array([1.0] * gained + [-1.0] * lost)
+        assert 0.5 < random_signs(away) / mcnemar(gained, lost) < 2
+    assert random_signs(np.zeros(20)) == 1.0
 
 
 @pytest.mark.parametrize(("hits", "count"), [(0, 20), (7, 20), (20, 20), (190, 200)])
