@@ -18,9 +18,8 @@ from dualsys.console import progress_bar, table_console
 from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
 from dualsys.runtime.assembly import checkpoint_folder
+from dualsys.runtime.gates import judged
 from dualsys.runtime.results import git_state, machine, versions
-from dualsys.system1.checkpoint import load_card
-from dualsys.trigger.situation import feature_names
 from dualsys.whatif.call_trials import CallTrial, save_trials, try_calls
 from dualsys.whatif.crossroads import comparable, crossroads
 from dualsys.whatif.verdicts import COLUMNS, verdicts
@@ -75,11 +74,11 @@ def main() -> None:
     except DualsysError as error:
         parser.exit(2, f"try_calls: {error}\n")
     spec = registry.spec_of(found[0].scenario)
-    perceived = load_card(checkpoint_folder(results["config"], spec)).network.perceived_size
+    whose = judged(results["config"], spec, checkpoint_folder(results["config"], spec))
     about = {"horizon_s": options.horizon_s, "config": results["config"], "git": git}
     # Ticks before which a call had been made whose answers were still to come.
     about |= {"left_out": left_out, "versions": versions(), "machine": machine()}
-    save_trials(found, feature_names(spec, perceived), options.out, about)
+    save_trials(found, whose, options.out, about)
     show(found)
 
 

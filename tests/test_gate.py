@@ -2,17 +2,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from dualsys.errors import DualsysError
 from dualsys.trigger.acceptance import Acceptance
-from dualsys.trigger.gate import SCHEMA, Gate, GateCard, load_gate, save_gate
+from dualsys.trigger.gate import SCHEMA, Gate, GateCard, Judged, load_gate, save_gate
 from dualsys.trigger.rules import LearnedTrigger
 from dualsys.trigger.situation import Situation, feature_names, features
 from sim.driving.spec import SPEC
 
 NAMES = ("entropy", "spread")
+JUDGED = Judged("driving", 15.0, NAMES, "somewhere", None, 1, 0.0)
 
 
 def gate() -> Gate:
@@ -25,7 +27,7 @@ def gate() -> Gate:
         "w2": np.array([[1.0]], np.float32),
         "b2": np.zeros(1, np.float32),
     }
-    return Gate(arrays, GateCard(SCHEMA, "driving", NAMES, {}, {}, {}))
+    return Gate(arrays, GateCard(SCHEMA, JUDGED, {}, {}, {}))
 
 
 def seen(entropy: float) -> Situation:
@@ -55,7 +57,7 @@ def test_a_higher_price_never_calls_more() -> None:
 def test_a_gate_is_read_as_it_was_written(tmp_path: Path) -> None:
     save_gate(tmp_path, gate())
     again = load_gate(tmp_path)
-    assert again.card.features == NAMES
+    assert again.card.judged == JUDGED
     assert again.gain(np.array([3.0, 0.0], np.float32)) == pytest.approx(2.0)
 
 
@@ -64,7 +66,8 @@ def test_a_gate_of_other_features_is_refused(tmp_path: Path) -> None:
         gate().gain(np.zeros(5, np.float32))
     with pytest.raises(DualsysError, match="dualsys train gate"):
         load_gate(tmp_path)
-    card = GateCard(SCHEMA, "driving", (*NAMES, "more"), {}, {}, {})
+    longer = msgspec.structs.replace(JUDGED, features=(*NAMES, "more"))
+    card = GateCard(SCHEMA, longer, {}, {}, {})
     with pytest.raises(DualsysError, match="card names 3"):
         Gate(gate().arrays, card)
 

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from dualsys.errors import DualsysError
+from dualsys.runtime.gates import same_system_1
 from dualsys.runtime.results import machine, versions
-from dualsys.trigger.gate import SCHEMA, Gate, GateCard, save_gate
+from dualsys.trigger.gate import SCHEMA, Gate, GateCard, Judged, save_gate
 from dualsys.whatif.call_trials import CallTrial, load_trials
 from sim.registry import require_training
 
@@ -46,7 +47,7 @@ def fit_gate(config: dict[str, Any], progress: Callable[[int, dict[str, float]],
     """
     torch.set_num_threads(config["threads"])
     torch.manual_seed(config["seed"])
-    trials, names, domain, abouts = _read(config)
+    trials, whose, abouts = _read(config)
     x = np.array([t.features for t in trials], np.float32)
     gain = np.array([t.gain for t in trials], np.float32)
     episode = np.unique([f"{t.scenario} {t.seed}" for t in trials], return_inverse=True)[1]
@@ -63,8 +64,7 @@ def fit_gate(config: dict[str, Any], progress: Callable[[int, dict[str, float]],
         predicted = ensemble(inputs).mean(0).numpy()
     card = GateCard(
         SCHEMA,
-        domain,
-        names,
+        whose,
         _described(trials, int(episode.max()) + 1, abouts),
         {k: config[k] for k in ("steps", "learning_rate", "weight_decay", "members", "hidden")}
         | {"machine": machine(), "versions": versions()},
@@ -76,16 +76,16 @@ def fit_gate(config: dict[str, Any], progress: Callable[[int, dict[str, float]],
 
 def _read(
     config: dict[str, Any],
-) -> tuple[list[CallTrial], tuple[str, ...], str, list[dict[str, Any]]]:
+) -> tuple[list[CallTrial], Judged, list[dict[str, Any]]]:
     files = [config["data"]] if isinstance(config["data"], str) else list(config["data"])
     saved = [load_trials(Path(file)) for file in files]
-    if len({s.features for s in saved}) != 1:
-        raise DualsysError(f"the trials of {files} have different features; make them anew")
+    for file, other in zip(files, saved, strict=True):
+        same_system_1(files[0], saved[0].judged, file, other.judged)
     trials = [trial for s in saved for trial in s.trials]
     if len(trials) < 20:
         raise DualsysError(f"{len(trials)} trials are too few for a gate; make hundreds")
     require_training((t.scenario, t.seed) for t in trials)
-    return trials, saved[0].features, trials[0].scenario.split("/")[0], [s.about for s in saved]
+    return trials, saved[0].judged, [s.about for s in saved]
 
 
 def _described(

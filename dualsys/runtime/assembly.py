@@ -11,6 +11,7 @@ import msgspec
 
 from dualsys.device import device_of
 from dualsys.errors import DualsysError, UnknownNameError
+from dualsys.runtime.gates import matching_gate
 from dualsys.runtime.latency import (
     DistributionLatency,
     FixedLatency,
@@ -139,7 +140,11 @@ def gate_folder(config: Config, spec: WorldSpec) -> Path:
 
 
 def make_trigger(config: Config, spec: WorldSpec) -> Trigger:
-    """The trigger rule; without a System 2 nothing is ever asked."""
+    """The trigger rule; without a System 2 nothing is ever asked.
+
+    Raises `DualsysError` for settings that make no sense, and for a gate or a calibration of
+    another System 1.
+    """
     trigger = config["trigger"]
     name = trigger["name"] if config["system2"]["name"] != "none" else "never"
     if name == "never":
@@ -159,9 +164,8 @@ def make_trigger(config: Config, spec: WorldSpec) -> Trigger:
     if name == "random":
         return RandomTrigger(trigger["rate"], apart, trigger["seed"])
     if name == "learned":
-        from dualsys.trigger.gate import load_gate
-
-        gate = load_gate(gate_folder(config, spec))
+        folder = gate_folder(config, spec)
+        gate = matching_gate(config, spec, checkpoint_folder(config, spec), folder)
         return LearnedTrigger(gate, trigger["price"], apart)
     if name == "oracle":
         raise DualsysError(

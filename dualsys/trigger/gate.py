@@ -16,15 +16,26 @@ from safetensors.numpy import load_file, save_file
 from dualsys.errors import DualsysError
 
 WEIGHTS, CARD = "gate.safetensors", "gate.json"
-SCHEMA = "dualsys-gate/1"
+SCHEMA = "dualsys-gate/2"
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """Whose situations they are: the world, the inputs in order, and what decides their meaning."""
+
+    domain: str
+    control_rate_hz: float
+    features: tuple[str, ...]
+    checkpoint: str  # of System 1, where it lay
+    weights: str | None  # digest of its weights, None where they are gone
+    samples: int  # the spread is among so many
+    noise_scale: float  # of the first of them
 
 
 class GateCard(msgspec.Struct):
-    """What a gate was trained on; `features` are the names of its inputs, in order."""
+    """What a gate was trained on, and for which System 1 it holds."""
 
     schema: str
-    domain: str
-    features: tuple[str, ...]
+    judged: Judged
     data: dict[str, Any]
     training: dict[str, Any]
     scores: dict[str, Any]
@@ -38,7 +49,7 @@ class Gate:
 
     def __init__(self, arrays: dict[str, np.ndarray], card: GateCard) -> None:
         self.arrays, self.card = arrays, card
-        expected = len(card.features)
+        expected = len(card.judged.features)
         if arrays["mean"].shape != (expected,) or arrays["w1"].shape[1] != expected:
             raise DualsysError(
                 f"the gate's weights are for {arrays['w1'].shape[1]} features, its card names "

@@ -22,6 +22,7 @@ from dualsys.runtime.latency import LatencyModel
 from dualsys.runtime.transit import Midway
 from dualsys.system2.planner import Planner
 from dualsys.trigger.acceptance import Acceptance
+from dualsys.trigger.gate import Judged
 from dualsys.whatif.crossroads import Crossroads
 from dualsys.whatif.driver import Driver
 from dualsys.whatif.drives import Told, always, drive
@@ -30,7 +31,7 @@ from dualsys.workers import by_scenario, completed
 from sim import registry
 from sim.driving.terms import WEIGHTS, Terms
 
-SCHEMA = "dualsys-call-trials/1"
+SCHEMA = "dualsys-call-trials/2"
 
 
 class CallTrial(msgspec.Struct, frozen=True):
@@ -194,9 +195,9 @@ class Branching:
         return lambda step: next((g for after, g in reversed(taken) if after <= step), told)
 
 
-def save_trials(trials: list[CallTrial], names: tuple[str, ...], path: Path, about: Any) -> None:
-    """Write trials with the names of their features as JSON; it appears whole or not at all."""
-    report = {"schema": SCHEMA, "features": names, "trials": trials, "about": about}
+def save_trials(trials: list[CallTrial], judged: Judged, path: Path, about: Any) -> None:
+    """Write trials, and whose situations they are, as JSON; it appears whole or not at all."""
+    report = {"schema": SCHEMA, "judged": judged, "trials": trials, "about": about}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
     partial.write_bytes(msgspec.json.encode(report))
@@ -207,7 +208,7 @@ class SavedTrials(msgspec.Struct):
     """A file of `save_trials`."""
 
     schema: str
-    features: tuple[str, ...]
+    judged: Judged
     trials: list[CallTrial]
     about: dict[str, Any]
 

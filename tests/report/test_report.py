@@ -16,6 +16,7 @@ from dualsys.report import figures
 from dualsys.report.page import write_report
 from dualsys.report.player import chosen
 from dualsys.report.sources import read_source
+from dualsys.trigger.gate import Judged
 from dualsys.whatif.call_trials import CallTrial, save_trials
 from dualsys.whatif.verdicts import MARGIN
 
@@ -86,7 +87,7 @@ def call_trials(path: Path, called: bool) -> Path:
         CallTrial("driving/cut_in", seed, 3, called, [0.0], 0.5, 0.5 + gain, False, False)
         for seed, gain in enumerate(gains)
     ]
-    save_trials(trials, ("speed",), path, {})
+    save_trials(trials, Judged("driving", 15.0, ("speed",), "", None, 1, 0.0), path, {})
     return path
 
 

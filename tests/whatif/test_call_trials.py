@@ -15,7 +15,7 @@ from dualsys.learning.fit_gate import fit_gate
 from dualsys.learning.fit_gate import scores as gate_scores
 from dualsys.messages import Action, Guidance, PlanRequest
 from dualsys.runtime.log import read_log
-from dualsys.trigger.gate import load_gate
+from dualsys.trigger.gate import Judged, load_gate
 from dualsys.whatif.call_trials import (
     CallTrial,
     load_trials,
@@ -24,7 +24,7 @@ from dualsys.whatif.call_trials import (
 )
 from dualsys.whatif.crossroads import crossroads
 
-NAMES = ("entropy", "spread", "noise")
+JUDGED = Judged("driving", 15.0, ("entropy", "spread", "noise"), "somewhere", "abc", 4, 0.0)
 ABOUT: dict[str, Any] = {
     "horizon_s": 4.0,
     "config": {"latency": {"name": "none"}, "system1": {"samples": 4}, "system2": {"name": "vlm"}},
@@ -93,11 +93,11 @@ def trials(count: int, rng: np.random.Generator) -> list[CallTrial]:
 
 
 def test_a_gate_learns_where_calls_pay(tmp_path: Path) -> None:
-    save_trials(trials(400, np.random.default_rng(0)), NAMES, tmp_path / "trials.json", ABOUT)
+    save_trials(trials(400, np.random.default_rng(0)), JUDGED, tmp_path / "trials.json", ABOUT)
     words = [f"data={tmp_path / 'trials.json'}", f"out={tmp_path / 'gate'}", "steps=200"]
     folder = fit_gate(load("train gate", words), lambda step, parts: None)
     gate = load_gate(folder)
-    assert gate.card.features == NAMES
+    assert gate.card.judged == JUDGED
     assert gate.card.data["scenarios"] == ["driving/merge"]
     assert gate.card.data["seeds"] == [1_000_000, 1_000_079]
     assert gate.card.data["tried"] == [{"horizon_s": 4.0, **ABOUT["config"]}]
@@ -112,14 +112,14 @@ def test_what_belongs_to_evaluation_teaches_no_gate(tmp_path: Path) -> None:
     for changed, told in (({"seed": 7}, "got 7 of"), (unseen, "never sees wrong_way")):
         some = trials(30, np.random.default_rng(0))
         some[3] = msgspec.structs.replace(some[3], **changed)
-        save_trials(some, NAMES, tmp_path / "trials.json", ABOUT)
+        save_trials(some, JUDGED, tmp_path / "trials.json", ABOUT)
         words = [f"data={tmp_path / 'trials.json'}", f"out={tmp_path / 'gate'}"]
         with pytest.raises(DualsysError, match=told):
             fit_gate(load("train gate", words), lambda step, parts: None)
 
 
 def test_equal_trials_and_seed_give_an_equal_gate(tmp_path: Path) -> None:
-    save_trials(trials(60, np.random.default_rng(1)), NAMES, tmp_path / "trials.json", ABOUT)
+    save_trials(trials(60, np.random.default_rng(1)), JUDGED, tmp_path / "trials.json", ABOUT)
     gains = []
     for name in ("a", "b"):
         words = [f"data={tmp_path / 'trials.json'}", f"out={tmp_path / name}", "steps=20"]
@@ -129,7 +129,7 @@ def test_equal_trials_and_seed_give_an_equal_gate(tmp_path: Path) -> None:
 
 
 def test_too_few_trials_and_foreign_files_are_refused(tmp_path: Path) -> None:
-    save_trials(trials(5, np.random.default_rng(2)), NAMES, tmp_path / "few.json", ABOUT)
+    save_trials(trials(5, np.random.default_rng(2)), JUDGED, tmp_path / "few.json", ABOUT)
     (tmp_path / "other.json").write_text("{}")
     for file, told in (("few.json", "too few"), ("other.json", "no call trials")):
         with pytest.raises(DualsysError, match=told):
@@ -141,14 +141,26 @@ def test_too_few_trials_and_foreign_files_are_refused(tmp_path: Path) -> None:
     assert gate_scores(np.zeros(1), np.zeros(1)) == {"trials": 1}
 
 
-def test_a_gate_for_another_system_1_is_refused_before_it_acts(
+def test_trials_of_several_system_1_teach_no_gate(tmp_path: Path) -> None:
+    other = msgspec.structs.replace(JUDGED, weights="def")
+    for whose, name in ((JUDGED, "one"), (other, "other")):
+        save_trials(trials(30, np.random.default_rng(0)), whose, tmp_path / f"{name}.json", ABOUT)
+    files = f"data=[{tmp_path / 'one.json'},{tmp_path / 'other.json'}]"
+    with pytest.raises(DualsysError, match=r"one\.json and .*other\.json .* abc there, def here"):
+        fit_gate(load("train gate", [files, f"out={tmp_path / 'g'}"]), lambda step, parts: None)
+
+
+def test_a_gate_for_another_system_1_is_refused_before_anything_runs(
     untrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    save_trials(trials(60, np.random.default_rng(1)), NAMES, tmp_path / "trials.json", ABOUT)
+    save_trials(trials(60, np.random.default_rng(1)), JUDGED, tmp_path / "trials.json", ABOUT)
     words = [f"data={tmp_path / 'trials.json'}", f"out={tmp_path / 'gate'}", "steps=2"]
     folder = fit_gate(load("train gate", words), lambda step, parts: None)
     with pytest.raises(SystemExit) as stopped:
-        main(["eval", "scenario=driving/merge", "seeds=0", f"system1.checkpoint={untrained}",
-              "trigger=learned", f"trigger.gate={folder}", f"out={tmp_path / 'run'}"])  # fmt: skip
+        main(["bench", "scenario=driving/merge", "seeds=0", f"system1.checkpoint={untrained}",
+              "trigger=learned", "system2=scripted", f"trigger.gate={folder}",
+              "table=exchange", f"out={tmp_path / 'bench'}"])  # fmt: skip
     assert stopped.value.code == 2
-    assert "takes 3 features" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"{folder} and this run are of another weights of System 1: abc there" in error
+    assert not (tmp_path / "bench").exists()
