@@ -8,7 +8,9 @@ calls that a run really made were useful, neutral or harmful.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -22,16 +24,46 @@ from dualsys.runtime.gates import judged
 from dualsys.runtime.results import git_state, machine, versions
 from dualsys.whatif.call_trials import CallTrial, save_trials, try_calls
 from dualsys.whatif.crossroads import comparable, crossroads
-from dualsys.whatif.verdicts import COLUMNS, verdicts
+from dualsys.whatif.verdicts import COLUMNS, Gain, verdicts
 from sim import registry
+
+KIND = ("system1", "system2", "latency")  # what a call is worth depends on these of a run
+
+
+def of_one_kind(runs: Sequence[Path]) -> list[dict[str, Any]]:
+    """The configurations of runs that are of one kind.
+
+    Raises `DualsysError` for a folder that is no run, and for runs of several kinds.
+    """
+    configs: list[dict[str, Any]] = []
+    for run in runs:
+        if not (run / "results.json").is_file():
+            raise DualsysError(
+                f"{run} is not the folder of a run; give the out= of a `dualsys eval`"
+            )
+        configs.append(msgspec.json.decode((run / "results.json").read_bytes())["config"])
+        one, other = ({k: config[k] for k in KIND} for config in (configs[0], configs[-1]))
+        differ = [
+            f"{part}.{key}={one[part].get(key)} and {other[part].get(key)}"
+            for part in KIND
+            for key in sorted({*one[part], *other[part]})
+            if one[part].get(key) != other[part].get(key)
+        ]
+        if differ:
+            raise DualsysError(
+                f"{runs[0]} and {run} are runs of different kinds ({'; '.join(differ)}); write one "
+                "file (--out) for each kind of run"
+            )
+    return configs
 
 
 def show(trials: list[CallTrial]) -> None:
     """Print per scenario how many calls gain or harm."""
     table = Table(title="what a call is worth")
     for name in COLUMNS:
-        table.add_column(name, justify="left" if name == "scenario" else "right", no_wrap=True)
-    for verdict in verdicts([(trial.scenario, trial.gain) for trial in trials]):
+        named = name == "scenario"
+        table.add_column(name, justify="left" if named else "right", no_wrap=named)
+    for verdict in verdicts([Gain(trial.scenario, trial.seed, trial.gain) for trial in trials]):
         table.add_row(*verdict.cells)
     table_console().print(table)
 
@@ -50,17 +82,17 @@ def main() -> None:
     set_headless_defaults()
     git, found, left_out = git_state(), [], 0
     try:
-        for run in options.runs:
+        configs = of_one_kind(options.runs)
+        for run, config in zip(options.runs, configs, strict=True):
             found_in = crossroads(run, options.calls)
             places = comparable(found_in)
             left_out += len(found_in) - len(places)
             drawn = np.random.default_rng(options.seed).permutation(len(places))
             chosen = [places[i] for i in sorted(drawn[: options.places])]
-            results = msgspec.json.decode((run / "results.json").read_bytes())
             with progress_bar() as bar:
                 task = bar.add_task(run.name, total=len(chosen), note="")
                 found += try_calls(
-                    results["config"],
+                    config,
                     chosen,
                     options.horizon_s,
                     options.workers,
@@ -74,8 +106,8 @@ def main() -> None:
     except DualsysError as error:
         parser.exit(2, f"try_calls: {error}\n")
     spec = registry.spec_of(found[0].scenario)
-    whose = judged(results["config"], spec, checkpoint_folder(results["config"], spec))
-    about = {"horizon_s": options.horizon_s, "config": results["config"], "git": git}
+    whose = judged(configs[0], spec, checkpoint_folder(configs[0], spec))
+    about = {"horizon_s": options.horizon_s, "config": configs[0], "git": git}
     # Ticks before which a call had been made whose answers were still to come.
     about |= {"left_out": left_out, "versions": versions(), "machine": machine()}
     save_trials(found, whose, options.out, about)

@@ -14,11 +14,14 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from rich.console import Console
 
+from dualsys.errors import DualsysError
 from dualsys.messages import Guidance
 from dualsys.runtime.probe import requests_of
 from dualsys.runtime.results import SCHEMA, summary
 from dualsys.system1.checkpoint import load_card
+from dualsys.whatif.call_trials import CallTrial
 from sim import registry
 
 ROOT = Path(__file__).parent.parent
@@ -269,3 +272,47 @@ def test_a_kind_that_is_solved_too_seldom_makes_the_long_tail_not_solvable(
     assert least["1.0"] == {"kind": "cut_in", "success_rate": 0.85}
     assert not script["say"](least)
     assert "difficulty 1.0: the search solves at least 85%" in capsys.readouterr().out
+
+
+def test_calls_of_runs_of_one_kind_are_tried_together_and_of_others_not(tmp_path: Path) -> None:
+    of_one_kind = runpy.run_path(str(ROOT / "launch/try_calls.py"))["of_one_kind"]
+    kind = {"system1": {"samples": 4}, "system2": {"name": "vlm"}, "latency": {"name": "none"}}
+    told = {
+        "never": kind | {"trigger": {"name": "never"}},
+        "random": kind | {"trigger": {"name": "random"}},
+        "more": kind | {"system1": {"samples": 8}},
+        "scripted": kind | {"system2": {"name": "scripted", "budget": "short"}},
+        "late": kind | {"latency": {"name": "ticks"}},
+    }
+    for name, config in told.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.json").write_text(json.dumps({"config": config}))
+    never, random = tmp_path / "never", tmp_path / "random"
+    assert of_one_kind([never, random]) == [told["never"], told["random"]]
+    for name, words in (
+        ("more", r"\(system1.samples=4 and 8\)"),
+        ("scripted", r"\(system2.budget=None and short; system2.name=vlm and scripted\)"),
+        ("late", r"\(latency.name=none and ticks\)"),
+    ):
+        both = f"{never} and {tmp_path / name} are runs of different kinds {words}; write one file"
+        with pytest.raises(DualsysError, match=both):
+            of_one_kind([never, random, tmp_path / name])
+    with pytest.raises(DualsysError, match="not the folder of a run"):
+        of_one_kind([never, tmp_path / "nothing"])
+
+
+def test_what_calls_are_worth_is_printed_within_a_hundred_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = runpy.run_path(str(ROOT / "launch/try_calls.py"))
+    where = "driving/emergency_behind@0.8"
+    trials = [
+        CallTrial(where, seed, 3, True, [0.0], 0.5, 0.5 + 0.1 * seed, False, False)
+        for seed in range(4)
+    ]
+    monkeypatch.setitem(script["show"].__globals__, "table_console", lambda: Console(width=100))
+    script["show"](trials)
+    said = capsys.readouterr().out
+    assert "…" not in said, "nothing is cut off"
+    assert where in said
+    assert "75.0%" in said

@@ -9,7 +9,7 @@ from typing import Any
 from dualsys.bench.printout import printouts
 from dualsys.console import percent
 from dualsys.errors import DualsysError
-from dualsys.whatif.verdicts import COLUMNS, MARGIN, verdicts
+from dualsys.whatif.verdicts import COLUMNS, MARGIN, Gain, verdicts
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -93,7 +93,7 @@ def _values_table(values: dict[str, Any]) -> str:
 def _calls_table(trials: dict[str, Any]) -> str:
     """Of the calls that the runs made; places that were tried for training are left out."""
     gains = [
-        (trial["scenario"], trial["called_for"] - trial["without"])
+        Gain(trial["scenario"], trial["seed"], trial["called_for"] - trial["without"])
         for trial in trials["trials"]
         if trial["called"]
     ]
@@ -101,7 +101,10 @@ def _calls_table(trials: dict[str, Any]) -> str:
         raise DualsysError(
             "these trials hold no call that a run made; make them with launch/try_calls.py --calls"
         )
-    told = f"useful or harmful: the score with the call is over {MARGIN} higher or lower"
+    told = (
+        f"useful or harmful: the score with the call is over {MARGIN} higher or lower; intervals "
+        "are over whole drives"
+    )
     table = _table(COLUMNS, (verdict.cells for verdict in verdicts(gains)))
     return f"<p>{html.escape(told)}</p>{table}"
 
