@@ -1,4 +1,7 @@
-"""What stands in the files that a configuration names: weights, gate and trace, by their hash."""
+"""What stands in the files that a configuration names, by their hash.
+
+Weights, gate, calibration, tried plans and latency trace: with other ones there are other results.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +28,18 @@ def contents(configs: Iterable[Config], spec: WorldSpec) -> dict[str, str]:
 
 def _named(config: Config, spec: WorldSpec) -> Iterator[tuple[str, Path]]:
     system1, system2, latency = config["system1"], config["system2"], config["latency"]
+    trigger, asked = config["trigger"], system2["name"] != "none"
     if system1["driver"] in ("network", "sac"):
         word = f"system1.driver={system1['driver']} system1.checkpoint={system1['checkpoint']}"
         yield word, checkpoint_folder(config, spec)
     if system2["name"] == "vlm" or (system2["name"] == "remote" and system2["checkpoint"]):
         yield f"system2.checkpoint={system2['checkpoint']}", planner_folder(system2, spec)
-    if config["trigger"]["name"] == "learned" and system2["name"] != "none":
-        yield f"trigger.gate={config['trigger']['gate']}", gate_folder(config, spec)
+    if system2["name"] == "foretold" and system2["scores"]:
+        yield f"system2.scores={system2['scores']}", Path(system2["scores"])
+    if trigger["name"] == "learned" and asked:
+        yield f"trigger.gate={trigger['gate']}", gate_folder(config, spec)
+    if trigger["name"] == "uncertainty" and trigger["calibration"] and asked:
+        yield f"trigger.calibration={trigger['calibration']}", Path(trigger["calibration"])
     if latency["name"] == "trace":
         yield f"latency.trace={latency['trace']}", Path(latency["trace"])
 

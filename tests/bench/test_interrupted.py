@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -142,23 +141,6 @@ def test_an_interrupt_is_told_and_completed(
     assert "interrupted; what was finished is kept; complete it with: dualsys bench" in error
     assert "Traceback" not in error
     completed_equals(out, done)
-
-
-def test_other_weights_are_refused_and_both_sides_named(
-    done: Path, untrained: Path, table: Path, tmp_path: Path
-) -> None:
-    weights = shutil.copytree(untrained, tmp_path / "weights")
-    out, arguments = tmp_path / "out", words(weights, table, tmp_path / "out", "seeds=0:1")
-    run_bench(arguments)
-    card = weights / "card.json"
-    card.write_text(f"{card.read_text()} ")
-    with pytest.raises(
-        DualsysError, match=r"contents, system1.driver=network .*: there \w{64}, now \w{64}\)"
-    ):
-        run_bench(["--resume", f"out={out}"])
-    shutil.rmtree(weights)
-    with pytest.raises(DualsysError, match="there is nothing at"):
-        run_bench(["--resume", f"out={out}"])
 
 
 def a_config(engine: dict[str, Any], device: str) -> dict[str, Any]:
