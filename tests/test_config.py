@@ -5,6 +5,8 @@ import pytest
 from dualsys.cli import main
 from dualsys.config import expand_sweep, load, parse_seeds
 from dualsys.errors import DualsysError, UnknownNameError
+from dualsys.runtime.assembly import make_trigger
+from tests.fakes import SPEC
 
 
 def test_the_fixed_command_line_composes() -> None:
@@ -26,6 +28,15 @@ def test_a_misspelt_key_lists_the_valid_ones() -> None:
 def test_a_misspelt_choice_lists_the_valid_ones() -> None:
     with pytest.raises(UnknownNameError, match=r"'scriptd'.*'scripted'.*none"):
         load("eval", ["system2=scriptd"])
+
+
+def test_an_unknown_trigger_lists_the_known_ones() -> None:
+    known = "always, learned, never, oracle, periodic, random, uncertainty"
+    with pytest.raises(UnknownNameError, match=rf"'periodc'.*'periodic'.*{known}"):
+        load("eval", ["trigger=periodc"])
+    config = load("eval", ["system2=scripted", "trigger.name=sometimes"])
+    with pytest.raises(UnknownNameError, match=rf"trigger 'sometimes'.*{known}"):
+        make_trigger(config, SPEC)
 
 
 def test_a_value_of_the_wrong_type_is_refused() -> None:
