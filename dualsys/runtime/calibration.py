@@ -35,7 +35,8 @@ from sim import registry
 
 AHEAD_S = 2.0
 LABELS = {
-    "harm": f"a collision or leaving the road within {AHEAD_S:g} s",
+    "harm": f"the first collision or leaving of the road, within {AHEAD_S:g} s (ticks after it are "
+    "left out)",
     "failure": "a failure of the whole episode (every tick of it; a task that is not solved in "
     "time fails at no moment)",
 }
@@ -54,6 +55,18 @@ class EpisodeTicks(msgspec.Struct):
     spread: np.ndarray  # (T,)
     bad: np.ndarray  # bool (T,)
     ticks: np.ndarray  # (T,), rising
+    until_harm: int  # so many come before the first harm; T where none came, or none is known of
+
+    @property
+    def foretelling(self) -> EpisodeTicks:
+        """The ticks at which harm was still to come, if any: later ones detect, they foretell not.
+
+        A car that has left the road drives on, ever so unsure.
+        """
+        cut = slice(self.until_harm)
+        return EpisodeTicks(
+            self.entropy[cut], self.spread[cut], self.bad[cut], self.ticks[cut], self.until_harm
+        )
 
 
 def _results(run: Path) -> dict[str, Any]:
@@ -100,12 +113,12 @@ def episodes_of(run: Path) -> list[EpisodeTicks]:
     weight = results["config"]["system1"].get("spread_weight", 0.0)
     rows = {row["epoch"]: row for row in results["episodes"]}
     told: dict[int, dict[int, Action]] = {}
-    harmed: dict[int, list[int]] = {}
+    harmed: dict[int, int] = {}  # epoch -> tick in which harm first came
     for _, message in read_log(run / "log.mcap"):
         if isinstance(message, Action):
             told.setdefault(message.stamp.epoch, {})[message.stamp.tick] = message
         elif isinstance(message, Outcome) and harmful(message):
-            harmed.setdefault(message.stamp.epoch, []).append(message.stamp.tick)
+            harmed.setdefault(message.stamp.epoch, message.stamp.tick)
     found = []
     for epoch, actions in told.items():
         row = rows[epoch]
@@ -113,18 +126,19 @@ def episodes_of(run: Path) -> list[EpisodeTicks]:
         ticks = np.array(sorted(actions))
         spread = np.nan_to_num(np.array([actions[t].spread for t in ticks]))
         total = np.array([actions[t].uncertainty for t in ticks])
+        bad, until_harm = np.full(len(ticks), not row["success"]), len(ticks)
         if label_of(spec.domain) == "harm":
-            ahead = AHEAD_S * spec.control_rate_hz
-            ends = np.array(harmed.get(epoch, []))
-            bad = np.array([bool(((ends >= t) & (ends <= t + ahead)).any()) for t in ticks])
-        else:
-            bad = np.full(len(ticks), not row["success"])
-        found.append(EpisodeTicks(total - weight * spread, spread, bad, ticks))
+            # An outcome is what the tick ends with: at its beginning harm was still to come.
+            ahead = harmed.get(epoch, np.inf) - ticks
+            bad = (ahead >= 0) & (ahead <= AHEAD_S * spec.control_rate_hz)
+            until_harm = int((ahead >= 0).sum())
+        found.append(EpisodeTicks(total - weight * spread, spread, bad, ticks, until_harm))
     return found
 
 
 def foretelling(episodes: list[EpisodeTicks]) -> dict[str, Any]:
-    """AUROC of each measure, with intervals over episodes, and the reliability of the best sum."""
+    """AUROC of each measure with intervals over episodes, at the ticks that can foretell."""
+    episodes = [e.foretelling for e in episodes]
     bads = [e.bad for e in episodes]
     bad = np.concatenate(bads)
     measures = {"entropy": [e.entropy for e in episodes], "spread": [e.spread for e in episodes]}
@@ -207,7 +221,7 @@ def calibrate(config: dict[str, Any]) -> dict[str, Any]:
     weight, trigger = config["spread_weight"], config["trigger"]
     whose = measured(runs, weight)
     episodes = [episode for run in runs for episode in episodes_of(run)]
-    total = np.concatenate([e.entropy + weight * e.spread for e in episodes])
+    before = [episode.foretelling for episode in episodes]
     report = {
         "measured": msgspec.to_builtins(whose),
         "foretelling": {"bad": LABELS[label_of(whose.domain)], **foretelling(episodes)},
@@ -215,7 +229,10 @@ def calibrate(config: dict[str, Any]) -> dict[str, Any]:
         "refractory_s": trigger["refractory_s"],
         "thresholds": msgspec.to_builtins(thresholds(episodes, whose, trigger)),
         "reliability": msgspec.to_builtins(
-            reliability(total, np.concatenate([e.bad for e in episodes]))
+            reliability(
+                np.concatenate([e.entropy + weight * e.spread for e in before]),
+                np.concatenate([e.bad for e in before]),
+            )
         ),
         "coverage": laplace_coverage(config) if config["data"] else None,
         "cost": cost_of(runs[0], trigger),

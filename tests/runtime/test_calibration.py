@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from dualsys.cli import main
 from dualsys.errors import DualsysError
-from dualsys.messages import Action, Outcome
+from dualsys.messages import Action, Outcome, Stamp
 from dualsys.runtime.calibration import (
     SHARES,
     EpisodeTicks,
@@ -17,27 +18,61 @@ from dualsys.runtime.calibration import (
     foretelling,
     measured,
 )
-from dualsys.runtime.log import read_log
+from dualsys.runtime.log import LogWriter, read_log
 
 
-def test_a_tick_is_bad_when_harm_comes_within_two_seconds(run_folder: Path) -> None:
+def logged(
+    to: Path, offroad: Sequence[set[int]], ticks: int = 100, collision: int | None = None
+) -> Path:
+    """A run of drives at 15 Hz that are off the road at these ticks, and unsure exactly there."""
+    rows = [
+        {"epoch": epoch, "scenario": "driving/merge", "success": False}
+        for epoch in range(len(offroad))
+    ]
+    to.mkdir()
+    config = {"system1": {"spread_weight": 0.0}}
+    (to / "results.json").write_text(json.dumps({"episodes": rows, "config": config}))
+    with LogWriter(to / "log.mcap", {}) as log:
+        for epoch, off in enumerate(offroad):
+            for tick in range(ticks):
+                stamp = Stamp(1, epoch, tick, tick, tick)
+                unsure, commands = float(tick - 1 in off), np.zeros((1, 2), np.float32)
+                log.write("action", Action(stamp, tick, commands, tick, unsure, tick, -1, -1, 0))
+                metrics = {"offroad": float(tick in off), "collision": float(tick == collision)}
+                log.write("outcome", Outcome(stamp, 0.0, False, False, False, metrics))
+    return to
+
+
+def test_a_tick_is_bad_when_the_first_harm_comes_within_two_seconds(tmp_path: Path) -> None:
+    run = logged(tmp_path / "run", [set(range(60, 65)) | set(range(80, 90)), set()])
+    harmed, safe = episodes_of(run)
+    assert np.flatnonzero(harmed.bad).tolist() == list(range(30, 61)), "30 ticks ahead, at 15 Hz"
+    assert not safe.bad.any()
+    assert len(harmed.ticks) == len(safe.ticks) == 100, "the gate sees all of them"
+    assert harmed.foretelling.ticks.tolist() == list(range(61)), "at 60 it was still to come"
+    assert len(safe.foretelling.ticks) == 100
+    (crashed,) = episodes_of(logged(tmp_path / "crash", [set()], ticks=50, collision=49))
+    assert np.flatnonzero(crashed.bad).tolist() == list(range(19, 50))
+    assert len(crashed.foretelling.ticks) == 50
+
+
+def test_who_is_unsure_only_once_off_the_road_foretells_nothing(tmp_path: Path) -> None:
+    run = logged(tmp_path / "run", [set(range(40, 100)), set(range(70, 100)), set()])
+    found = foretelling(episodes_of(run))
+    assert found["auroc"]["entropy"]["auroc"] == 0.5
+    assert (found["ticks"], found["bad_ticks"]) == (41 + 71 + 100, 31 + 31)
+    assert (found["episodes"], found["failing_episodes"]) == (3, 2)
+
+
+def test_the_ticks_of_a_real_log_are_told_apart(run_folder: Path) -> None:
     episodes = episodes_of(run_folder)
     assert len(episodes) == 2
     log = [m for _, m in read_log(run_folder / "log.mcap")]
     for epoch, episode in enumerate(episodes):
-        ticks = sorted(
-            m.stamp.tick for m in log if isinstance(m, Action) and m.stamp.epoch == epoch
-        )
-        harm = [
-            m.stamp.tick
-            for m in log
-            if isinstance(m, Outcome)
-            and m.stamp.epoch == epoch
-            and (m.metrics["collision"] or m.metrics["offroad"])
-        ]
-        wanted = [any(0 <= h - tick <= 30 for h in harm) for tick in ticks]
-        np.testing.assert_array_equal(episode.bad, wanted)
+        answered = [m.stamp.tick for m in log if isinstance(m, Action) and m.stamp.epoch == epoch]
+        assert episode.ticks.tolist() == sorted(answered)
         assert np.isfinite(episode.entropy).all()
+        assert np.isfinite(episode.spread).all()
 
 
 def test_an_uncertainty_that_knows_is_told_from_one_that_does_not() -> None:
@@ -46,7 +81,7 @@ def test_an_uncertainty_that_knows_is_told_from_one_that_does_not() -> None:
     for _ in range(30):
         bad = np.arange(40) > 30 if rng.random() < 0.5 else np.zeros(40, bool)
         episodes.append(
-            EpisodeTicks(bad + rng.normal(0, 0.1, 40), rng.normal(size=40), bad, np.arange(40))
+            EpisodeTicks(bad + rng.normal(0, 0.1, 40), rng.normal(size=40), bad, np.arange(40), 40)
         )
     table = foretelling(episodes)["auroc"]
     assert table["entropy"]["auroc"] > 0.99
@@ -76,7 +111,7 @@ def test_the_command_writes_thresholds_and_coverage(
     said = capsys.readouterr().out
     assert f"{limits[0]:.3f}" in said
     assert f"{calls[-1]:.4f}" in said
-    assert "foretold is a collision or leaving the road within 2 s" in said
+    assert "foretold is the first collision or leaving of the road, within 2 s" in said
     cost = report["cost"]
     assert cost["rounds"] == 200
     assert min(cost["one_sample_ms"], cost["samples_ms"], cost["ratio"], cost["decision_ms"]) > 0
