@@ -14,6 +14,7 @@ from typing import Any
 import av
 import msgspec
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dualsys.errors import DualsysError
@@ -85,6 +86,21 @@ class Dataset:
         width = len(rows[0][0])
         flat = [r.flatten().to_numpy(zero_copy_only=False).reshape(-1, width) for r in rows]
         return np.concatenate(flat).astype(np.float32)
+
+    def digest(self) -> str:
+        """Digest of what was recorded: every column, the episodes, and the sizes of the videos."""
+        total = hashlib.sha256()
+        for name in sorted(self._columns):
+            total.update(name.encode())
+            for column in self._columns[name]:
+                flat = column.combine_chunks()
+                flat = flat.flatten() if pa.types.is_fixed_size_list(flat.type) else flat
+                total.update(flat.to_numpy(zero_copy_only=False).tobytes())
+        names = ("scenario", "seed", "success", "length", "tasks")
+        told = [self.episodes[name].to_pylist() for name in names]
+        told.append([path.stat().st_size for path in sorted(self.root.glob("videos/*/*/*.mp4"))])
+        total.update(msgspec.json.encode(told))
+        return total.hexdigest()[:12]
 
     def episode_bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """First and one-past-last row of the episode of each row, both int64 (N,)."""

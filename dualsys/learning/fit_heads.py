@@ -19,18 +19,19 @@ from torch.nn import functional
 
 from dualsys.device import device_of
 from dualsys.errors import DualsysError
-from dualsys.learning.cards import gone_on, parameters
+from dualsys.learning.cards import gone_on, parameters, value_inputs, without_stale_value
 from dualsys.learning.conversation import knots
 from dualsys.learning.joined import JoinedDataset, open_datasets
+from dualsys.learning.lineage import HEADS, built_on
 from dualsys.learning.plan_labels import label_plans
 from dualsys.learning.preparation import Told, before_steps, quiet, spans
 from dualsys.learning.thoughts import read_and_plan, views_of
-from dualsys.learning.train_system2 import ReadBatch, heads_losses
+from dualsys.learning.train_system2 import ReadBatch, heads_losses, set_aside
 from dualsys.learning.trainer import trained
 from dualsys.learning.views import Views
 from dualsys.spec import require_same
 from dualsys.system2 import checkpoint
-from dualsys.system2.checkpoint import Planning
+from dualsys.system2.checkpoint import Card, Planning
 from dualsys.system2.heads import Heads
 
 BATCH = 64
@@ -121,8 +122,7 @@ def _grown(planning: Planning, ticks: int | None) -> Planning:
     heads = Heads(dataclasses.replace(old, proposal_ticks=ticks)).to(planning.device)
     known = {n: v for n, v in planning.heads.state_dict().items() if "proposal_in" not in n}
     heads.load_state_dict({**heads.state_dict(), **known})
-    training = {k: v for k, v in planning.card.training.items() if k != "value"}
-    card = msgspec.structs.replace(planning.card, heads=heads.config, training=training)
+    card = msgspec.structs.replace(planning.card, heads=heads.config)
     return msgspec.structs.replace(planning, heads=heads, card=card)
 
 
@@ -145,6 +145,7 @@ def fit_heads(config: dict[str, Any], progress: Callable[[int, dict[str, float]]
     folder = Path(config["planner"])
     torch.manual_seed(config["seed"])
     planning = checkpoint.load(folder, device=device_of(config["device"]))
+    before = value_inputs(planning)
     _check(config, planning)
     planning = _grown(planning, config["proposal_ticks"])
     told = before_steps(progress)
@@ -155,24 +156,28 @@ def fit_heads(config: dict[str, Any], progress: Callable[[int, dict[str, float]]
     readings = Readings(planning, dataset, views, config["seed"], config["own_plans"], told)
     torch.manual_seed(config["seed"])
     heads = planning.heads.train()
-    heads.value.requires_grad_(False)
-    valued = {name: tensor.clone() for name, tensor in heads.value.state_dict().items()}
-    weights, state = dict(config["weights"]), folder / "training_heads"
+    valued, others = set_aside(heads.value), [config["prompts_from"]]
     averaged = trained(
         heads,
         lambda batch: heads_losses(heads, batch),
-        weights,
+        dict(config["weights"]),
         readings.of_step,
         config,
-        state,
+        folder / "training_heads",
         progress,
+        built_on(dataset, planner=str(folder), trained=HEADS, others=others),
     )
     heads.load_state_dict(averaged)
-    heads.value.load_state_dict(valued)  # an older one stands in a state that was resumed
-    facts = {"weights": weights, "ticks": len(readings)}
-    facts |= {"plans": config["plans"], "own_plans": config["own_plans"]}
-    card = gone_on(planning.card, "heads", config, facts)
-    model = {**card.model, "heads_parameters": parameters(heads)}
-    card = msgspec.structs.replace(card, model=model)
+    heads.value.load_state_dict(valued)
+    card = _card(planning, config, len(readings))
+    card = without_stale_value(card, before, value_inputs(planning), folder)
     checkpoint.save_heads(folder, heads, planning.normalisation, card)
     return folder
+
+
+def _card(planning: Planning, config: dict[str, Any], ticks: int) -> Card:
+    facts = {"weights": dict(config["weights"]), "ticks": ticks}
+    facts |= {"plans": config["plans"], "own_plans": config["own_plans"]}
+    card = gone_on(planning.card, "heads", config, facts)
+    model = {**card.model, "heads_parameters": parameters(planning.heads)}
+    return msgspec.structs.replace(card, model=model)

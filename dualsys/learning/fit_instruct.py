@@ -12,15 +12,16 @@ import torch
 
 from dualsys.device import device_of
 from dualsys.errors import DualsysError
-from dualsys.learning.cards import gone_on
+from dualsys.learning.cards import gone_on, value_inputs, without_stale_value
 from dualsys.learning.conversation import Conversations
 from dualsys.learning.foretold import PlanWorth
 from dualsys.learning.joined import JoinedDataset, open_datasets
+from dualsys.learning.lineage import built_on
 from dualsys.learning.plan_labels import label_plans
 from dualsys.learning.preparation import Told, before_steps
 from dualsys.learning.thoughts import views_of
 from dualsys.learning.train_instruct import InstructBatch, instruct_losses
-from dualsys.learning.train_system2 import PlannerModule
+from dualsys.learning.train_system2 import PlannerModule, set_aside
 from dualsys.learning.trainer import trained
 from dualsys.learning.tried_plans import Tried, held_out
 from dualsys.system2 import checkpoint
@@ -35,9 +36,11 @@ def fit_instruct(config: dict[str, Any], progress: Callable[[int, dict[str, floa
     torch.set_num_threads(config["threads"])
     folder, weights = Path(config["out"]), dict(config["weights"])
     planning = checkpoint.load(Path(config["planner"]), device=device_of(config["device"]))
+    before = value_inputs(planning)
     scores = load_scores(Path(config["scores"]))
     told = before_steps(progress)
-    tried, worth, about = _tried(planning, scores, config, told)
+    driven = open_datasets([scores.data, *config["driven"]], told)
+    tried, worth, about = _tried(planning, driven, scores, config, told)
     dataset = open_datasets(config["data"], told)
     rows = np.arange(0, len(dataset.state), config["every_ticks"])
     rows = rows[~np.isin(dataset.seeds()[rows], tried.held_seeds)]
@@ -46,7 +49,8 @@ def fit_instruct(config: dict[str, Any], progress: Callable[[int, dict[str, floa
     conversations = Conversations(dataset, views, planning.heads.config)
     torch.manual_seed(config["seed"])
     module = PlannerModule(planning.language.model, planning.heads)
-    module.heads.value.requires_grad_(False)
+    valued = set_aside(module.heads.value)
+    others = [config["scores"], config["prompts_from"]]
 
     def draw(seed: int, step: int, size: int) -> InstructBatch:
         rng = np.random.default_rng((seed, step, 1))
@@ -62,11 +66,14 @@ def fit_instruct(config: dict[str, Any], progress: Callable[[int, dict[str, floa
         config,
         folder / "training",
         progress,
+        built_on(dataset, driven, planner=config["planner"], others=others),
     )
     module.load_state_dict(averaged)
+    module.heads.value.load_state_dict(valued)
     facts = {"weights": weights, "terms": config["terms"], "plans": config["plans"]}
     facts |= {**about, **tried.verdict(), "tried": scores.about}
     card = gone_on(planning.card, "instruct", config, facts)
+    card = without_stale_value(card, before, value_inputs(planning), folder)
     save_planner(folder, planning.language, planning.heads, planning.normalisation, card)
     return folder
 
@@ -85,7 +92,11 @@ class States(msgspec.Struct, frozen=True):
 
 
 def _tried(
-    planning: Planning, scores: PlanScores, config: dict[str, Any], told: Told
+    planning: Planning,
+    dataset: JoinedDataset,
+    scores: PlanScores,
+    config: dict[str, Any],
+    told: Told,
 ) -> tuple[Tried, PlanWorth, dict[str, Any]]:
     """The states to learn from, what foretells the worth of plans, and how well it does."""
     if scores.plans != planning.card.spec.plans:
@@ -93,7 +104,6 @@ def _tried(
             f"the scores are of the plans {list(scores.plans)}, the planner knows "
             f"{list(planning.card.spec.plans)}; score the plans of this world"
         )
-    dataset = open_datasets([scores.data, *config["driven"]], told)
     require_training(dataset.drives())
     rows, seeds = np.array(scores.rows), dataset.seeds()
     if len(np.unique(seeds[rows])) < 2:

@@ -14,6 +14,7 @@ from dualsys.errors import DualsysError
 from dualsys.learning.cards import model_told
 from dualsys.learning.conversation import Conversations
 from dualsys.learning.joined import JoinedDataset, open_datasets
+from dualsys.learning.lineage import built_on, digest
 from dualsys.learning.plan_labels import label_plans
 from dualsys.learning.preparation import before_steps
 from dualsys.learning.samples import system1_samples
@@ -50,6 +51,8 @@ def fit_planner(config: dict[str, Any], progress: Callable[[int, dict[str, float
     samples = _drawn_in(config, dataset, rows)
     views = Views(dataset, language, rows, samples)
     conversations = Conversations(dataset, views, sizes)
+    ground = built_on(dataset, others=[config["prompts_from"]])
+    ground["contents of the language model"] = digest(language.model.state_dict().items())
     optimiser = optimiser_of(config)
     torch.manual_seed(config["seed"])
     if optimiser.device == "cpu":
@@ -67,6 +70,7 @@ def fit_planner(config: dict[str, Any], progress: Callable[[int, dict[str, float
         config,
         folder / "training",
         progress,
+        ground,
     )
     module.load_state_dict(averaged)
     model: Any = module.language

@@ -15,6 +15,7 @@ from dualsys.errors import DualsysError
 from dualsys.learning.advice import Advice, advise
 from dualsys.learning.batches import BatchConfig, Batches
 from dualsys.learning.joined import JoinedDataset, open_datasets
+from dualsys.learning.lineage import built_on
 from dualsys.learning.preparation import Told, before_steps
 from dualsys.learning.train_system1 import losses
 from dualsys.learning.trainer import optimiser_of, trained
@@ -57,6 +58,9 @@ def fit_policy(config: dict[str, Any], progress: Callable[[int, dict[str, float]
         config,
         folder,
         progress,
+        built_on(
+            dataset, planner=config["planner"], others=[config["start"], config["prompts_from"]]
+        ),
     )
     averaged = System1Network(sizes)
     averaged.load_state_dict(weights)

@@ -14,6 +14,7 @@ from dualsys.errors import DualsysError
 from dualsys.learning.cards import gone_on
 from dualsys.learning.conversation import knots
 from dualsys.learning.joined import JoinedDataset, open_datasets
+from dualsys.learning.lineage import built_on
 from dualsys.learning.preparation import Told, before_steps, quiet
 from dualsys.learning.returns import Returns, returns
 from dualsys.learning.thoughts import think_at
@@ -46,17 +47,16 @@ class Replay:
                 f"every_ticks={every} does not divide the planner's chunk of {horizon} ticks; "
                 "choose a divisor"
             )
-        start, end = dataset.episode_bounds()
-        ticks = np.arange(len(start))
-        # The grid, and the last row of every episode, whose value continues a truncated one.
-        rows = np.flatnonzero(((ticks - start) % every == 0) | (ticks == end - 1))
+        _, end = dataset.episode_bounds()
         gamma = config["gamma"] ** (1 / dataset.spec.control_rate_hz)
         ended = (dataset.terminated, dataset.done)
         found = returns(dataset.reward, end, *ended, gamma, horizon)
-        self._set_returns(found, rows, np.array(dataset.scenarios())[rows])
-        # The last row of an episode that was not followed to its end has nothing to learn from.
-        known = np.isfinite(found.monte_carlo) | (ticks < end - 1)
-        self._drawn = np.flatnonzero(known[rows])
+        grid, drawn = _rows(dataset, found, every, horizon)
+        scenario = np.array(dataset.scenarios())
+        self.scales = return_scales(found.monte_carlo[grid], scenario[grid])
+        rows = np.unique([*drawn, *found.after[drawn]])
+        self._drawn = np.searchsorted(rows, drawn)
+        self._set_returns(found, rows, scenario[rows])
         self._chunk, _ = knots(dataset.executed, rows, end, sizes, planning.scale())
         prompts_from, count, seed = (config[k] for k in ("prompts_from", "candidates", "seed"))
         # As in a run: under the planner's own answer; but a trial's under that of its thought.
@@ -67,7 +67,6 @@ class Replay:
 
     def _set_returns(self, found: Returns, rows: np.ndarray, scenario: np.ndarray) -> None:
         monte_carlo, bootstrap = found.monte_carlo[rows], found.bootstrap[rows]
-        self.scales = return_scales(monte_carlo, scenario)
         centre, spread = np.array([self.scales[name] for name in scenario]).T
         # What the bootstrap does not carry over of the centre is paid with the reward.
         reward = found.chunk[rows] - centre * (1 - bootstrap)
@@ -94,6 +93,29 @@ class Replay:
             after_tokens=self._thoughts.tokens[after].float(),
             after_proposed=self._thoughts.candidates[after],
         )
+
+
+def _rows(
+    dataset: JoinedDataset, found: Returns, every: int, horizon: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows `every` so many ticks, with the last of each episode, and those of them to learn from.
+
+    Raises `DualsysError` when there is nothing to learn from.
+    """
+    start, end = dataset.episode_bounds()
+    ticks = np.arange(len(start))
+    grid = ((ticks - start) % every == 0) | (ticks == end - 1)
+    # The last row of an episode that was not followed to its end has nothing to learn from.
+    known = np.isfinite(found.monte_carlo) | (ticks < end - 1)
+    # Nor has a chunk of which only the beginning was carried out, unless that was the end of all.
+    whole = (ticks + horizon <= end) | dataset.terminated[end - 1]
+    drawn = np.flatnonzero(grid & known & whole)
+    if not len(drawn):
+        raise DualsysError(
+            f"no chunk of {horizon} ticks was carried out to its end in the data; "
+            "give data=[...] of longer episodes"
+        )
+    return np.flatnonzero(grid), drawn
 
 
 def return_scales(returns: np.ndarray, scenario: np.ndarray) -> dict[str, tuple[float, float]]:
@@ -158,6 +180,7 @@ def fit_value(config: dict[str, Any], progress: Callable[[int, dict[str, float]]
         config,
         folder / "training_value",
         progress,
+        built_on(dataset, planner=str(folder), others=[config["prompts_from"]]),
     )
     critics.load_state_dict(averaged)
     facts = {

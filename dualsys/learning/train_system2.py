@@ -40,6 +40,15 @@ class PlannerModule(nn.Module):
         ) if objects else None  # fmt: skip
 
 
+def set_aside(value: nn.Module) -> dict[str, Tensor]:
+    """Freeze the value head, which is learned apart; returns its weights.
+
+    They are to be put back after a training that was resumed: an older head stands in its state.
+    """
+    value.requires_grad_(False)
+    return {name: tensor.clone() for name, tensor in value.state_dict().items()}
+
+
 def planner_losses(module: PlannerModule, batch: PlannerBatch) -> dict[str, Tensor]:
     """The terms of the loss on one batch, each a scalar."""
     hidden, mask, logits = converse(module.language, batch)

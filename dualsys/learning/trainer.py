@@ -24,6 +24,7 @@ Progress = Callable[[int, dict[str, float]], None]
 Losses = Callable[[Any], dict[str, Tensor]]
 FREE_TO_CHANGE = ("steps", "threads", "device", "save_every", "log_every", "out")
 """Settings that a training may be gone on with after a change."""
+STATE = "state.safetensors"
 
 
 class OptimiserConfig(msgspec.Struct, frozen=True):
@@ -136,11 +137,11 @@ class Trainer:
         state |= {f"average.{k}": v.contiguous() for k, v in self.average.items()}
         for index, entry in self._optimiser.state_dict()["state"].items():
             state |= {f"optimiser.{index}.{k}": v.contiguous() for k, v in entry.items()}
-        partial = self._folder / "state.safetensors.partial"
+        partial = self._folder / f"{STATE}.partial"
         # Tied weights share memory, which the format does not allow.
         about = {"step": str(self.step), "settings": msgspec.json.encode(self._settings).decode()}
         save_file({k: v.clone() for k, v in state.items()}, partial, about)
-        partial.replace(self._folder / "state.safetensors")
+        partial.replace(self._folder / STATE)
         self._write_curve()
 
     def resume(self) -> bool:
@@ -148,7 +149,7 @@ class Trainer:
 
         Raises `DualsysError` for the state of a training with other settings.
         """
-        path = self._folder / "state.safetensors"
+        path = self._folder / STATE
         if not path.is_file():
             return False
         from safetensors import safe_open
@@ -197,13 +198,15 @@ def trained(
     config: dict[str, Any],
     folder: Path,
     progress: Progress,
+    ground: Mapping[str, Any],
 ) -> dict[str, Tensor]:
     """Train `module` as the command's `config` says, or go on; returns the averaged weights.
 
-    `draw(seed, step, batch size)` gives a batch; the state is kept in `folder`.
+    `draw(seed, step, batch size)` gives a batch; the state is kept in `folder`. `ground` tells what
+    the training builds on (`dualsys.learning.lineage`): it is gone on with on the same only.
     """
     optimiser = optimiser_of(config)
-    trainer = Trainer(module, losses, weights, optimiser, folder, config)
+    trainer = Trainer(module, losses, weights, optimiser, folder, {**config, **ground})
     trainer.resume()
     seed, size = optimiser.seed, optimiser.batch_size
     trainer.run(lambda step: draw(seed, step, size), progress)

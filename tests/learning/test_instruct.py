@@ -149,7 +149,11 @@ def configuration(
 
 
 def test_the_planner_learns_to_prefer_what_scored_best(
-    planner_folder: Path, drives: Path, untrained: Path, tmp_path: Path
+    planner_folder: Path,
+    drives: Path,
+    untrained: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     rng = np.random.default_rng(0)
     rows = sorted(rng.choice(len(Dataset(drives).state), 16, replace=False).tolist())
@@ -163,7 +167,13 @@ def test_the_planner_learns_to_prefer_what_scored_best(
         planner_folder, tmp_path / "scores.json", drives, untrained, tmp_path / "out", *words
     )
     folder = fit_instruct(config, lambda step, parts: None)
-    told = checkpoints.load(folder, SPEC).card.training["instruct"]
+    after = checkpoints.load(folder, SPEC)
+    before = checkpoints.load(planner_folder).heads.value.state_dict()
+    for name, tensor in after.heads.value.state_dict().items():
+        assert torch.equal(tensor, before[name]), "its training is another"
+    assert "value" not in after.card.training, "it was trained on what another model read"
+    assert f"train it again: dualsys train value planner={folder}" in capsys.readouterr().err
+    told = after.card.training["instruct"]
     start, _ = Dataset(drives).episode_bounds()
     sizes = np.unique(start[rows], return_counts=True)[1]
     assert told["held_out_states"] in sizes, "one of the two episodes"

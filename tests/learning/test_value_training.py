@@ -208,6 +208,51 @@ def test_chunks_are_valued_under_the_plans_of_a_run(
     assert (dataset.plan[rows] != own.numpy())[~mine[rows]].any(), "so was what runs recorded"
 
 
+@pytest.mark.parametrize("terminated", [False, True])
+def test_chunks_that_nobody_carried_out_teach_nothing(
+    drives: Path,
+    planner_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    terminated: bool,
+) -> None:
+    """Beyond the end of an episode that stopped, its last command is no command that was given."""
+    dataset = open_datasets(str(drives))
+    start, end = dataset.episode_bounds()
+    rows = np.arange(len(start))
+    last = rows == end - 1
+    monkeypatch.setattr(type(dataset), "terminated", last & terminated)
+    dataset.executed = np.repeat(rows[:, None], 2, 1).astype(np.float32)  # tells the row it is of
+
+    def think(planning: Any, dataset: Any, rows: np.ndarray, *words: Any, **more: Any) -> Thoughts:
+        return Thoughts(*(torch.zeros(len(rows), 1, 1, 1) for _ in range(4)))
+
+    monkeypatch.setattr("dualsys.learning.fit_value.think_at", think)
+    planning = checkpoints.load(planner_folder)
+    words = [f"planner={planner_folder}", "data=DIR", "every_ticks=4"]
+    replay = Replay(planning, dataset, load("train value", words))
+    taught = replay._chunk[replay._drawn, :, 0].numpy()  # eight knots of two ticks
+    first = taught[:, 0] - 0.5
+    grid = ((rows - start) % 4 == 0) | last
+    whole = rows + 16 <= end
+    if terminated:
+        assert replay._bootstrap[replay._drawn[first + 16 > end[first.astype(int)]]].max() == 0
+        np.testing.assert_array_equal(np.ceil(first), rows[grid])
+    else:
+        np.testing.assert_array_equal(first, rows[grid & whole])
+        np.testing.assert_array_equal(np.diff(taught), 2.0)
+    after = replay._after[replay._drawn]
+    assert 0 <= after.min() <= after.max() < len(replay._chunk)
+
+
+def test_values_need_chunks_that_were_carried_out(drives: Path, planner_folder: Path) -> None:
+    dataset = open_datasets(str(drives))
+    words = [f"planner={planner_folder}", "data=DIR", "every_ticks=4"]
+    planning = checkpoints.load(planner_folder)
+    planning.heads.config.stride_ticks = 8  # the drives have forty ticks
+    with pytest.raises(DualsysError, match="no chunk of 64 ticks was carried out to its end"):
+        Replay(planning, dataset, load("train value", words))
+
+
 def test_values_need_to_know_how_episodes_ended(
     outcomes: Path, untrained: Path, planner_folder: Path
 ) -> None:
