@@ -28,6 +28,7 @@ from dualsys.system2.checkpoint import Planning
 class Replay:
     """Chunk-level transitions of recorded episodes, in memory; rows are drawn uniformly.
 
+    Drawn are chunks that were carried out whole, and any before the end of a terminated episode.
     Values count from the scenario's mean return in units of its spread, whatever its reward is:
     alpha then means the same everywhere, and no task drowns the others' differences.
     """
@@ -56,7 +57,7 @@ class Replay:
         self.scales = return_scales(found.monte_carlo[grid], scenario[grid])
         rows = np.unique([*drawn, *found.after[drawn]])
         self._drawn = np.searchsorted(rows, drawn)
-        self._set_returns(found, rows, scenario[rows])
+        self._set_returns(found, rows, np.isin(found.after[rows], drawn), scenario[rows])
         self._chunk, _ = knots(dataset.executed, rows, end, sizes, planning.scale())
         prompts_from, count, seed = (config[k] for k in ("prompts_from", "candidates", "seed"))
         # As in a run: under the planner's own answer; but a trial's under that of its thought.
@@ -65,11 +66,18 @@ class Replay:
             planning, dataset, rows, prompts_from, count, seed, plans=plans, told=told
         )
 
-    def _set_returns(self, found: Returns, rows: np.ndarray, scenario: np.ndarray) -> None:
-        monte_carlo, bootstrap = found.monte_carlo[rows], found.bootstrap[rows]
+    def _set_returns(
+        self, found: Returns, rows: np.ndarray, goes_on: np.ndarray, scenario: np.ndarray
+    ) -> None:
+        """Keep the returns of `rows`; `goes_on` says where the row that comes after is learned."""
+        monte_carlo = found.monte_carlo[rows]
+        # A value that nothing teaches is no ground to build on: what is known to have come stands
+        # in its place.
+        settled = ~goes_on & np.isfinite(monte_carlo)
+        bootstrap = np.where(settled, 0.0, found.bootstrap[rows])
         centre, spread = np.array([self.scales[name] for name in scenario]).T
         # What the bootstrap does not carry over of the centre is paid with the reward.
-        reward = found.chunk[rows] - centre * (1 - bootstrap)
+        reward = np.where(settled, monte_carlo, found.chunk[rows]) - centre * (1 - bootstrap)
         self._reward = torch.from_numpy((reward / spread).astype(np.float32))
         shifted = (monte_carlo - centre) / spread
         self._monte_carlo = torch.from_numpy(shifted.astype(np.float32))

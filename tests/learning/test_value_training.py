@@ -242,6 +242,13 @@ def test_chunks_that_nobody_carried_out_teach_nothing(
         np.testing.assert_array_equal(np.diff(taught), 2.0)
     after = replay._after[replay._drawn]
     assert 0 <= after.min() <= after.max() < len(replay._chunk)
+    # Where what follows is not learned, the return that was seen stands for it.
+    settled = ~np.isin(after, replay._drawn)
+    assert settled.any() == (not terminated)
+    assert (replay._bootstrap[replay._drawn] > 0).numpy()[~settled].any()
+    assert (replay._bootstrap[replay._drawn] == 0).numpy()[settled].all()
+    reward, seen = (getattr(replay, f"_{n}")[replay._drawn] for n in ("reward", "monte_carlo"))
+    torch.testing.assert_close(reward[settled], seen[settled])
 
 
 def test_values_need_chunks_that_were_carried_out(drives: Path, planner_folder: Path) -> None:
