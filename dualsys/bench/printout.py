@@ -1,12 +1,15 @@
-"""The two tables of a benchmark, as text: what was measured, and what the pairs say."""
+"""The tables of a benchmark, as text: rates, means of the measures, and what the pairs say."""
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from dualsys.console import percent
 
@@ -20,14 +23,27 @@ class Printout(msgspec.Struct, frozen=True):
     rows: list[tuple[str, ...]]
 
 
+INTERVAL = "95% interval"  # of the column before it
 MEASURED = (
-    *("variant", "scenario", "success", "95% interval", "collisions", "95% interval"),
+    *("variant", "scenario", "success", INTERVAL, "collisions", INTERVAL),
     *("score", "calls/min", "ticks with a call", "bits", "of them plan"),
 )
 APART = {"primary": "", "secondary": ", scenario by scenario"}
+MEANS = {
+    "score": ("score", ".3f"),
+    "progress": ("progress", ".3f"),
+    "ttc": ("time to collision", ".3f"),
+    "comfort": ("comfort", ".3f"),
+    "jerk": ("jerk", ".4f"),
+    "seam_jump": ("seam jump", ".4f"),
+    "plan_age_s": ("plan age [s]", ".2f"),
+    "thinking_s": ("thinking [s]", ".2f"),
+}
+"""Measure of bench.json -> its column, and how its mean is written."""
+
 COMPARED = (
     *("variant", "against", "scenario"),
-    *("gain of success", "collision gain", "fewer collisions by"),
+    *("gain of success", "gain of score", "collision gain", "fewer collisions by"),
 )
 
 
@@ -48,11 +64,41 @@ def printouts(report: dict[str, Any], family: str = "primary") -> list[Printout]
             [_measured(name, group, measured[name][group]) for group in lines for name in measured],
         )
     ]
+    if family == "primary":
+        found.append(_means(lines[0], measured))
     if compared:
         rows = [_compared(name, group, compared[name]) for group in lines for name in compared]
         title = f"compared in pairs{where}; p after Holm's correction"
-        found.append(Printout(title, COMPARED, 3, rows))
+        known = [n for n, cells in enumerate(zip(*rows, strict=True)) if {*cells} != {"-"}]
+        always = range(COMPARED.index("gain of success") + 1)
+        found.append(part(Printout(title, COMPARED, 3, rows), sorted({*always, *known})))
     return found
+
+
+def part(printout: Printout, columns: Iterable[int]) -> Printout:
+    """Some columns of a table; among them those that hold names."""
+    chosen = list(columns)
+    names = tuple(printout.columns[n] for n in chosen)
+    rows = [tuple(row[n] for n in chosen) for row in printout.rows]
+    return Printout(printout.title, names, printout.named, rows)
+
+
+def _means(group: str, measured: dict[str, Any]) -> Printout:
+    """Means of every variant over a pool, or over the only scenario; what none has is left out."""
+    found = {name: rows[group]["mean"] for name, rows in measured.items()}
+    kept = [measure for measure in MEANS if any(measure in mean for mean in found.values())]
+    rows = [
+        (name, *(_mean(mean.get(m), MEANS[m][1]) for m in kept)) for name, mean in found.items()
+    ]
+    title = f"means over {group}, with their 95% intervals"
+    return Printout(title, ("variant", *(MEANS[m][0] for m in kept)), 1, rows)
+
+
+def _mean(mean: dict[str, Any] | None, form: str) -> str:
+    if mean is None:
+        return "-"
+    low, high = mean["ci95"]
+    return f"{mean['value']:{form}} ({low:{form}} .. {high:{form}})"
 
 
 def _measured(name: str, group: str, row: dict[str, Any]) -> tuple[str, ...]:
@@ -79,6 +125,7 @@ def _compared(name: str, group: str, compared: dict[str, Any]) -> tuple[str, ...
         compared["against"],
         group,
         gain(cells.get("success")),
+        gain(cells.get("score"), "+.3f"),
         gain(cells.get("collision")),
         fewer(cells.get("collision")),
     )
@@ -89,15 +136,16 @@ def interval(ends: list[float]) -> str:
     return f"{ends[0]:.1%} .. {ends[1]:.1%}"
 
 
-def gain(difference: dict[str, Any] | None) -> str:
-    """A paired difference in words; "-" where no pair of episodes came to its end."""
+def gain(difference: dict[str, Any] | None, form: str = "+.1%") -> str:
+    """A paired difference in words; "-" where no pair of episodes came to its end, or has it."""
     if difference is None:
         return "-"
     low, high = difference["ci95"]
-    text = f"{difference['mean']:+.1%} ({low:+.1%} .. {high:+.1%})"
+    text = f"{difference['mean']:{form}} ({low:{form}} .. {high:{form}})"
     if not difference["shown"]:
         return f"{text}, no difference shown"
-    return f"{text}, p {difference['p_holm']:.3f}"
+    p = difference["p_holm"]
+    return f"{text}, p {p:.3f}" if p >= 0.001 else f"{text}, p < 0.001"
 
 
 def fewer(collision: dict[str, Any] | None) -> str:
@@ -107,6 +155,55 @@ def fewer(collision: dict[str, Any] | None) -> str:
     ends = collision["fewer_ci95"]
     told = "too few for an interval" if ends is None else interval(ends)
     return f"{collision['fewer']:.1%} ({told})"
+
+
+def fitting(printout: Printout, width: int) -> list[Printout]:
+    """The table as tables no wider than a terminal, so that no cell has to be broken.
+
+    Each begins with the names and holds as many numbers as there is room for, at least one; an
+    interval stays with what it is of.
+    """
+    wide = _widths(printout)
+    names = list(range(printout.named))
+    units: list[list[int]] = []
+    for number in range(printout.named, len(printout.columns)):
+        if printout.columns[number] == INTERVAL:
+            units[-1].append(number)
+        else:
+            units.append([number])
+    tables: list[list[int]] = []
+    for unit in units:
+        if tables and sum(wide[n] for n in (*names, *tables[-1], *unit)) < width:
+            tables[-1] += unit
+        else:
+            tables.append([*unit])
+    return [part(printout, [*names, *numbers]) for numbers in tables]
+
+
+def _widths(printout: Printout) -> list[int]:
+    """Of every column, with its border and the blanks beside its cells; headers are broken."""
+    columns = zip(printout.columns, *printout.rows, strict=True)
+    lines = (
+        (*head.split(), *(line for cell in cells for line in _broken(cell).split("\n")))
+        for head, *cells in columns
+    )
+    return [3 + max(map(len, words)) for words in lines]
+
+
+def _broken(cell: str) -> str:
+    """What a difference says stands in a line below its interval."""
+    return cell.replace("), ", ")\n").replace(" (too", "\n(too")
+
+
+def _drawn(printout: Printout) -> Table:
+    table = Table(title=printout.title)
+    for number, (name, wide) in enumerate(zip(printout.columns, _widths(printout), strict=True)):
+        named = number < printout.named
+        head = Text("\n".join(textwrap.wrap(name, wide - 3)))  # no markup: "[s]" is a unit
+        table.add_column(head, justify="left" if named else "right", no_wrap=named)
+    for line in printout.rows:
+        table.add_row(*(Text(_broken(cell)) for cell in line))
+    return table
 
 
 def show(report: dict[str, Any], console: Console, markdown: bool = False) -> None:
@@ -120,12 +217,7 @@ def show(report: dict[str, Any], console: Console, markdown: bool = False) -> No
                 console.print(text, soft_wrap=True, markup=False, highlight=False)
             console.print()
             continue
-        table = Table(title=printout.title)
-        for number, name in enumerate(printout.columns):
-            named = number < printout.named
-            table.add_column(name, justify="left" if named else "right", no_wrap=named)
-        for line in printout.rows:
-            table.add_row(*line)
-        console.print(table)
+        for narrow in fitting(printout, console.width):
+            console.print(_drawn(narrow))
     if apart and not markdown:
         console.print("scenario by scenario: with --markdown, or by `dualsys report`")

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from dualsys.bench.summary import POOLED
 
 HEIGHT_PX = 380
+DELAY = "delay [control ticks]"
 LATE = re.compile(r"(System [12]) late by (\d+)")
 
 
@@ -93,25 +94,43 @@ def _families(bench: dict[str, Any]) -> dict[str, list[str]]:
 
 def delays(bench: dict[str, Any]) -> go.Figure | None:
     """Success against the delay of each system."""
-    lines: dict[str, list[tuple[int, str]]] = {}
+    figure = go.Figure()
+    for system, (ticks, rows) in _late(bench).items():
+        figure.add_scatter(x=ticks, **rates_of(rows), mode="lines+markers", name=f"{system} late")
+    return _shaped(figure, "Success against delay", DELAY, "success rate")
+
+
+def roughness(bench: dict[str, Any]) -> go.Figure | None:
+    """Seam jump and jerk against the delay of each system: does a late chunk join smoothly?"""
+    figure = go.Figure()
+    for system, (ticks, rows) in _late(bench).items():
+        for measure, name in (("seam_jump", "seam jump"), ("jerk", "jerk")):
+            means = [row["mean"][measure] for row in rows]
+            value = np.array([mean["value"] for mean in means])
+            low, high = np.array([mean["ci95"] for mean in means]).T
+            figure.add_scatter(
+                x=ticks,
+                y=value,
+                error_y={"type": "data", "array": high - value, "arrayminus": value - low},
+                mode="lines+markers",
+                name=f"{name}, {system} late",
+            )
+    title = "Seam jump and jerk of the command against delay"
+    return _shaped(figure, title, DELAY, "share of the axis' range")
+
+
+def _late(bench: dict[str, Any]) -> dict[str, tuple[list[int], list[dict[str, Any]]]]:
+    """Of each system, delays [ticks] and what was measured of all scenarios under them."""
+    named: dict[str, list[tuple[int, str]]] = {}
     for name in bench["measured"]:
         if match := LATE.fullmatch(name):
-            lines.setdefault(match[1], []).append((int(match[2]), name))
-    if not lines:
-        return None
-    figure = go.Figure()
-    for system, late in lines.items():
-        points = sorted(late)
-        if "no delay" in bench["measured"]:
-            points = [(0, "no delay"), *points]
-        rows = [whole(bench, name) for _, name in points]
-        figure.add_scatter(
-            x=[ticks for ticks, _ in points],
-            **rates_of(rows),
-            mode="lines+markers",
-            name=f"{system} late",
-        )
-    return _shaped(figure, "Success against delay", "delay [control ticks]", "success rate")
+            named.setdefault(match[1], []).append((int(match[2]), name))
+    first = [(0, "no delay")] if "no delay" in bench["measured"] else []
+    found = {}
+    for system, late in named.items():
+        points = [*first, *sorted(late)]
+        found[system] = [ticks for ticks, _ in points], [whole(bench, name) for _, name in points]
+    return found
 
 
 def bars(bench: dict[str, Any]) -> go.Figure | None:
@@ -127,7 +146,7 @@ def bars(bench: dict[str, Any]) -> go.Figure | None:
     return _shaped(figure, "Success by scenario", "", "success rate")
 
 
-OF_A_BENCHMARK = (pareto, collisions, delays, bits, bars)
+OF_A_BENCHMARK = (pareto, collisions, delays, roughness, bits, bars)
 
 
 def latencies(run: dict[str, Any]) -> go.Figure | None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from dualsys.bench.printout import fewer, gain, printouts, show
+from dualsys.bench.printout import fewer, fitting, gain, printouts, show
 from dualsys.bench.summary import groups, pools, summarise
 from dualsys.bench.table import Variant
 
@@ -119,10 +119,12 @@ def test_single_scenarios_do_not_bury_the_pools(report: dict[str, Any]) -> None:
 
 
 def test_the_tables_print_what_was_asked(report: dict[str, Any]) -> None:
-    measured, compared = printouts(report)
+    measured, means, compared = printouts(report)
     assert {line[1] for line in measured.rows} == {"all", "seen", "unseen"}
     single, _ = printouts(report, "secondary")
     assert {line[1] for line in single.rows} == set(LONG_TAIL)
+    assert means.columns == ("variant", "jerk", "seam jump", "thinking [s]"), "what there is"
+    assert "gain of score" not in compared.columns, "no drive has a score"
     lines = [dict(zip(measured.columns, line, strict=True)) for line in measured.rows]
     gate = next(line for line in lines if line["variant"] == "gate" and line["scenario"] == "all")
     assert gate["collisions"] == "18.0%"
@@ -140,3 +142,59 @@ def test_the_tables_print_what_was_asked(report: dict[str, Any]) -> None:
         assert "fewer collisions by" in written.getvalue()
         assert "…" not in written.getvalue(), "nothing is cut off at the right"
         assert ("driving/cut_in" in written.getvalue()) == markdown, "a terminal shows the pools"
+
+
+def driven(score: float, age_s: float | None) -> dict[tuple[str, int], dict[str, Any]]:
+    """Drives whose score and seam jump differ from seed to seed, about what is given."""
+    found = rows(dict.fromkeys(LONG_TAIL, 5), calls=10 if age_s else 0)
+    for (_, seed), told in found.items():
+        told["drive"] = {"score": score + 0.001 * (seed % 11), "ttc": 1.0, "comfort": seed % 2}
+        told |= {"plan_age_s": age_s, "seam_jump": 0.02 + 0.0001 * (seed % 5)}
+    return found
+
+
+@pytest.fixture
+def scored() -> dict[str, Any]:
+    gates = {"System 1 alone": driven(0.7, None), "gate, plan and code": driven(0.8, 0.5)}
+    variants = {"System 1 alone": Variant(()), "gate, plan and code": Variant((), "System 1 alone")}
+    return summarise(gates, variants)
+
+
+def test_the_measures_are_shown_with_their_intervals(scored: dict[str, Any]) -> None:
+    _, means, compared = printouts(scored)
+    assert means.columns[:4] == ("variant", "score", "time to collision", "comfort")
+    assert means.columns[4:] == ("jerk", "seam jump", "plan age [s]", "thinking [s]")
+    alone, gate = (dict(zip(means.columns, line, strict=True)) for line in means.rows)
+    assert alone["plan age [s]"] == "-", "nobody was asked"
+    assert gate["plan age [s]"] == "0.50 (0.50 .. 0.50)"
+    assert gate["comfort"].startswith("0.500 (0.4")
+    low, high = scored["measured"]["gate, plan and code"]["all"]["mean"]["seam_jump"]["ci95"]
+    assert gate["seam jump"] == f"0.0202 ({low:.4f} .. {high:.4f})"
+    line = dict(zip(compared.columns, compared.rows[0], strict=True))
+    assert line["gain of score"] == "+0.100 (+0.100 .. +0.100), p < 0.001"
+    assert [printout.title for printout in printouts(scored, "secondary")] == [
+        "measured, scenario by scenario",
+        "compared in pairs, scenario by scenario; p after Holm's correction",
+    ]
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_no_cell_is_broken_in_a_terminal(scored: dict[str, Any], width: int) -> None:
+    written = io.StringIO()
+    show(scored, Console(file=written, width=width))
+    said = written.getvalue()
+    assert max(map(len, said.splitlines())) <= width
+    for printout in printouts(scored):
+        for line in printout.rows:
+            for cell in line:
+                assert all(part in said for part in cell.replace("), ", ")\n").split("\n")), cell
+    assert "[s]" in said, "a unit is no markup"
+
+
+def test_an_interval_stays_beside_what_it_is_of(scored: dict[str, Any]) -> None:
+    measured = printouts(scored)[0]
+    for width in range(40, 200, 7):
+        parts = fitting(measured, width)
+        assert [p.columns[:2] for p in parts] == [measured.columns[:2]] * len(parts)
+        assert sum((p.columns[2:] for p in parts), ()) == measured.columns[2:]
+        assert all(p.columns[2] != "95% interval" for p in parts)

@@ -10,6 +10,7 @@ import pytest
 
 from dualsys.bench.command import run_bench
 from dualsys.bench.store import SCHEMA, Cell, Store
+from dualsys.bench.table import load_table
 from dualsys.cli import main
 from dualsys.errors import DualsysError
 from dualsys.report import figures
@@ -165,6 +166,46 @@ def test_figures_stand_where_there_is_something_to_show() -> None:
     assert figures.collisions(alone) is None
 
 
+def test_the_delay_table_of_the_house_becomes_two_figures() -> None:
+    """Success, seam jump and jerk against the delay of either system, from no delay on."""
+    ticks = [0, 1, 2, 4, 8, 16]
+    row = measured(1.5, 0.0, 0.0)
+    bench: dict[str, Any] = {"measured": {}}
+    for name in load_table("delays", []):
+        late = int(name.split()[-1]) if name != "no delay" else 0
+        jumps = {
+            measure: {"value": 0.01 * late, "ci95": [0.01 * late - 0.002, 0.01 * late + 0.003]}
+            for measure in ("seam_jump", "jerk")
+        }
+        mean = row["mean"] | jumps
+        told = row | {"success_rate": 0.9 - late / 100, "mean": mean}
+        bench["measured"][name] = {"driving/merge": told}
+    success, jumps = figures.delays(bench), figures.roughness(bench)
+    assert success is not None
+    assert jumps is not None
+    assert [trace.name for trace in success.data] == ["System 1 late", "System 2 late"]
+    assert [trace.name for trace in jumps.data] == [
+        f"{what}, System {n} late" for n in (1, 2) for what in ("seam jump", "jerk")
+    ]
+    for trace in success.data:
+        assert list(trace.x) == ticks
+        assert list(trace.y) == pytest.approx([0.9 - late / 100 for late in ticks])
+    for trace in jumps.data:
+        assert list(trace.x) == ticks
+        assert list(trace.y) == pytest.approx([0.01 * late for late in ticks])
+        assert list(trace.error_y.array) == pytest.approx([0.003] * 6)
+        assert list(trace.error_y.arrayminus) == pytest.approx([0.002] * 6)
+    assert figures.roughness({"measured": {"never": {"driving/merge": row}}}) is None
+
+
+def test_the_measures_stand_on_the_page(benched: Path, tmp_path: Path) -> None:
+    text = write_report([benched], tmp_path / "page.html", 0).read_text()
+    for column in ("time to collision", "comfort", "progress", "jerk", "seam jump", "plan age [s]",
+                   "thinking [s]", "gain of score"):  # fmt: skip
+        assert f"<th>{column}</th>" in text
+    assert "Seam jump and jerk of the command against delay" in text
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason="no playwright")
@@ -185,7 +226,7 @@ def test_the_page_is_opened_and_clicked(page: Path, browser: Any, tmp_path: Path
     tab.goto(page.as_uri())
     tab.wait_for_selector("#curve .main-svg")
     plots = tab.locator("section .js-plotly-plot").count()
-    assert plots >= 6, "Pareto, delay, bars, latencies, reliability, values, and the curve"
+    assert plots >= 7, "Pareto, delay (2), bars, latencies, reliability, values, and the curve"
     first = tab.locator("#caption").inner_text()
     assert first.startswith("0.00 s, tick 0")
     tab.locator("#slider").fill("12")
