@@ -27,6 +27,7 @@ from dualsys.system1.network import NetworkConfig, System1Network
 
 def fit_policy(config: dict[str, Any], progress: Callable[[int, dict[str, float]], None]) -> Path:
     """Train (or go on training) and write the checkpoint to `config["out"]`. Returns the folder."""
+    _require_planner(config)
     torch.set_num_threads(config["threads"])
     folder, told = Path(config["out"]), before_steps(progress)
     dataset = open_datasets(config["data"], told)
@@ -138,6 +139,21 @@ def _training_of(folder: str) -> dict[str, Any] | None:
         return None
     card = checkpoint.load_card(Path(folder))
     return {"data": card.data, "training": card.training}
+
+
+def _require_planner(config: dict[str, Any]) -> None:
+    """Refuse to go on from a System 1 that learned a planner's codes without that planner."""
+    if config["planner"] or not config["start"]:
+        return
+    history = _training_of(config["start"])
+    while history is not None:
+        advised = history["training"].get("advised_by")
+        if advised:
+            raise DualsysError(
+                f"start={config['start']} learned the codes of the planner {advised}; without "
+                "planner= every code would be empty and it would unlearn them; give planner=FOLDER"
+            )
+        history = history["training"].get("started_from")
 
 
 def _advice(config: dict[str, Any], dataset: JoinedDataset, told: Told) -> Advice | None:
