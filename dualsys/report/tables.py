@@ -14,10 +14,13 @@ from dualsys.whatif.verdicts import COLUMNS, MARGIN, Gain, verdicts
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows
-    )
+    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(text: str) -> str:
+    """A cell of a table, in which no line ends within an interval."""
+    return f"<td>{html.escape(text).replace(' .. ', '&nbsp;..&nbsp;')}</td>"
 
 
 def _bench_table(bench: dict[str, Any]) -> str:

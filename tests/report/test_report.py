@@ -96,8 +96,8 @@ def test_calls_are_told_with_intervals_and_the_margin(tmp_path: Path) -> None:
     calls = call_trials(tmp_path / "calls.json", called=True)
     text = write_report([calls], tmp_path / "page.html", 0).read_text()
     assert f"over {MARGIN} higher or lower" in text
-    assert "<td>50.0% (0.0% .. 100.0%)</td>" in text, "useful: two of four drives"
-    assert text.count("<td>25.0% (0.0% .. 75.0%)</td>") == 2, "one neutral, one harmful"
+    assert "<td>50.0% (0.0%&nbsp;..&nbsp;100.0%)</td>" in text, "useful: two of four drives"
+    assert text.count("<td>25.0% (0.0%&nbsp;..&nbsp;75.0%)</td>") == 2, "one neutral, one harmful"
     assert "intervals are over whole drives" in text
     explored = call_trials(tmp_path / "explored.json", called=False)
     with pytest.raises(DualsysError, match=r"no call that a run made.*--calls"):
