@@ -22,7 +22,8 @@ Config = dict[str, Any]
 class Rig:
     """All that drives one scenario, put together once for several episodes."""
 
-    def __init__(self, config: Config, world: Any) -> None:
+    def __init__(self, config: Config, world: Any, scenario: str) -> None:
+        """`scenario` is the name of `world`: what is drawn at random belongs to it."""
         from sim import registry
 
         spec = world.world_spec
@@ -34,7 +35,8 @@ class Rig:
             self.engine = {"used": choice.engine.name, "refused": choice.refused}
             if config["trigger"]["name"] == "oracle":
                 oracle = make_oracle(config, world, choice.engine, planner)
-            policy: Policy | PeerPolicy = assembly.make_policy(config, spec, choice.engine, oracle)
+            rule = oracle or assembly.make_trigger(config, spec, scenario)
+            policy: Policy | PeerPolicy = assembly.make_policy(config, spec, choice.engine, rule)
         else:
             self.engine = {"used": driver, "refused": {}}
             policy = PeerPolicy(
@@ -47,7 +49,7 @@ class Rig:
             policy,
             planner,
             self.shield,
-            assembly.make_latency(config, spec),
+            assembly.make_latency(config, spec, scenario),
             assembly.session_of(config),
             config["system2"]["budget"],
             registry.expert_for(world) if config["runtime"]["labels"] else None,
@@ -84,6 +86,6 @@ def rig(config: Config, scenario: str) -> Iterator[Rig]:
     torch.set_num_threads(1)  # sums in another order would change the last bit
     world = registry.make(scenario)
     try:
-        yield Rig(config, world)
+        yield Rig(config, world, scenario)
     finally:
         world.close()

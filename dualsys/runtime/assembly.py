@@ -55,6 +55,18 @@ def session_of(config: Config) -> int:
     return int.from_bytes(digest[:8], "little") >> 11
 
 
+def stream(seed: int, scenario: str) -> int:
+    """The seed of what is drawn at random in a scenario; the same on every machine.
+
+    Without it the episodes of one seed would have the same calls and latencies in every scenario,
+    and pooled they would count for more than they are.
+    """
+    if not scenario:
+        return seed
+    digest = hashlib.sha256(f"{seed} {scenario}".encode()).digest()
+    return int.from_bytes(digest[:8], "little")
+
+
 def checkpoint_folder(config: Config, spec: WorldSpec) -> Path:
     """The checkpoint named by the configuration, or the driver's shipped one of the domain."""
     named, driver = config["system1"]["checkpoint"], config["system1"]["driver"]
@@ -139,9 +151,10 @@ def gate_folder(config: Config, spec: WorldSpec) -> Path:
     return Path(__file__).parent.parent / "weights" / f"{spec.domain}-gate"
 
 
-def make_trigger(config: Config, spec: WorldSpec) -> Trigger:
+def make_trigger(config: Config, spec: WorldSpec, scenario: str = "") -> Trigger:
     """The trigger rule; without a System 2 nothing is ever asked.
 
+    What is drawn at random belongs to `scenario`, if one is given.
     Raises `DualsysError` for settings that make no sense, and for a gate or a calibration of
     another System 1.
     """
@@ -162,7 +175,7 @@ def make_trigger(config: Config, spec: WorldSpec) -> Trigger:
             threshold = calibrated_threshold(config, spec, checkpoint_folder(config, spec))
         return UncertaintyTrigger(threshold, trigger["hysteresis"], apart, oldest)
     if name == "random":
-        return RandomTrigger(trigger["rate"], apart, trigger["seed"])
+        return RandomTrigger(trigger["rate"], apart, stream(trigger["seed"], scenario))
     if name == "learned":
         folder = gate_folder(config, spec)
         gate = matching_gate(config, spec, checkpoint_folder(config, spec), folder)
@@ -242,8 +255,8 @@ def _planning(system2: Config, spec: WorldSpec) -> Planning:
     return checkpoint.load(folder, spec, device_of(system2["device"]))
 
 
-def make_latency(config: Config, spec: WorldSpec) -> LatencyModel:
-    """The latency model of a lockstep run."""
+def make_latency(config: Config, spec: WorldSpec, scenario: str = "") -> LatencyModel:
+    """The latency model of a lockstep run; what it draws belongs to `scenario`, if one is given."""
     latency = config["latency"]
     name = latency["name"]
     if name == "none":
@@ -257,12 +270,12 @@ def make_latency(config: Config, spec: WorldSpec) -> LatencyModel:
             latency["system1_ticks"],
             latency["system2_median_ms"],
             latency["system2_p99_ms"],
-            latency["seed"],
+            stream(latency["seed"], scenario),
         )
     if name == "trace":
         if not latency["trace"]:
             raise DualsysError("latency=trace needs latency.trace=FILE (a realtime latency.json)")
-        return TraceLatency(load_trace(Path(latency["trace"])))
+        return TraceLatency(load_trace(Path(latency["trace"])), stream(0, scenario))
     raise UnknownNameError("latency", name, ["none", "fixed", "ticks", "distribution", "trace"])
 
 

@@ -105,19 +105,20 @@ class Trace(msgspec.Struct, frozen=True):
 class TraceLatency:
     """Replays the latencies of a recorded run, starting at an offset that depends on the epoch."""
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Trace, start: int = 0) -> None:
+        """Epoch 0 starts with the thought number `start`, counted round."""
         if not all(trace.system2_ns) or not trace.system2_ns:
             raise DualsysError(
                 "the latency trace holds no System-2 thought; record one with runtime=realtime "
                 "and a planner"
             )
         self.system1_ticks = trace.system1_ticks
-        self._trace = trace.system2_ns
+        self._trace, self._start = trace.system2_ns, start
         self.reset(0)
 
     def reset(self, epoch: int) -> None:
         """Jump to the part of the trace that belongs to the episode, whichever worker runs it."""
-        self._next = epoch * 97 % len(self._trace)
+        self._next = (self._start + epoch * 97) % len(self._trace)
 
     def answers_ns(self, count: int) -> list[int]:
         """Return the next recorded thought; one of another number of answers is stretched over."""

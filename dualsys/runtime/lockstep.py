@@ -149,11 +149,13 @@ class Lockstep:
         self._answer_times: list[int] = []
         self._cut: dict[int, int] = {}  # request -> its answers after this time are not given
         self._guidance: Inbox[Guidance] = Inbox(self._session, epoch, self._policy.fault)
-        self._policy.reset(epoch)
+        # What is drawn at random belongs to the seed: whatever stands beside an episode in a run or
+        # a benchmark, its calls and latencies are the same.
+        self._policy.reset(seed)
         self._transit.reset()
         if self._expert is not None:
             self._expert.reset()
-        self._latency.reset(epoch)
+        self._latency.reset(seed)
 
     def _stamp(self, topic: str, tick: int, time_ns: int | None = None) -> Stamp:
         self._sequence[topic] += 1

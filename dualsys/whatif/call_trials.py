@@ -232,7 +232,7 @@ def work(job: Job) -> list[CallTrial]:
         planner = assembly.make_planner(job.config, world.world_spec, {})
         if planner is None:
             raise DualsysError("a call needs a System 2; give system2=vlm or another")
-        latency = assembly.make_latency(job.config, world.world_spec)
+        latency = assembly.make_latency(job.config, world.world_spec, job.scenario)
         budget = job.config["system2"]["budget"]
         acceptance = assembly.make_acceptance(job.config, world.world_spec)
         branching = Branching(world, driver, planner, latency, acceptance, budget, job.horizon_s)
