@@ -59,12 +59,14 @@ def test_random_calls_are_a_refractory_time_apart_and_repeat_with_the_epoch() ->
 
 
 def test_a_rate_that_the_refractory_time_does_not_allow_is_refused() -> None:
-    with pytest.raises(DualsysError, match=r"between 0 and 0\.125 .* \(8 ticks\), it is 0\.2"):
-        RandomTrigger(0.2, 8, 0)
-    # What a gate is measured at that calls whenever it may, in an episode of 100 ticks.
-    trigger = RandomTrigger(13 / 100, 8, 0)
-    trigger.reset(3)
-    assert calls(trigger, 100) == list(range(0, 100, 8))
+    with pytest.raises(DualsysError, match=r"between 0 and 0\.125 .* \(8 ticks\), it is 0\.3"):
+        RandomTrigger(0.3, 8, 0)
+    # What a gate is measured at that calls whenever it may, in episodes of so many ticks.
+    for ticks in (100, 25, 9):
+        whenever = list(range(0, ticks, 8))
+        trigger = RandomTrigger(len(whenever) / ticks, 8, 0)
+        trigger.reset(3)
+        assert calls(trigger, ticks) == whenever
 
 
 def test_impossible_settings_are_refused() -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,18 @@ import msgspec
 from dualsys.bench.contents import contents
 from dualsys.bench.engines import Engines
 from dualsys.bench.rig import Rig, check_trigger, rig
+from dualsys.bench.settled import (
+    Settled,
+    calls_per_tick,
+    configured,
+    merged,
+    refers,
+    resolved,
+    settle,
+)
 from dualsys.bench.store import SCHEMA, Cell, Row, Store
 from dualsys.bench.summary import summarise
 from dualsys.bench.table import PLACEHOLDER, Variant, check
-from dualsys.config import load
 from dualsys.device import planner_device
 from dualsys.errors import DualsysError, WorkerError, refusal
 from dualsys.runtime.assembly import MACHINE_KEYS, make_latency
@@ -136,44 +143,46 @@ def _run(
     engines: Engines,
     name: str,
     progress: Callable[[str, int], None],
-) -> tuple[str, ...]:
-    """Run what is missing of a variant. Returns its words, with the settled rates."""
-    cells, variant = order.cells(name), order.variants[name]
+) -> Settled:
+    """Run what is missing of a variant. Returns what it was run with."""
+    cells = order.cells(name)
     missing = [cell for cell in cells if not store.has(cell)]
     progress(name, len(cells) - len(missing))
-    told = store.settled(name, lambda: resolved(variant.words, order, store))
-    if not missing:
+    told = settled(order, store, name)
+    jobs = split(told.configs, missing)
+    if not jobs:
         return told
-    config = configured(order.shared, told)
-    jobs = split(config, missing)
     run = on_ray(order.ray_address) if order.ray_address else completed
     for number, rows in run(work, jobs, order.workers):
         for seed, row in zip(jobs[number].seeds, rows, strict=True):
             cell = Cell(name, jobs[number].scenario, seed)
-            engines.take(cell, config, row)
+            engines.take(cell, jobs[number].config, row)
             store.put(cell, row)
         progress(name, len(rows))
     return told
 
 
 def _found(
-    order: Order, store: Store, engines: Engines, told: dict[str, tuple[str, ...]]
+    order: Order, store: Store, engines: Engines, told: dict[str, Settled]
 ) -> dict[str, Any]:
     """What depends on the episodes alone, whoever ran them: the rest of bench.json."""
     rows, used, devices = {}, {}, {}
-    configs = {name: configured(order.shared, words) for name, words in told.items()}
-    for name, config in configs.items():
+    for name, variant in told.items():
         rows[name] = {(cell.scenario, cell.seed): store.get(cell) for cell in order.cells(name)}
         for (scenario, seed), row in rows[name].items():
-            engines.take(Cell(name, scenario, seed), config, row)
+            engines.take(Cell(name, scenario, seed), variant.configs[scenario], row)
             used[name], devices[name] = row["engine"], row["device"]
     return {
         "scenarios": order.scenarios,
         "seeds": order.seeds,
-        "settled": told,
+        "settled": {
+            name: variant.words
+            for name, variant in told.items()
+            if refers(order.variants[name].words)
+        },
         "configurations": {
-            name: {key: value for key, value in config.items() if key not in ELSEWHERE}
-            for name, config in configs.items()
+            name: {k: v for k, v in merged(variant.configs).items() if k not in ELSEWHERE}
+            for name, variant in told.items()
         },
         "engines": used,
         "devices": devices,
@@ -181,33 +190,27 @@ def _found(
     }
 
 
-def configured(words: list[str], more: tuple[str, ...]) -> dict[str, Any]:
-    """The configuration of `dualsys eval` for one variant; which episodes is said elsewhere."""
-    config = load("eval", [*words, *more])
-    if config["runtime"]["name"] != "lockstep":
-        raise DualsysError("a benchmark runs in lockstep; leave runtime=realtime to `dualsys run`")
-    return {**config, "scenario": None, "suite": None, "seeds": ""}
+def settled(order: Order, store: Store, name: str) -> Settled:
+    """A variant's words and configurations; what it refers to has run."""
+    words = order.variants[name].words
+    if not refers(words):
+        return settle(order.shared, dict.fromkeys(order.scenarios, words))
+
+    def filled(scenario: str) -> tuple[str, ...]:
+        def rate(other: str) -> float:
+            return calls_per_tick(store.get(Cell(other, scenario, seed)) for seed in order.seeds)
+
+        return store.settled(name, scenario, lambda: resolved(words, rate))
+
+    return settle(order.shared, {scenario: filled(scenario) for scenario in order.scenarios})
 
 
-def resolved(words: tuple[str, ...], order: Order, store: Store) -> tuple[str, ...]:
-    """The words with their placeholders replaced.
-
-    "{rate of VARIANT}" is its calls per tick in this benchmark.
-    """
-
-    def rate(match: re.Match[str]) -> str:
-        rows = [store.get(cell) for cell in order.cells(match[1])]
-        return f"{sum(r['calls'] for r in rows) / sum(r['steps'] for r in rows):.6f}"
-
-    return tuple(PLACEHOLDER.sub(rate, word) for word in words)
-
-
-def split(config: dict[str, Any], missing: list[Cell]) -> list[Job]:
-    """The missing episodes of one variant in jobs."""
+def split(configs: Mapping[str, dict[str, Any]], missing: list[Cell]) -> list[Job]:
+    """The missing episodes of one variant in jobs, under the configuration of their scenario."""
     jobs = []
     for scenario in dict.fromkeys(cell.scenario for cell in missing):
         seeds = [cell.seed for cell in missing if cell.scenario == scenario]
         for at in range(0, len(seeds), EPISODES_PER_JOB):
             part = tuple(seeds[at : at + EPISODES_PER_JOB])
-            jobs.append(Job(missing[0].variant, config, scenario, part))
+            jobs.append(Job(missing[0].variant, configs[scenario], scenario, part))
     return jobs

@@ -87,12 +87,14 @@ class Store:
             ) from error
         return row
 
-    def settled(self, variant: str, words: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
-        """The words under which a variant first ran here; `words()` if it has not run yet.
+    def settled(
+        self, variant: str, scenario: str, words: Callable[[], tuple[str, ...]]
+    ) -> tuple[str, ...]:
+        """The words under which a variant first ran in a scenario; `words()` if it has not yet.
 
-        A random gate keeps its rate when seeds are added: its episodes stay of one kind.
+        A random gate keeps its rates when seeds are added: its episodes stay of one kind.
         """
-        path = self.root / "words" / f"{slug(variant)}.json"
+        path = self.root / "words" / slug(variant) / f"{slug(scenario)}.json"
         if not path.is_file():
             write(path, msgspec.json.encode(words()))
         first: tuple[str, ...] = msgspec.json.decode(path.read_bytes(), type=tuple[str, ...])

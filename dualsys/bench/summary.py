@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from dualsys.runtime.results import summary
-from dualsys.statistics import bootstrap, holm, paired, reduction
+from dualsys.statistics import bootstrap, bootstrap_by, holm, paired, reduction
 from dualsys.system2.coding import message_bits
 from sim.registry import kind_of
 
@@ -40,6 +40,11 @@ MEASURES: dict[str, Callable[[dict[str, Any]], float | bool | None]] = {
     "calls_per_minute": lambda row: 60 * row["calls"] / row["duration_s"],
     "calls_per_tick": lambda row: row["calls"] / row["steps"],
     "thinking_s": lambda row: row["thinking_s"],  # per episode: the proxy of energy
+}
+# Rates are those of all episodes together, as a random gate is matched: long ones weigh more.
+WEIGHTS: dict[str, Callable[[dict[str, Any]], float]] = {
+    "calls_per_minute": lambda row: row["duration_s"],
+    "calls_per_tick": lambda row: row["steps"],
 }
 COMPARED = ("success", "collision", "score")
 
@@ -116,11 +121,25 @@ def measured(rows: Rows) -> dict[str, Any]:
             codes.update(row["codes"])
         found[group] = {**summary(mine), **message_bits(codes), "mean": {}}
         for name, of in MEASURES.items():
-            values = np.array([v for row in mine if (v := of(row)) is not None], float)
-            if len(values) and name not in ("success", "collision"):
-                mean = {"value": float(values.mean()), "ci95": list(bootstrap(values))}
-                found[group]["mean"][name] = mean
+            known = [row for row in mine if of(row) is not None]
+            if known and name not in ("success", "collision"):
+                values = np.array([of(row) for row in known], float)
+                found[group]["mean"][name] = mean(values, weights(name, known))
     return found
+
+
+def weights(name: str, rows: list[dict[str, Any]]) -> np.ndarray:
+    """What each episode counts for in the mean of a measure: (N,)."""
+    of = WEIGHTS.get(name)
+    return np.ones(len(rows)) if of is None else np.array([of(row) for row in rows], float)
+
+
+def mean(values: np.ndarray, heavy: np.ndarray) -> dict[str, Any]:
+    """The mean of episodes (N,) of weights (N,), and its interval from episodes drawn anew."""
+    if len(values) < 2 or (heavy == heavy[0]).all():
+        return {"value": float(values.mean()), "ci95": list(bootstrap(values))}
+    interval = bootstrap_by(np.arange(len(values)), values, heavy)
+    return {"value": float(np.average(values, weights=heavy)), "ci95": list(interval)}
 
 
 def compare(one: Rows, other: Rows) -> dict[str, Any]:
