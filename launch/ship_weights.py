@@ -2,7 +2,8 @@
 
 Copies weights and card into dualsys/weights/DOMAIN (System 1) or DOMAIN-planner (System 2) and
 writes the scores of the results files (of `dualsys eval`, for a planner also of `dualsys score`)
-into the card. Refuses results that another checkpoint made.
+into the card, for a planner also which model it is. Refuses results that another checkpoint made,
+be it one that stood in the same folder at the commit that they name.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,8 @@ import msgspec
 
 import dualsys
 from dualsys.errors import DualsysError
+from dualsys.learning.cards import model_of
+from dualsys.learning.lineage import VALUE, weights_digest
 from dualsys.system1 import checkpoint as system1
 from dualsys.system2 import checkpoint as system2
 
@@ -35,8 +40,11 @@ def scores(checkpoint: Path, files: list[Path], system: str) -> dict[str, Any]:
         used = config["planner"] if scored else config[system]["checkpoint"]
         if used != "auto" and Path(used).resolve() != checkpoint.resolve():
             raise DualsysError(f"{file} was made with the checkpoint {used}, not {checkpoint}")
+        # No answer and no candidate depends on what the critics say.
+        require_unchanged(file, results.get("git", {}), checkpoint, VALUE if scored else "")
         if scored:
             found["answers"] = {name: results[name] for name in ANSWERS}
+            found["answers"] |= {"data": results["config"].get("data"), "git": results.get("git")}
             continue
         conditions = {
             "runtime": results["runtime"],
@@ -48,11 +56,38 @@ def scores(checkpoint: Path, files: list[Path], system: str) -> dict[str, Any]:
     return found
 
 
+def require_unchanged(file: Path, git: dict[str, Any], checkpoint: Path, without: str) -> None:
+    """Refuse results if the checkpoint's weights, but those named `without`..., changed since.
+
+    What they were then is read from git; where that holds none of them, nobody can tell.
+    """
+    commit = git.get("commit")
+    with tempfile.TemporaryDirectory() as folder:
+        then = Path(folder)
+        names = _git(checkpoint, "ls-tree", "--name-only", str(commit), "./").decode().splitlines()
+        for name in names:
+            if name.endswith(".safetensors"):
+                (then / name).write_bytes(_git(checkpoint, "show", f"{commit}:./{name}"))
+        known = any(then.iterdir())
+        if known and weights_digest(then, without) != weights_digest(checkpoint, without):
+            raise DualsysError(
+                f"{file} was measured at the commit {commit}, the weights in {checkpoint} have "
+                "changed since; measure them again"
+            )
+
+
+def _git(folder: Path, *words: str) -> bytes:
+    """What git says; nothing where it knows nothing."""
+    done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, check=False)
+    return done.stdout if done.returncode == 0 else b""
+
+
 def ship(checkpoint: Path, files: list[Path]) -> Path:
     """Copy the checkpoint and write its card anew with the scores. Returns the new folder."""
     planner = (checkpoint / system2.CARD).is_file()
     if planner:
-        card: Any = system2.load(checkpoint).card
+        planning = system2.load(checkpoint)
+        card: Any = msgspec.structs.replace(planning.card, model=model_of(planning))
         folder, name = WEIGHTS / f"{card.spec.domain}-planner", system2.CARD
     else:
         card = system1.load_card(checkpoint)

@@ -95,7 +95,8 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(
         ROOT / "dualsys", folder / "dualsys", ignore=shutil.ignore_patterns("*.pyc", "weights")
     )
-    shutil.copytree(ROOT / "kernels", folder / "kernels")
+    for name in ("kernels", "conf"):
+        shutil.copytree(ROOT / name, folder / name)
     return folder
 
 
@@ -136,6 +137,7 @@ def test_a_planner_is_shipped_whole_with_its_answers(
     shipped = checkpoint.load(package / "dualsys/weights/driving-planner")
     assert shipped.card.scores["answers"]["questions"]["plan"]["answer_accuracy"] == 0.5
     assert shipped.card.scores["driving/merge"]["success_rate"] == 0.75
+    assert shipped.card.model["sizes"]["text_width"] == 16, "read off the weights"
     assert (
         shipped.heads.state_dict().keys()
         == checkpoint.load(planner_folder).heads.state_dict().keys()

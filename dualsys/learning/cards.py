@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from omegaconf import OmegaConf
 from torch import nn
 
+from dualsys.config import config_folder
 from dualsys.learning.lineage import digest
 from dualsys.learning.trainer import optimiser_of
 from dualsys.runtime.results import machine, versions
 from dualsys.system2.checkpoint import Card, Planning
+from dualsys.system2.sizes import ModelSizes
 
 
 def parameters(module: nn.Module) -> int:
@@ -20,16 +24,61 @@ def parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def model_told(config: dict[str, Any], language: nn.Module, heads: nn.Module) -> dict[str, Any]:
-    """Which model `dualsys train system2` made: what it was built or taken from, and how large."""
+def model_told(
+    language: nn.Module, heads: nn.Module, base: str | None = None, lora_rank: int = 0
+) -> dict[str, Any]:
+    """Which model a planner is: what it was built or taken from, and how large.
+
+    `base` is the checkpoint that it was tuned from, with adapters of `lora_rank` if that is not 0.
+    """
+    sizes = None if base else sizes_of(language.config)
     return {
         "class": type(language).__name__,
+        "name": None if sizes is None else _name_of(sizes),
         "parameters": parameters(language),
         "heads_parameters": parameters(heads),
-        "base": config["base"] or None,
-        "lora_rank": config["lora_rank"],
-        "sizes": None if config["base"] else dict(config["model"]),
+        "base": base or None,
+        "lora_rank": lora_rank,
+        "sizes": sizes,
     }
+
+
+def model_of(planning: Planning) -> dict[str, Any]:
+    """As `model_told`, of a planner that is there, whose card may be older and say nothing."""
+    told = planning.card.model
+    history = told.get("base"), told.get("lora_rank", 0)
+    return model_told(planning.language.model, planning.heads, *history)
+
+
+def sizes_of(config: Any) -> dict[str, int] | None:
+    """The `ModelSizes` of a model of this project's own build, read off its configuration."""
+    if config.model_type != "idefics3":
+        return None
+    vision, text = config.vision_config, config.text_config
+    sizes = ModelSizes(
+        image_px=vision.image_size,
+        patch_px=vision.patch_size,
+        shuffle=config.scale_factor,
+        vision_width=vision.hidden_size,
+        vision_layers=vision.num_hidden_layers,
+        vision_heads=vision.num_attention_heads,
+        text_width=text.hidden_size,
+        text_layers=text.num_hidden_layers,
+        text_heads=text.num_attention_heads,
+        key_value_heads=text.num_key_value_heads,
+        vocabulary=text.vocab_size,
+        positions=text.max_position_embeddings,
+    )
+    return dataclasses.asdict(sizes)
+
+
+def _name_of(sizes: dict[str, int]) -> str | None:
+    """What `model=` builds these sizes, such as "small"; None where none of its choices does."""
+    for path in sorted((config_folder() / "model").glob("*.yaml")):
+        values: Any = OmegaConf.load(path)
+        if all(sizes[key] == value for key, value in values.items()):
+            return path.stem
+    return None
 
 
 def gone_on(card: Card, training: str, config: dict[str, Any], told: dict[str, Any]) -> Card:

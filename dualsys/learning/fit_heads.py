@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from dualsys.device import device_of
 from dualsys.errors import DualsysError
-from dualsys.learning.cards import gone_on, parameters, value_inputs, without_stale_value
+from dualsys.learning.cards import gone_on, model_of, value_inputs, without_stale_value
 from dualsys.learning.conversation import knots
 from dualsys.learning.joined import JoinedDataset, open_datasets
 from dualsys.learning.lineage import HEADS, built_on
@@ -179,5 +179,4 @@ def _card(planning: Planning, config: dict[str, Any], ticks: int) -> Card:
     facts = {"weights": dict(config["weights"]), "ticks": ticks}
     facts |= {"plans": config["plans"], "own_plans": config["own_plans"]}
     card = gone_on(planning.card, "heads", config, facts)
-    model = {**card.model, "heads_parameters": parameters(planning.heads)}
-    return msgspec.structs.replace(card, model=model)
+    return msgspec.structs.replace(card, model=model_of(planning))

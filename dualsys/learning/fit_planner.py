@@ -116,7 +116,7 @@ def _card(
         },
         versions=versions(),
         scores={},
-        model=model_told(config, language.model, heads),
+        model=model_told(language.model, heads, config["base"], config["lora_rank"]),
     )
 
 
