@@ -1,7 +1,8 @@
 """Closed-loop evaluation in lockstep: episodes over worker processes, results.json and log.mcap.
 
 Each episode is a function of (configuration, scenario, epoch, seed) alone, so the log is byte-equal
-for any number of workers: episodes are logged apart and joined in order.
+for any number of workers: episodes are logged apart and joined in order. Random calls and latencies
+belong to scenario and seed; what a planner draws, and System 1's noise, to the epoch.
 """
 
 from __future__ import annotations
