@@ -30,8 +30,10 @@ from dualsys.whatif.plan_scores import PlanScores, load_scores
 from sim.driving.terms import Terms
 from sim.registry import require_training
 
+Config = dict[str, Any]
 
-def fit_instruct(config: dict[str, Any], progress: Callable[[int, dict[str, float]], None]) -> Path:
+
+def fit_instruct(config: Config, progress: Callable[[int, dict[str, float]], None]) -> Path:
     """Train (or go on training) from the planner in `config["planner"]` into `config["out"]`."""
     torch.set_num_threads(config["threads"])
     folder, weights = Path(config["out"]), dict(config["weights"])
@@ -42,11 +44,7 @@ def fit_instruct(config: dict[str, Any], progress: Callable[[int, dict[str, floa
     driven = open_datasets([scores.data, *config["driven"]], told)
     tried, worth, about = _tried(planning, driven, scores, config, told)
     dataset = open_datasets(config["data"], told)
-    rows = np.arange(0, len(dataset.state), config["every_ticks"])
-    rows = rows[~np.isin(dataset.seeds()[rows], tried.held_seeds)]
-    label_plans(dataset, config["plans"], rows, worth)
-    views = views_of(planning, dataset, rows, config["prompts_from"])
-    conversations = Conversations(dataset, views, planning.heads.config)
+    conversations = _taught(planning, dataset, config, tried.held_seeds, worth)
     torch.manual_seed(config["seed"])
     module = PlannerModule(planning.language.model, planning.heads)
     valued = set_aside(module.heads.value)
@@ -78,6 +76,21 @@ def fit_instruct(config: dict[str, Any], progress: Callable[[int, dict[str, floa
     return folder
 
 
+def _taught(
+    planning: Planning,
+    dataset: JoinedDataset,
+    config: Config,
+    held_seeds: np.ndarray,
+    worth: PlanWorth,
+) -> Conversations:
+    """What the supervised terms learn from: no drive that is held out."""
+    rows = np.arange(0, len(dataset.state), config["every_ticks"])
+    rows = rows[~np.isin(dataset.seeds()[rows], held_seeds)]
+    label_plans(dataset, config["plans"], rows, worth)
+    views = views_of(planning, dataset, rows, config["prompts_from"])
+    return Conversations(dataset, views, planning.heads.config)
+
+
 class States(msgspec.Struct, frozen=True):
     """States that a planner is asked about: rows of a dataset, the plans' scores, the seeds.
 
@@ -92,11 +105,7 @@ class States(msgspec.Struct, frozen=True):
 
 
 def _tried(
-    planning: Planning,
-    dataset: JoinedDataset,
-    scores: PlanScores,
-    config: dict[str, Any],
-    told: Told,
+    planning: Planning, dataset: JoinedDataset, scores: PlanScores, config: Config, told: Told
 ) -> tuple[Tried, PlanWorth, dict[str, Any]]:
     """The states to learn from, what foretells the worth of plans, and how well it does."""
     if scores.plans != planning.card.spec.plans:
@@ -134,9 +143,7 @@ def _tried(
     return tried, worth, about
 
 
-def _foretold(
-    dataset: JoinedDataset, known: States, worth: PlanWorth, config: dict[str, Any]
-) -> States:
+def _foretold(dataset: JoinedDataset, known: States, worth: PlanWorth, config: Config) -> States:
     """Further states, with the scores that `worth` foretells, drawn by how much plans differ."""
     seeds = dataset.seeds()
     rows = np.arange(0, len(seeds), config["every_ticks"])

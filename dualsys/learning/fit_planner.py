@@ -23,6 +23,7 @@ from dualsys.learning.train_system2 import PlannerModule, planner_losses
 from dualsys.learning.trainer import optimiser_of, trained
 from dualsys.learning.views import Views
 from dualsys.runtime.results import machine, versions
+from dualsys.spec import WorldSpec
 from dualsys.system2.build import build
 from dualsys.system2.checkpoint import Card, save_planner
 from dualsys.system2.heads import Heads
@@ -40,14 +41,7 @@ def fit_planner(config: dict[str, Any], progress: Callable[[int, dict[str, float
     rows = np.arange(0, len(dataset.state), config["every_ticks"])
     label_plans(dataset, config["plans"], rows)
     language = _language(config, folder, dataset, rows)
-    sizes = HeadsConfig(
-        text_width=language.text_width,
-        state_size=len(dataset.spec.state),
-        action_size=len(dataset.spec.action),
-        plans=len(dataset.spec.plans),
-        stride_ticks=max(1, round(dataset.spec.control_rate_hz / KNOT_RATE_HZ)),
-        **config["heads"],
-    )
+    sizes = _sizes(config, language, dataset.spec)
     samples = _drawn_in(config, dataset, rows)
     views = Views(dataset, language, rows, samples)
     conversations = Conversations(dataset, views, sizes)
@@ -80,6 +74,17 @@ def fit_planner(config: dict[str, Any], progress: Callable[[int, dict[str, float
     tensors = {name: torch.from_numpy(value) for name, value in views.normalisation.items()}
     save_planner(folder, language, module.heads, tensors, card)
     return folder
+
+
+def _sizes(config: dict[str, Any], language: LanguageModel, spec: WorldSpec) -> HeadsConfig:
+    return HeadsConfig(
+        text_width=language.text_width,
+        state_size=len(spec.state),
+        action_size=len(spec.action),
+        plans=len(spec.plans),
+        stride_ticks=max(1, round(spec.control_rate_hz / KNOT_RATE_HZ)),
+        **config["heads"],
+    )
 
 
 def _drawn_in(

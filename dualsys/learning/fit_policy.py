@@ -59,14 +59,17 @@ def fit_policy(config: dict[str, Any], progress: Callable[[int, dict[str, float]
         config,
         folder,
         progress,
-        built_on(
-            dataset, planner=config["planner"], others=[config["start"], config["prompts_from"]]
-        ),
+        _ground(config, dataset),
     )
     averaged = System1Network(sizes)
     averaged.load_state_dict(weights)
     checkpoint.save(folder, averaged.eval(), batches.normalisation, _card(config, sizes, dataset))
     return folder
+
+
+def _ground(config: dict[str, Any], dataset: JoinedDataset) -> dict[str, Any]:
+    others = [config["start"], config["prompts_from"]]
+    return built_on(dataset, planner=config["planner"], others=others)
 
 
 def _perceived(config: dict[str, Any], spec: WorldSpec) -> list[tuple[int, int]]:
