@@ -5,6 +5,7 @@ export MUJOCO_GL ?= egl
 export PYOPENGL_PLATFORM ?= $(MUJOCO_GL)
 export SDL_VIDEODRIVER ?= dummy
 export OMP_NUM_THREADS ?= 1
+TEST_WORKERS ?= 2
 STAMP := .venv/.ready-$(shell cat pyproject.toml constraints.txt launch/setup.sh | sha256sum | cut -c1-16)
 
 .PHONY: setup demo test lint format clean
@@ -25,7 +26,7 @@ lint: setup
 	.venv/bin/lint-imports
 
 test: lint
-	$(PY) -m pytest
+	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 format: setup
 	.venv/bin/ruff check --fix .
