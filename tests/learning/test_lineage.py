@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -87,7 +88,9 @@ def test_an_interrupted_training_of_the_value_goes_on(
     seen: list[int] = []
     fit_value(config, lambda step, parts: seen.append(step))
     assert [step for step in seen if step] == [3, 4], "two steps had been saved"
-    assert weights_digest(planner) == weights_digest(whole)
+    gone_on, at_once = (load_file(folder / "heads.safetensors") for folder in (planner, whole))
+    for name, tensor in at_once.items():  # to rounding: sums depend on where memory lies
+        torch.testing.assert_close(gone_on[name], tensor, atol=5e-5, rtol=1e-3)
     fit_value({**config, "steps": 5}, quiet)  # though the head on disk is the trained one now
 
 
