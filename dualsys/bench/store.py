@@ -70,22 +70,15 @@ class Store:
 
     def has(self, cell: Cell) -> bool:
         """Whether this episode is finished."""
-        return self._path(cell).is_file()
+        return episode_path(self.root, cell).is_file()
 
     def put(self, cell: Cell, row: Row) -> None:
         """Keep a finished episode; it appears whole or not at all."""
-        write(self._path(cell), msgspec.json.encode(row, order="sorted"))
+        write(episode_path(self.root, cell), msgspec.json.encode(row, order="sorted"))
 
     def get(self, cell: Cell) -> Row:
         """The row of a finished episode. Raises `DualsysError` when it is missing or broken."""
-        try:
-            row: Row = msgspec.json.decode(self._path(cell).read_bytes())
-        except (OSError, msgspec.DecodeError) as error:
-            raise DualsysError(
-                f"the episode {cell.text} of {self.root} can not be read ({error}); delete its "
-                "file and run the benchmark again"
-            ) from error
-        return row
+        return read_row(self.root, cell)
 
     def settled(
         self, variant: str, scenario: str, words: Callable[[], tuple[str, ...]]
@@ -100,14 +93,27 @@ class Store:
         first: tuple[str, ...] = msgspec.json.decode(path.read_bytes(), type=tuple[str, ...])
         return first
 
-    def _path(self, cell: Cell) -> Path:
-        folder = self.root / "episodes" / slug(cell.variant) / slug(cell.scenario)
-        return folder / f"{cell.seed}.json"
-
 
 def slug(name: str) -> str:
     """A name as a folder's."""
     return "".join(c if c.isalnum() or c in "-.@" else "_" for c in name)
+
+
+def episode_path(root: Path, cell: Cell) -> Path:
+    """Where a benchmark's folder keeps a finished episode."""
+    return root / "episodes" / slug(cell.variant) / slug(cell.scenario) / f"{cell.seed}.json"
+
+
+def read_row(root: Path, cell: Cell) -> Row:
+    """The row of a finished episode. Raises `DualsysError` when it is missing or broken."""
+    try:
+        row: Row = msgspec.json.decode(episode_path(root, cell).read_bytes())
+    except (OSError, msgspec.DecodeError) as error:
+        raise DualsysError(
+            f"the episode {cell.text} of {root} can not be read ({error}); delete its "
+            "file and run the benchmark again"
+        ) from error
+    return row
 
 
 def read_header(root: Path) -> dict[str, Any]:
