@@ -1,0 +1,98 @@
+"""Numbers in README and docs are those of the committed results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dualsys.console import percent
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "docs/results"
+MEASURED = (ROOT / "docs/measured.md").read_text()
+
+
+def result(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((RESULTS / name).read_text())
+    return found
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of every line of a table in Markdown."""
+    return [
+        [cell.strip() for cell in line.strip("| ").split("|")]
+        for line in text.splitlines()
+        if line.startswith("|")
+    ]
+
+
+def after(heading: str, end: str = "\n\n#") -> str:
+    return MEASURED.split(heading, 1)[1].split(end, 1)[0]
+
+
+@pytest.mark.parametrize("name", ["ablation-mt10.json", "ablation-driving.json"])
+def test_the_tables_of_the_parts_are_those_of_the_benchmarks(name: str) -> None:
+    # The nearest table below the file's name: the other benchmark's has the same variants.
+    table = {cells[0]: cells for cells in reversed(rows(after(name)))}
+    measured = result(name)["measured"]
+    for variant, groups in measured.items():
+        all_ = groups["all"]
+        low, high = all_["success_ci95"]
+        assert table[variant][1:3] == [percent(all_["success_rate"]), f"{low:.1%} .. {high:.1%}"]
+        assert f"{all_['bits']:.1f}" in table[variant]
+    assert len(measured) == 14
+
+
+def test_the_rare_situations_are_told_as_they_were_measured() -> None:
+    measured = result("guidance-longtail-hard.json")["measured"]
+    short = {cells[0]: cells for cells in rows((ROOT / "README.md").read_text())}
+    long = {cells[0].split(" (")[0]: cells for cells in rows(after("guidance-longtail-hard.json"))}
+    for variant, name in (
+        ("System 1 alone", "System 1 alone"),
+        ("planner, plan", "the planner's plan"),
+        ("planner, plan and code", "the planner's plan and code"),
+    ):
+        pools = measured[variant]
+        told = [percent(pools["all"][key]) for key in ("success_rate", "collision_rate")]
+        told.append(percent(pools["unseen"]["collision_rate"]))
+        brief = name if name.startswith("System") else name.replace("the", "with the", 1)
+        assert short[brief][1:4] == told
+        assert [long[name][1], long[name][3], long[name][5].split(",")[0]] == told
+
+
+@pytest.mark.parametrize("domain", ["driving", "manipulation"])
+def test_values_and_pairs_are_told_as_they_were_measured(domain: str) -> None:
+    ranking = result(f"values-{domain}.json")["rankings"]["all (gain in spreads)"]
+    text = " ".join(after("Do the values order", "\n## ").split())
+    for field in ("spearman", "argmax_gain"):
+        low, high = ranking[f"{field}_ci95"]
+        assert f"{ranking[field]:.2f} ({low:.2f} .. {high:.2f})" in text
+    low, high = ranking["beats_random_ci95"]
+    assert f"{percent(ranking['beats_random'])} ({low:.1%} .. {high:.1%})" in text
+    pair = result(f"five-over-one-{domain.replace('manipulation', 'mt10')}.json")
+    cell = pair["compared"]["all"]["success"]
+    told = [f"{100 * value:+.1f}" for value in (cell["mean"], *cell["ci95"])]
+    flat = " ".join(MEASURED.split())
+    assert f"{told[0]}, {told[1]} .. {told[2]}, `docs/results/five-over-one-" in flat
+
+
+def test_thinking_times_and_interruptions_are_those_of_the_files() -> None:
+    found = result("think_time.json")
+    for scenario, report in found["scenarios"].items():
+        first, short, full = (
+            f"{report[budget][which]['p50_ms']:.0f} / {report[budget][which]['p99_ms']:.0f}"
+            for budget, which in (("short", "first"), ("short", "whole"), ("full", "whole"))
+        )
+        ratio, memory = report["candidates"]["ratio"], report["memory_mib"]
+        row = f"| {scenario} | {first} | {short} | {full} | {ratio:.2f} | {memory:.0f} |"
+        assert row in MEASURED
+    flat = " ".join(MEASURED.split())
+    assert f"with {found['stalls']} stalls" in flat
+    counts = [result(f"interrupts-{d}.json") for d in ("manipulation", "driving")]
+    assert not any(count["faults"] for count in counts)
+    for key, words in (("interrupted_in_mid_thought", "of them in"), ("guidances", "guidances")):
+        one, other = (f"{count[key]:,}" for count in counts)
+        assert f"{one} and {other} {words}" in flat
