@@ -21,7 +21,7 @@ import msgspec
 import dualsys
 from dualsys.errors import DualsysError
 from dualsys.learning.cards import model_of
-from dualsys.learning.lineage import VALUE, weights_digest
+from dualsys.learning.lineage import VALUE, tensors_digest
 from dualsys.system1 import checkpoint as system1
 from dualsys.system2 import checkpoint as system2
 
@@ -69,7 +69,7 @@ def require_unchanged(file: Path, git: dict[str, Any], checkpoint: Path, without
             if name.endswith(".safetensors"):
                 (then / name).write_bytes(_git(checkpoint, "show", f"{commit}:./{name}"))
         known = any(then.iterdir())
-        if known and weights_digest(then, without) != weights_digest(checkpoint, without):
+        if known and tensors_digest(then, without) != tensors_digest(checkpoint, without):
             raise DualsysError(
                 f"{file} was measured at the commit {commit}, the weights in {checkpoint} have "
                 "changed since; measure them again"

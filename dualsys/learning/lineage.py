@@ -32,7 +32,7 @@ def digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
     return total.hexdigest()[:DIGITS]
 
 
-def weights_digest(folder: Path, without: str = "") -> str:
+def tensors_digest(folder: Path, without: str = "") -> str:
     """Digest of a checkpoint's weights (of either system), but for those named `without`..."""
     named = _weights(folder)
     return digest((n, t) for n, t in named if not (without and n.startswith(without)))
@@ -58,9 +58,9 @@ def built_on(
     for name in others:
         if name:
             path = Path(name)
-            found[name] = _file_digest(path) if path.is_file() else weights_digest(path)
+            found[name] = _file_digest(path) if path.is_file() else tensors_digest(path)
     if planner:
-        found[planner] = weights_digest(Path(planner), trained)
+        found[planner] = tensors_digest(Path(planner), trained)
     return {f"contents of {name}": told for name, told in found.items()}
 
 

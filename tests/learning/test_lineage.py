@@ -17,7 +17,7 @@ from dualsys.learning.dataset import Dataset
 from dualsys.learning.fit_heads import fit_heads
 from dualsys.learning.fit_policy import fit_policy
 from dualsys.learning.fit_value import fit_value
-from dualsys.learning.lineage import weights_digest
+from dualsys.learning.lineage import tensors_digest
 from dualsys.system2 import checkpoint
 from dualsys.system2.thinking import ThinkConfig
 from tests.learning.conftest import with_success
@@ -61,9 +61,9 @@ def test_heads_of_another_model_are_not_gone_on_with(
 ) -> None:
     config = heads(planner, drives, untrained, 1)
     fit_heads(config, quiet)
-    trained = weights_digest(planner)
+    trained = tensors_digest(planner)
     fit_heads(config, quiet)
-    assert weights_digest(planner) == trained, "its own training is no other ground"
+    assert tensors_digest(planner) == trained, "its own training is no other ground"
     change(planner / "heads.safetensors", "heads.value.bias")
     fit_heads(config, quiet)
     change(planner / "model.safetensors", "model.text_model.norm.weight")
