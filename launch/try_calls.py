@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 from rich.table import Table
 
 from dualsys.console import progress_bar, table_console
@@ -23,7 +22,7 @@ from dualsys.runtime.assembly import checkpoint_folder
 from dualsys.runtime.gates import judged
 from dualsys.runtime.results import git_state, machine, versions
 from dualsys.whatif.call_trials import CallTrial, save_trials, try_calls
-from dualsys.whatif.crossroads import comparable, crossroads
+from dualsys.whatif.crossroads import comparable, crossroads, drawn
 from dualsys.whatif.verdicts import COLUMNS, Gain, verdicts
 from sim import registry
 
@@ -68,48 +67,77 @@ def show(trials: list[CallTrial]) -> None:
     table_console().print(table)
 
 
-def main() -> None:
-    """Try the calls, print the table, write the file."""
+def tried(
+    options: argparse.Namespace, configs: Sequence[dict[str, Any]]
+) -> tuple[list[CallTrial], int]:
+    """The trials of all runs, and how many places were left out as an answer was still to come."""
+    found, left_out = [], 0
+    for run, config in zip(options.runs, configs, strict=True):
+        found_in = crossroads(run, options.calls)
+        places = comparable(found_in)
+        left_out += len(found_in) - len(places)
+        chosen = drawn(places, options.places, options.unsure, options.seed)
+        with progress_bar() as bar:
+            task = bar.add_task(run.name, total=len(chosen), note="")
+
+            def advance(count: int, task: Any = task) -> None:
+                bar.update(task, advance=count)
+
+            found += try_calls(config, chosen, options.horizon_s, options.workers, advance)
+    if not found:
+        raise DualsysError(
+            "no call to try: the runs hold no tick at which System 1 answered "
+            "and no answer to an earlier call was still to come"
+        )
+    return found, left_out
+
+
+def command_line() -> argparse.ArgumentParser:
+    """What can be asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--places", type=int, default=400, help="per run")
     parser.add_argument("--calls", action="store_true", help="only where the run did call")
+    parser.add_argument(
+        "--unsure",
+        type=float,
+        default=0.0,
+        help="share of the places from the fifth of ticks at which System 1 is least sure",
+    )
     parser.add_argument("--horizon-s", type=float, default=4.0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def main() -> None:
+    """Try the calls, print the table, write the file."""
+    parser = command_line()
     options = parser.parse_args()
+    if not 0.0 <= options.unsure <= 1.0:
+        parser.error(f"--unsure is a share from 0 to 1, not {options.unsure}")
+    if options.calls and options.unsure:
+        parser.error("--calls judges the calls of a run as they came; leave --unsure out")
     set_headless_defaults()
-    git, found, left_out = git_state(), [], 0
+    git = git_state()
     try:
         configs = of_one_kind(options.runs)
-        for run, config in zip(options.runs, configs, strict=True):
-            found_in = crossroads(run, options.calls)
-            places = comparable(found_in)
-            left_out += len(found_in) - len(places)
-            drawn = np.random.default_rng(options.seed).permutation(len(places))
-            chosen = [places[i] for i in sorted(drawn[: options.places])]
-            with progress_bar() as bar:
-                task = bar.add_task(run.name, total=len(chosen), note="")
-                found += try_calls(
-                    config,
-                    chosen,
-                    options.horizon_s,
-                    options.workers,
-                    lambda count, task=task: bar.update(task, advance=count),  # type: ignore[misc]
-                )
-        if not found:
-            raise DualsysError(
-                "no call to try: the runs hold no tick at which System 1 answered "
-                "and no answer to an earlier call was still to come"
-            )
+        found, left_out = tried(options, configs)
     except DualsysError as error:
         parser.exit(2, f"try_calls: {error}\n")
     spec = registry.spec_of(found[0].scenario)
     whose = judged(configs[0], spec, checkpoint_folder(configs[0], spec))
-    about = {"horizon_s": options.horizon_s, "config": configs[0], "git": git}
-    # Ticks before which a call had been made whose answers were still to come.
-    about |= {"left_out": left_out, "versions": versions(), "machine": machine()}
+    about = {
+        "horizon_s": options.horizon_s,
+        "unsure": options.unsure,
+        "config": configs[0],
+        "git": git,
+        # Ticks before which a call had been made whose answers were still to come.
+        "left_out": left_out,
+        "versions": versions(),
+        "machine": machine(),
+    }
     save_trials(found, whose, options.out, about)
     show(found)
 

@@ -103,6 +103,7 @@ def _described(
         "tried": [
             {
                 "horizon_s": about["horizon_s"],
+                "unsure": about.get("unsure", 0.0),
                 **{name: about["config"][name] for name in ("latency", "system1", "system2")},
             }
             for about in abouts

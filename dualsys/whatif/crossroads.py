@@ -14,6 +14,7 @@ from dualsys.whatif.junction import Played, play
 from sim import registry
 
 At = tuple[int, int]  # epoch, tick
+UNSURE = 0.2  # share of the ticks that counts as those at which System 1 is least sure
 
 
 class Pass(msgspec.Struct, frozen=True):
@@ -38,6 +39,7 @@ class Crossroads(msgspec.Struct, frozen=True):
     told: Guidance | None
     called: bool  # whether the drive did call here
     waiting: bool
+    uncertainty: float  # of System 1 [nat]
     midway: Midway  # what was under way
     last_pass: Pass
 
@@ -112,6 +114,22 @@ def comparable(places: list[Crossroads]) -> list[Crossroads]:
     return [place for place in places if not place.waiting]
 
 
+def drawn(places: list[Crossroads], count: int, unsure: float, seed: int) -> list[Crossroads]:
+    """At most `count` of the places, in order; the share `unsure` from the least sure fifth.
+
+    Calls change something where System 1 is unsure, and a gate sees how sure it is: drawing by that
+    spends the trials where there is something to learn, and leaves what is learned for a given
+    uncertainty as it was.
+    """
+    rng = np.random.default_rng(seed)
+    doubt = np.nan_to_num([place.uncertainty for place in places], nan=np.inf)
+    fifth = np.flatnonzero(doubt >= np.quantile(doubt, 1 - UNSURE)) if places else np.zeros(0, int)
+    first = rng.permutation(fifth)[: round(unsure * count)]
+    others = np.setdiff1d(np.arange(len(places)), first)
+    rest = rng.permutation(others)[: count - len(first)]
+    return [places[i] for i in sorted([*first, *rest])]
+
+
 def _place(played: Played, told: _Told, at: At, called: bool) -> Crossroads:
     epoch, tick = at
     row, done = played.rows[epoch], played.commands[epoch]
@@ -124,7 +142,8 @@ def _place(played: Played, told: _Told, at: At, called: bool) -> Crossroads:
     passed = passed if (epoch, passed) in told.actions else tick
     behind = Pass(passed, told.in_force((epoch, passed)), _midway(told, (epoch, passed), 1, None))
     where = row["scenario"], row["seed"], tick, done[:tick]
-    return Crossroads(*where, told.in_force(at), called, told.waiting(at), midway, behind)
+    unsure = told.actions[at].uncertainty
+    return Crossroads(*where, told.in_force(at), called, told.waiting(at), unsure, midway, behind)
 
 
 def _midway(told: _Told, at: At, ticks: int, command: np.ndarray | None) -> Midway:

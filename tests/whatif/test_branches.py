@@ -22,7 +22,7 @@ from dualsys.runtime.log import read_log
 from dualsys.trigger.situation import Situation
 from dualsys.whatif import call_trials
 from dualsys.whatif.call_trials import Branching, CallTrial
-from dualsys.whatif.crossroads import Crossroads, comparable, crossroads
+from dualsys.whatif.crossroads import Crossroads, comparable, crossroads, drawn
 from dualsys.whatif.drives import stretch
 from dualsys.whatif.junction import driven_world
 from sim.driving.terms import Terms
@@ -218,3 +218,18 @@ def test_without_latency_the_action_that_asks_has_no_answer_yet(
     run(tmp_path / "run", [*steering, *NONE, "latency.system1_ticks=0"], Calls(5, 6, 20))
     places = crossroads(tmp_path / "run", calls_only=False)
     assert comparable(places) == places
+
+
+def test_places_are_drawn_where_system_1_is_unsure(steering: list[str], tmp_path: Path) -> None:
+    run(tmp_path / "run", [*steering, *NONE, "latency.system1_ticks=0"], Calls(5))
+    places = crossroads(tmp_path / "run", calls_only=False)
+    least_sure = sorted(places, key=lambda p: p.uncertainty)[-len(places) // 5 :]
+    bound = least_sure[0].uncertainty
+    few = 6
+    assert len(places) > 5 * few
+    assert all(p.uncertainty >= bound for p in drawn(places, few, 1.0, 0))
+    half = drawn(places, few, 0.5, 0)
+    assert sum(p.uncertainty >= bound for p in half) >= few / 2
+    assert [p.tick for p in half] == sorted({p.tick for p in half})
+    assert drawn(places, 10_000, 0.5, 0) == places
+    assert drawn([], few, 0.5, 0) == []
