@@ -59,6 +59,7 @@ def test_a_gate_is_read_as_it_was_written(tmp_path: Path) -> None:
     again = load_gate(tmp_path)
     assert again.card.judged == JUDGED
     assert again.gain(np.array([3.0, 0.0], np.float32)) == pytest.approx(2.0)
+    assert again.gain(np.array([99.0, 0.0], np.float32)) == pytest.approx(3.0), "4 deviations count"
 
 
 def test_a_gate_of_other_features_is_refused(tmp_path: Path) -> None:

@@ -204,5 +204,6 @@ class TrainGateConfig:
     steps: int = MISSING
     learning_rate: float = MISSING
     weight_decay: float = MISSING
+    cap: float = MISSING
     seed: int = MISSING
     threads: int = MISSING

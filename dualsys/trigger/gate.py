@@ -16,7 +16,8 @@ from safetensors.numpy import load_file, save_file
 from dualsys.errors import DualsysError
 
 WEIGHTS, CARD = "gate.safetensors", "gate.json"
-SCHEMA = "dualsys-gate/2"
+SCHEMA = "dualsys-gate/3"
+FAR = 4.0  # standard deviations; what lies further out, training has not seen
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -39,6 +40,19 @@ class GateCard(msgspec.Struct):
     data: dict[str, Any]
     training: dict[str, Any]
     scores: dict[str, Any]
+
+
+def normalised(x: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Features (..., F) in standard deviations from the mean, at most `FAR` of them."""
+    return np.clip((x - mean) / std, -FAR, FAR)
+
+
+def gains(arrays: dict[str, np.ndarray], features: np.ndarray) -> np.ndarray:
+    """The mean gain (N,) that the members predict for features (N, F)."""
+    x = normalised(features, arrays["mean"], arrays["std"])
+    hidden = np.maximum(np.einsum("nf,mfh->mnh", x, arrays["w1"]) + arrays["b1"][:, None], 0.0)
+    predicted: np.ndarray = (hidden * arrays["w2"][:, None]).sum(-1) + arrays["b2"][:, None]
+    return predicted.mean(0)
 
 
 class Gate:
@@ -67,9 +81,7 @@ class Gate:
                 f"the gate takes {len(a['mean'])} features, System 1 gives {features.shape}; train "
                 "a gate for this System 1"
             )
-        x = (features - a["mean"]) / a["std"]
-        hidden = np.maximum(np.einsum("f,mfh->mh", x, a["w1"]) + a["b1"], 0.0)
-        return float(((hidden * a["w2"]).sum(1) + a["b2"]).mean())
+        return float(gains(a, features[None])[0])
 
 
 def save_gate(folder: Path, gate: Gate) -> None:

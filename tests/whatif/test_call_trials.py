@@ -27,6 +27,7 @@ from dualsys.whatif.crossroads import crossroads
 JUDGED = Judged("driving", 15.0, ("entropy", "spread", "noise"), "somewhere", "abc", 4, 0.0)
 ABOUT: dict[str, Any] = {
     "horizon_s": 4.0,
+    "unsure": 0.7,
     "config": {"latency": {"name": "none"}, "system1": {"samples": 4}, "system2": {"name": "vlm"}},
 }
 
@@ -94,17 +95,29 @@ def trials(count: int, rng: np.random.Generator) -> list[CallTrial]:
 
 def test_a_gate_learns_where_calls_pay(tmp_path: Path) -> None:
     save_trials(trials(400, np.random.default_rng(0)), JUDGED, tmp_path / "trials.json", ABOUT)
-    words = [f"data={tmp_path / 'trials.json'}", f"out={tmp_path / 'gate'}", "steps=200"]
+    words = [f"data={tmp_path / 'trials.json'}", f"out={tmp_path / 'gate'}", "cap=1.0"]
     folder = fit_gate(load("train gate", words), lambda step, parts: None)
     gate = load_gate(folder)
     assert gate.card.judged == JUDGED
     assert gate.card.data["scenarios"] == ["driving/merge"]
     assert gate.card.data["seeds"] == [1_000_000, 1_000_079]
-    assert gate.card.data["tried"] == [{"horizon_s": 4.0, **ABOUT["config"]}]
+    assert gate.card.data["tried"] == [{"horizon_s": 4.0, "unsure": 0.7, **ABOUT["config"]}]
     assert gate.card.scores["rank_correlation"] > 0.4
-    assert gate.card.scores["mean_gain_of_better_half"] > gate.card.scores["mean_gain"]
+    assert gate.card.scores["trials"] == 400, "every trial was held out once"
+    first, *_, last = gate.card.scores["first"]
+    assert (first["calls"], last["calls"]) == (0.02, 0.2)
+    assert first["mean_gain"] > last["mean_gain"] > gate.card.scores["mean_gain"]
     sure, unsure = (gate.gain(np.array([e, 0, 0], np.float32)) for e in (-1.5, 1.5))
     assert sure < 0.1 < 0.3 < unsure
+
+
+def test_a_drive_that_was_saved_does_not_outweigh_all_others(tmp_path: Path) -> None:
+    some = trials(200, np.random.default_rng(0))
+    some[7] = msgspec.structs.replace(some[7], called_for=some[7].without + 500.0)
+    save_trials(some, JUDGED, tmp_path / "trials.json", ABOUT)
+    words = [f"data={tmp_path / 'trials.json'}", f"out={tmp_path / 'gate'}", "cap=0.5"]
+    gate = load_gate(fit_gate(load("train gate", words), lambda step, parts: None))
+    assert gate.gain(np.array(some[7].features, np.float32)) < 1.0
 
 
 def test_what_belongs_to_evaluation_teaches_no_gate(tmp_path: Path) -> None:
