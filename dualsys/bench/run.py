@@ -101,7 +101,7 @@ def bench(order: Order, progress: Callable[[str, int], None]) -> dict[str, Any]:
     identity = {
         "schema": SCHEMA,
         "shared": order.shared,
-        "variants": msgspec.to_builtins(order.variants),
+        "variants": {name: list(variant.words) for name, variant in order.variants.items()},
         "contents": contents(configs.values(), spec),
         "versions": versions(),
         "git": git_state(),
@@ -114,7 +114,8 @@ def bench(order: Order, progress: Callable[[str, int], None]) -> dict[str, Any]:
             if first is not None:
                 engines.take(first, config, store.get(first))
         told = {name: _run(order, store, engines, name, progress) for name in order.variants}
-        report = {**identity, **_found(order, store, engines, told)}
+        asked = {"variants": msgspec.to_builtins(order.variants)}
+        report = {**identity, **asked, **_found(order, store, engines, told)}
         store.report(report)
     return report
 

@@ -14,6 +14,7 @@ SCHEMA = "dualsys-bench/2"
 HEADER = "header.json"
 REPORT = "bench.json"
 SITTINGS = "sittings"  # the one part of a header that may differ when a benchmark goes on
+GROWING = ("variants", "contents")  # parts to which something may be added
 
 Row = dict[str, Any]
 
@@ -35,7 +36,8 @@ class Store:
     """The folder of one benchmark. Raises `DualsysError` where another one stands already.
 
     `identity` says what was asked and which code and files answer; a folder that was begun with
-    another one is refused, field by field. `sitting` says who works at it this time: it is added
+    another one is refused, field by field; what is `GROWING` may have grown, for what a variant did
+    depends on itself and on those before it. `sitting` says who works at it this time: it is added
     to the header and changes no result.
     """
 
@@ -45,7 +47,10 @@ class Store:
         if path.is_file():
             there = read_header(root)
             sittings = there.pop(SITTINGS)
-            differ = _differences(there, msgspec.json.decode(msgspec.json.encode(identity)))
+            now = msgspec.json.decode(msgspec.json.encode(identity))
+            for part in GROWING:
+                now[part] = {k: v for k, v in now.get(part, {}).items() if k in there[part]}
+            differ = _differences(there, now)
             if differ:
                 raise DualsysError(
                     f"{root} holds another benchmark ({'; '.join(differ)}); use another out=, or "

@@ -119,6 +119,18 @@ def test_more_seeds_go_into_the_same_folder(
     assert after == rate, "the random gate's episodes stay of one kind"
 
 
+def test_more_variants_go_into_the_same_folder(
+    done: Path, untrained: Path, table: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "grown"
+    run_bench([*words(untrained, table, out), "variants=[periodic]"])
+    assert list(report(out)["variants"]) == ["periodic"]
+    kept = {path: path.stat().st_mtime_ns for path in (out / "episodes").rglob("*.json")}
+    run_bench(words(untrained, table, out))
+    assert same(out, done), "whatever the order in which they came"
+    assert all(path.stat().st_mtime_ns == then for path, then in kept.items())
+
+
 def test_mistakes_are_one_clear_line(
     done: Path,
     untrained: Path,

@@ -10,7 +10,13 @@ from dualsys.bench.table import PLACEHOLDER, Variant, check, load_table
 from dualsys.config import config_folder, load
 from dualsys.errors import DualsysError, UnknownNameError
 
-IDENTITY = {"schema": SCHEMA, "shared": [], "git": {"commit": "a", "dirty": False}}
+IDENTITY = {
+    "schema": SCHEMA,
+    "shared": [],
+    "variants": {"never": ["system2=none"]},
+    "contents": {"latency.trace=a": "12"},
+    "git": {"commit": "a", "dirty": False},
+}
 SITTING = {"command": ["suite=mt10"], "machine": {"cores": 2}}
 
 
@@ -35,6 +41,24 @@ def test_another_benchmark_is_refused_field_by_field(tmp_path: Path) -> None:
     other = {**IDENTITY, "git": {"commit": "b", "dirty": False}}
     with pytest.raises(DualsysError, match=r"\(git, commit: there a, now b\); use another out="):
         Store(tmp_path, other, SITTING)
+
+
+def test_variants_are_added_and_none_is_changed_or_forgotten(tmp_path: Path) -> None:
+    Store(tmp_path, IDENTITY, SITTING)
+    more = {
+        **IDENTITY,
+        "variants": {"always": ["trigger=always"], "never": ["system2=none"]},
+        "contents": {"latency.trace=a": "12", "trigger.gate=b": "34"},
+    }
+    Store(tmp_path, more, SITTING)
+    assert read_header(tmp_path)["variants"] == more["variants"]
+    with pytest.raises(
+        DualsysError, match=r"variants, always: there \['trigger=always'\], now None"
+    ):
+        Store(tmp_path, IDENTITY, SITTING)
+    for part, changed in (("variants", {"never": []}), ("contents", {"latency.trace=a": "13"})):
+        with pytest.raises(DualsysError, match=f"{part}, "):
+            Store(tmp_path, {**more, part: {**more[part], **changed}}, SITTING)  # type: ignore[dict-item]
 
 
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
