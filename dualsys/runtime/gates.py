@@ -31,7 +31,7 @@ def judged(config: dict[str, Any], spec: WorldSpec, checkpoint: Path) -> Judged:
         spec.domain,
         spec.control_rate_hz,
         feature_names(spec, perceived),
-        str(checkpoint),
+        config["system1"]["checkpoint"],
         weights_digest(checkpoint),
         system1["samples"],
         system1["noise_scale"],

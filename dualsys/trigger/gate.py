@@ -26,7 +26,7 @@ class Judged(msgspec.Struct, frozen=True):
     domain: str
     control_rate_hz: float
     features: tuple[str, ...]
-    checkpoint: str  # of System 1, where it lay
+    checkpoint: str  # of System 1, as the configuration named it
     weights: str | None  # digest of its weights, None where they are gone
     samples: int  # the spread is among so many
     noise_scale: float  # of the first of them

@@ -11,10 +11,10 @@ import pytest
 
 from dualsys.config import load
 from dualsys.errors import DualsysError
-from dualsys.runtime.assembly import make_trigger
+from dualsys.runtime.assembly import checkpoint_folder, gate_folder, make_trigger
 from dualsys.runtime.gates import judged
 from dualsys.runtime.thresholds import weights_digest
-from dualsys.trigger.gate import SCHEMA, Gate, GateCard, Judged, save_gate
+from dualsys.trigger.gate import SCHEMA, Gate, GateCard, Judged, load_gate, save_gate
 from dualsys.trigger.rules import LearnedTrigger
 from sim.driving.spec import SPEC
 
@@ -79,3 +79,17 @@ def test_features_that_differ_are_named(untrained: Path, tmp_path: Path) -> None
         a_gate(tmp_path / "gate", msgspec.structs.replace(whose, features=features))
         with pytest.raises(DualsysError, match=f"list of features: {told}"):
             make_trigger(config, SPEC)
+
+
+def test_the_shipped_gate_judges_the_shipped_system_1() -> None:
+    words = ["suite=longtail_hard", "trigger=learned", "system1.samples=4"]
+    config = load("eval", words)
+    trigger = make_trigger(config, SPEC)
+    assert isinstance(trigger, LearnedTrigger)
+    card = load_gate(gate_folder(config, SPEC)).card
+    assert card.judged == judged(config, SPEC, checkpoint_folder(config, SPEC))
+    assert card.judged.weights == weights_digest(checkpoint_folder(config, SPEC))
+    first = card.scores["first"][0]
+    assert first["useful"] > card.scores["useful"], "it calls where calls pay"
+    with pytest.raises(DualsysError, match=r"another system1\.samples: 4 there, 1 here"):
+        make_trigger(load("eval", words[:2]), SPEC)
