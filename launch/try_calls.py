@@ -23,7 +23,7 @@ from dualsys.runtime.gates import judged
 from dualsys.runtime.results import git_state, machine, versions
 from dualsys.whatif.call_trials import CallTrial, save_trials, try_calls
 from dualsys.whatif.crossroads import comparable, crossroads, drawn
-from dualsys.whatif.verdicts import COLUMNS, Gain, verdicts
+from dualsys.whatif.verdicts import COLUMNS, Gain, Verdict, verdicts
 from sim import registry
 
 KIND = ("system1", "system2", "latency")  # what a call is worth depends on these of a run
@@ -56,15 +56,29 @@ def of_one_kind(runs: Sequence[Path]) -> list[dict[str, Any]]:
     return configs
 
 
+def found_out(trials: list[CallTrial]) -> list[Verdict]:
+    """Per scenario, how many calls gain or harm."""
+    return verdicts([Gain(trial.scenario, trial.seed, trial.gain) for trial in trials])
+
+
 def show(trials: list[CallTrial]) -> None:
     """Print per scenario how many calls gain or harm."""
     table = Table(title="what a call is worth")
     for name in COLUMNS:
         named = name == "scenario"
         table.add_column(name, justify="left" if named else "right", no_wrap=named)
-    for verdict in verdicts([Gain(trial.scenario, trial.seed, trial.gain) for trial in trials]):
+    for verdict in found_out(trials):
         table.add_row(*verdict.cells)
     table_console().print(table)
+
+
+def teachable(trials: list[CallTrial]) -> list[CallTrial]:
+    """The trials, those of evaluation's seeds without what the trigger saw: nobody learns of it."""
+    try:
+        registry.require_training((trial.scenario, trial.seed) for trial in trials)
+    except DualsysError:
+        return [msgspec.structs.replace(trial, features=[]) for trial in trials]
+    return trials
 
 
 def tried(
@@ -135,10 +149,11 @@ def main() -> None:
         "git": git,
         # Ticks before which a call had been made whose answers were still to come.
         "left_out": left_out,
+        "verdicts": found_out(found),
         "versions": versions(),
         "machine": machine(),
     }
-    save_trials(found, whose, options.out, about)
+    save_trials(teachable(found), whose, options.out, about)
     show(found)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from highway_env.road.road import Road
 from rich.console import Console
 
 from dualsys.errors import DualsysError
@@ -18,6 +19,7 @@ from dualsys.messages import Guidance
 from dualsys.runtime.probe import requests_of
 from dualsys.whatif.call_trials import CallTrial
 from sim import registry
+from sim.driving import fast_road
 from tests.scripts import ROOT, run
 
 
@@ -147,6 +149,32 @@ def test_a_kind_that_is_solved_too_seldom_makes_the_long_tail_not_solvable(
     assert "difficulty 1.0: the search solves at least 85%" in capsys.readouterr().out
 
 
+def test_both_roads_are_timed_and_another_drive_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = runpy.run_path(str(ROOT / "launch/sim_speed.py"))
+    row = script["compared"]("driving/merge", [0], 12)
+    assert row["equal"]
+    assert row["ticks"] == 12
+    assert row["physics_ms"]["here"] < row["tick_ms"]["here"]
+    ours = fast_road.FastRoad
+
+    class Other(ours):  # type: ignore[misc, valid-type]
+        def step(self, dt: float) -> None:
+            super().step(1.1 * dt)
+
+    monkeypatch.setitem(fast_road.FAST, Road, Other)
+    monkeypatch.setattr("sys.argv", [
+        "sim_speed.py", "--suites", "driving", "--seeds", "0", "--ticks", "3",
+        "--out", str(tmp_path / "speed.json"),
+    ])  # fmt: skip
+    assert script["main"]() == 1
+    told = json.loads((tmp_path / "speed.json").read_text())["scenarios"]
+    assert not told["driving/merge"]["equal"]
+    assert told["driving/intersection"]["equal"], "its road is of another class"
+    assert "NO" in capsys.readouterr().out
+
+
 def test_calls_of_runs_of_one_kind_are_tried_together_and_of_others_not(tmp_path: Path) -> None:
     of_one_kind = runpy.run_path(str(ROOT / "launch/try_calls.py"))["of_one_kind"]
     kind = {"system1": {"samples": 4}, "system2": {"name": "vlm"}, "latency": {"name": "none"}}
@@ -189,3 +217,11 @@ def test_what_calls_are_worth_is_printed_within_a_hundred_columns(
     assert "…" not in said, "nothing is cut off"
     assert where in said
     assert "75.0%" in said
+
+
+def test_calls_of_evaluations_seeds_teach_nobody() -> None:
+    teachable = runpy.run_path(str(ROOT / "launch/try_calls.py"))["teachable"]
+    learned = CallTrial("driving/merge", 1_000_000, 3, True, [1.0], 0.5, 0.6, False, False)
+    judged = msgspec.structs.replace(learned, seed=7)
+    assert teachable([learned]) == [learned]
+    assert [trial.features for trial in teachable([learned, judged])] == [[], []]
