@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def test_an_environment_joins_in_under_50_lines() -> None:
 def test_every_command_of_a_page_composes(page: str) -> None:
     """What the commands do is tested elsewhere; here, that their words are still valid."""
     lines = [
-        line.split("#")[0].split()
+        shlex.split(line, comments=True)
         for block in blocks(ROOT / page, "bash")
         for line in block.splitlines()
         if line.startswith("dualsys")
