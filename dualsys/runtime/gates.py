@@ -52,9 +52,11 @@ def matching_gate(config: dict[str, Any], spec: WorldSpec, checkpoint: Path, fol
 def same_system_1(name: str, one: Judged, other_name: str, other: Judged) -> None:
     """Raise `DualsysError` where both judge situations of another System 1 or domain."""
     for what, first, second in differences(one, other):
+        set_so = what.startswith("system1.")
+        remedy = f"{what}={first} suits both" if set_so else "use one System 1, or another gate"
         raise DualsysError(
-            f"{name} and {other_name} are of another {what}: {first} there, {second} here; a gate "
-            "is tried (launch/try_calls.py), trained and run with one System 1"
+            f"{name} and {other_name} are of another {what}: {first} there, {second} here; "
+            f"{remedy} (a gate is tried by launch/try_calls.py, trained and run with one System 1)"
         )
 
 

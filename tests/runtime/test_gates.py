@@ -91,5 +91,5 @@ def test_the_shipped_gate_judges_the_shipped_system_1() -> None:
     assert card.judged.weights == weights_digest(checkpoint_folder(config, SPEC))
     first = card.scores["first"][0]
     assert first["useful"] > card.scores["useful"], "it calls where calls pay"
-    with pytest.raises(DualsysError, match=r"another system1\.samples: 4 there, 1 here"):
+    with pytest.raises(DualsysError, match=r"samples: 4 there, 1 here; system1\.samples=4 suits"):
         make_trigger(load("eval", words[:2]), SPEC)
