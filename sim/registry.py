@@ -69,6 +69,10 @@ SUITES: dict[str, tuple[str, ...]] = {
         if name not in UNSEEN
         for level in TRAINING_LEVELS
     ),
+    "driving_all": (
+        *(f"driving/{name}" for name in SCENARIOS),
+        *(f"driving/{name}@{HARD}" for name in LONG_TAIL),
+    ),
     "mt10": tuple(f"manipulation/{name}" for name in TASKS),
     "disturbed": tuple(f"manipulation/{task}+{kind}" for task, kind in disturbed_tasks()),
 }
