@@ -225,3 +225,32 @@ def test_calls_of_evaluations_seeds_teach_nobody() -> None:
     judged = msgspec.structs.replace(learned, seed=7)
     assert teachable([learned]) == [learned]
     assert [trial.features for trial in teachable([learned, judged])] == [[], []]
+
+
+def test_a_run_is_repeated_by_other_workers_and_a_difference_is_told(
+    untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "repeated"
+    words = [f"system1.checkpoint={untrained}", "system2=scripted", "runtime.episode_s=0.5"]
+    asked = ["eval", "scenario=driving/merge", "seeds=0:3", *words, "--out", str(out)]
+    done = run("launch/repeat_check.py", *asked)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((out / "repeat.json").read_text())
+    assert found["equal"]
+    assert [row["by"] for row in found["runs"]] == ["1 worker", "2 workers"]
+    assert found["runs"][0]["bytes"] == (out / "workers1" / "log.mcap").stat().st_size > 0
+    again = run("launch/repeat_check.py", *asked)
+    assert again.returncode == 2
+    assert "is not empty" in again.stderr
+    script = runpy.run_path(str(ROOT / "launch/repeat_check.py"))
+
+    def benched(words: list[str], workers: int, out: Path) -> Path:
+        out.mkdir(parents=True)
+        (out / "bench.json").write_text(str(workers))
+        return out / "bench.json"
+
+    monkeypatch.setitem(script["repeated"].__globals__, "benched", benched)
+    other = ["repeat_check.py", "--out", str(tmp_path / "other"), "bench", "suite=driving"]
+    monkeypatch.setattr("sys.argv", other)
+    assert script["main"]() == 1
+    assert not json.loads((tmp_path / "other" / "repeat.json").read_text())["equal"]
