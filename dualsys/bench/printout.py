@@ -43,7 +43,8 @@ MEANS = {
 
 COMPARED = (
     *("variant", "against", "scenario"),
-    *("gain of success", "gain of score", "collision gain", "fewer collisions by"),
+    *("gain of success", "gain of score", "drives better", "drives worse"),
+    *("collision gain", "fewer collisions by"),
 )
 
 
@@ -126,6 +127,8 @@ def _compared(name: str, group: str, compared: dict[str, Any]) -> tuple[str, ...
         group,
         gain(cells.get("success")),
         gain(cells.get("score"), "+.3f"),
+        share(cells.get("score"), "better"),
+        share(cells.get("score"), "worse"),
         gain(cells.get("collision")),
         fewer(cells.get("collision")),
     )
@@ -146,6 +149,11 @@ def gain(difference: dict[str, Any] | None, form: str = "+.1%") -> str:
         return f"{text}, no difference shown"
     p = difference["p_holm"]
     return f"{text}, p {p:.3f}" if p >= 0.001 else f"{text}, p < 0.001"
+
+
+def share(score: dict[str, Any] | None, how: str) -> str:
+    """Which share of the drives went "better" or "worse"; "-" where no drive has a score."""
+    return "-" if score is None else f"{score[how]:.1%} ({interval(score[f'{how}_ci95'])})"
 
 
 def fewer(collision: dict[str, Any] | None) -> str:

@@ -14,8 +14,9 @@ import msgspec
 import numpy as np
 
 from dualsys.runtime.results import summary
-from dualsys.statistics import bootstrap, bootstrap_by, holm, paired, reduction
+from dualsys.statistics import bootstrap, bootstrap_by, holm, paired, reduction, wilson
 from dualsys.system2.coding import message_bits
+from dualsys.whatif.verdicts import MARGIN
 from sim.registry import kind_of
 
 if TYPE_CHECKING:
@@ -142,10 +143,17 @@ def mean(values: np.ndarray, heavy: np.ndarray) -> dict[str, Any]:
     return {"value": float(np.average(values, weights=heavy)), "ci95": list(interval)}
 
 
+def changed(how: str, drives: np.ndarray) -> dict[str, Any]:
+    """The share of drives, bool (N,), that went so, and its interval."""
+    hits = int(drives.sum())
+    return {how: hits / len(drives), f"{how}_ci95": wilson(hits, len(drives))}
+
+
 def compare(one: Rows, other: Rows) -> dict[str, Any]:
     """Paired differences per group of what is compared.
 
-    Of collisions also the share by which they are fewer, where the other side had any.
+    Of collisions also the share by which they are fewer, where the other side had any; of the score
+    the shares of drives that went better and worse, by more than makes a call useful or harmful.
     """
     found: dict[str, Any] = {}
     for group, scenarios in groups(one).items():
@@ -161,4 +169,7 @@ def compare(one: Rows, other: Rows) -> dict[str, Any]:
             if name == "collision" and b.any():
                 share, interval = reduction(a, b)
                 found[group][name] |= {"fewer": share, "fewer_ci95": interval}
+            if name == "score":
+                found[group][name] |= changed("better", a - b > MARGIN)
+                found[group][name] |= changed("worse", a - b < -MARGIN)
     return found

@@ -172,10 +172,24 @@ def test_the_measures_are_shown_with_their_intervals(scored: dict[str, Any]) -> 
     assert gate["seam jump"] == f"0.0202 ({low:.4f} .. {high:.4f})"
     line = dict(zip(compared.columns, compared.rows[0], strict=True))
     assert line["gain of score"] == "+0.100 (+0.100 .. +0.100), p < 0.001"
+    assert line["drives better"].startswith("100.0% (9")
+    assert line["drives worse"].startswith("0.0% (0.0% .. ")
+    score = scored["compared"]["gate, plan and code"]["all"]["score"]
+    assert score["better_ci95"][0] < 1.0 == score["better"]
     assert [printout.title for printout in printouts(scored, "secondary")] == [
         "measured, scenario by scenario",
         "compared in pairs, scenario by scenario; p after Holm's correction",
     ]
+
+
+def test_a_drive_that_hardly_changed_is_neither_better_nor_worse() -> None:
+    found = {"never": driven(0.7, None), "gate": driven(0.7, 0.5)}
+    for place, (_, told) in enumerate(sorted(found["gate"].items())):
+        told["drive"]["score"] += 0.009 if place % 2 else (-0.011 if place % 4 else 0.011)
+    score = summarise(found, {"never": Variant(()), "gate": Variant((), "never")})["compared"][
+        "gate"
+    ]["all"]["score"]
+    assert (score["better"], score["worse"]) == (0.25, 0.25)
 
 
 @pytest.mark.parametrize("width", [80, 100, 200])
