@@ -48,7 +48,6 @@ def test_the_tables_of_the_parts_are_those_of_the_benchmarks(name: str) -> None:
 
 def test_the_rare_situations_are_told_as_they_were_measured() -> None:
     measured = result("guidance-longtail-hard.json")["measured"]
-    short = {cells[0]: cells for cells in rows((ROOT / "README.md").read_text())}
     long = {cells[0].split(" (")[0]: cells for cells in rows(after("guidance-longtail-hard.json"))}
     for variant, name in (
         ("System 1 alone", "System 1 alone"),
@@ -58,9 +57,40 @@ def test_the_rare_situations_are_told_as_they_were_measured() -> None:
         pools = measured[variant]
         told = [percent(pools["all"][key]) for key in ("success_rate", "collision_rate")]
         told.append(percent(pools["unseen"]["collision_rate"]))
-        brief = name if name.startswith("System") else name.replace("the", "with the", 1)
-        assert short[brief][1:4] == told
         assert [long[name][1], long[name][3], long[name][5].split(",")[0]] == told
+
+
+def test_the_gate_is_told_as_it_was_measured() -> None:
+    found = result("triggers-longtail-hard.json")
+    short = {cells[0]: cells for cells in rows((ROOT / "README.md").read_text())}
+    long = {cells[0].split(":")[0]: cells for cells in rows(after("triggers-longtail-hard.json"))}
+    for variant, name in (
+        ("never", "System 1 alone"),
+        ("learned at 0.02", "System 2 called by the learned gate"),
+        ("random as learned at 0.02", "called as often, at random"),
+    ):
+        pools = found["measured"][variant]
+        calls = percent(pools["all"]["mean"]["calls_per_tick"]["value"])
+        told = [percent(pools["all"][key]) for key in ("success_rate", "collision_rate")]
+        assert short[name][1:5] == [*told, percent(pools["unseen"]["collision_rate"]), calls]
+        apart = [
+            f"{percent(rates['collision_rate'])}, {low:.1%} .. {high:.1%}"
+            for rates in (pools["seen"], pools["unseen"])
+            for low, high in (rates["collision_ci95"],)
+        ]
+        assert [long[variant][n] for n in (1, 3, 5, 6, 7)] == [*told, *apart, calls]
+    for page in (MEASURED, (ROOT / "README.md").read_text()):
+        saved = found["compared"]["learned at 0.02"]["all"]["collision"]
+        low, high = (f"{100 * end:.1f}" for end in saved["fewer_ci95"])
+        flat = page.replace("%", "")
+        assert f"{100 * saved['fewer']:.1f} ({low} .. {high})" in flat
+    worth = result("calls-longtail-hard.json")["about"]["verdicts"][-1]
+    assert worth["scenario"] == "all"
+    flat = " ".join(MEASURED.split())
+    assert f"the {worth['calls']:,} calls of {worth['drives']} drives" in flat
+    for kind in ("useful", "neutral", "harmful"):
+        low, high = (f"{100 * end:.1f}" for end in worth[kind]["ci95"])
+        assert f"{worth[kind]['value']:.1%} ({low} .. {high})" in flat
 
 
 @pytest.mark.parametrize("domain", ["driving", "manipulation"])
