@@ -3,7 +3,7 @@
 Few trials and much noise: an ensemble of small networks, each on its own bootstrap draw of whole
 episodes, with weight decay, and gains that count up to a cap: else the few trials in which a drive
 was saved or lost outweigh all others. Cross-validation, whole episodes apart, says how well such a
-gate ranks calls; the one that is written has learned from all.
+gate ranks calls; the one that is written has learned from all. Harm counts for more than gain.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from dualsys.trigger.gate import SCHEMA, Gate, GateCard, Judged, gains, normalis
 from dualsys.whatif.call_trials import CallTrial, load_trials
 from dualsys.whatif.verdicts import MARGIN
 from sim.registry import require_training
+
+Progress = Callable[[int, dict[str, float]], None]
 
 FOLDS = 5  # of the cross-validation
 FIRST = (0.02, 0.05, 0.1, 0.2)  # shares of the calls, the most promising first, that are scored
@@ -44,7 +46,7 @@ class Ensemble(nn.Module):
         return (hidden.relu() * self.w2[:, None]).sum(-1) + self.b2[:, None]
 
 
-def fit_gate(config: dict[str, Any], progress: Callable[[int, dict[str, float]], None]) -> Path:
+def fit_gate(config: dict[str, Any], progress: Progress) -> Path:
     """Train the gate and write it to `config["out"]`. Returns the folder.
 
     Raises `DualsysError` for too few trials, and for trials of evaluation's seeds and kinds.
@@ -63,7 +65,7 @@ def fit_gate(config: dict[str, Any], progress: Callable[[int, dict[str, float]],
         without = _fitted(x, gain, episode, others, config, rng, _silent)
         predicted[~others] = gains(without, x[~others])
     arrays = _fitted(x, gain, episode, np.ones(len(x), bool), config, rng, progress)
-    names = ("steps", "learning_rate", "weight_decay", "members", "hidden", "cap")
+    names = ("steps", "learning_rate", "weight_decay", "members", "hidden", "cap", "aversion")
     card = GateCard(
         SCHEMA,
         whose,
@@ -125,7 +127,10 @@ def _bootstrap(
     return counts
 
 
-Progress = Callable[[int, dict[str, float]], None]
+def weighed(gain: np.ndarray, cap: float, aversion: float) -> np.ndarray:
+    """What a gate learns to predict of gains (N,): up to a cap, and harm is so much worse."""
+    worth = np.clip(gain, -cap, cap) - aversion * (gain < -MARGIN)
+    return worth.astype(np.float32)
 
 
 def _silent(step: int, parts: dict[str, float]) -> None: ...
@@ -145,7 +150,7 @@ def _fitted(
     weight = torch.from_numpy(_bootstrap(episode, usable, config["members"], rng))
     ensemble = Ensemble(config["members"], x.shape[1], config["hidden"])
     inputs = torch.from_numpy(normalised(x, mean, std))
-    target = torch.from_numpy(np.clip(gain, -config["cap"], config["cap"]))
+    target = torch.from_numpy(weighed(gain, config["cap"], config["aversion"]))
     _fit(ensemble, inputs, target, weight, config, progress)
     arrays = {k: v.detach().numpy().copy() for k, v in ensemble.named_parameters()}
     return arrays | {"mean": mean, "std": std}

@@ -205,5 +205,6 @@ class TrainGateConfig:
     learning_rate: float = MISSING
     weight_decay: float = MISSING
     cap: float = MISSING
+    aversion: float = MISSING
     seed: int = MISSING
     threads: int = MISSING

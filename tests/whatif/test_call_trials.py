@@ -11,7 +11,7 @@ import pytest
 from dualsys.cli import main
 from dualsys.config import load
 from dualsys.errors import DualsysError
-from dualsys.learning.fit_gate import fit_gate
+from dualsys.learning.fit_gate import fit_gate, weighed
 from dualsys.learning.fit_gate import scores as gate_scores
 from dualsys.messages import Action, Guidance, PlanRequest
 from dualsys.runtime.log import read_log
@@ -118,6 +118,14 @@ def test_a_drive_that_was_saved_does_not_outweigh_all_others(tmp_path: Path) -> 
     words = [f"data={tmp_path / 'trials.json'}", f"out={tmp_path / 'gate'}", "cap=0.5"]
     gate = load_gate(fit_gate(load("train gate", words), lambda step, parts: None))
     assert gate.gain(np.array(some[7].features, np.float32)) < 1.0
+
+
+def test_harm_counts_for_more_than_gain() -> None:
+    gains = np.array([0.5, 0.05, 0.0, -0.005, -0.05, -0.5], np.float32)
+    found = weighed(gains, 0.2, 0.1)
+    np.testing.assert_allclose(found, [0.2, 0.05, 0.0, -0.005, -0.15, -0.3], atol=1e-6)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(weighed(gains, 1.0, 0.0), gains)
 
 
 def test_what_belongs_to_evaluation_teaches_no_gate(tmp_path: Path) -> None:
