@@ -74,7 +74,7 @@ def test_one_and_two_workers_write_the_same_bytes(untrained: Path, tmp_path: Pat
         (["evil"], "unknown command 'evil'"),
         (["eval", "scenario=driving/mrege"], "driving/merge"),
         (["eval"], "give one of scenario="),
-        (["eval", "suite=driver"], "driving, longtail, longtail_hard, longtail_seen, driving_all, mt10"),
+        (["eval", "suite=driver"], "driving_all, longtail, longtail_hard, longtail_seen, mt10"),
         (["eval", "scenario=driving/merge", "sedes=0:2"], "Did you mean seeds"),
         (["eval", "scenario=driving/merge", "system1.checkpoint=nowhere"], "dualsys train system1"),
         (["train"], "say what to train"),
