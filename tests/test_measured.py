@@ -60,6 +60,19 @@ def test_the_rare_situations_are_told_as_they_were_measured() -> None:
         assert [long[name][1], long[name][3], long[name][5].split(",")[0]] == told
 
 
+def test_the_simulators_speed_is_told_as_it_was_measured() -> None:
+    found = result("sim-speed.json")["scenarios"]
+    assert all(row["equal"] for row in found.values())
+    flat = " ".join(after("How fast driving is simulated", "\n\n## ").split())
+    many, crossing = (found[f"driving/{n}"]["physics_ms"] for n in ("highway", "intersection"))
+    assert f"{many['times_faster']:.2f} times faster ({many['here']:.2f} ms instead of" in flat
+    assert f"at the intersection {crossing['times_faster']:.2f} times" in flat
+    dearer = max(
+        row["physics_ms"]["here"] - row["physics_ms"]["upstream"] for row in found.values()
+    )
+    assert f"up to {dearer:.2f} ms" in flat
+
+
 def test_the_gate_is_told_as_it_was_measured() -> None:
     found = result("triggers-longtail-hard.json")
     short = {cells[0]: cells for cells in rows((ROOT / "README.md").read_text())}
