@@ -18,7 +18,7 @@ from rich.table import Table
 from dualsys.console import progress_bar, table_console
 from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
-from dualsys.runtime.assembly import checkpoint_folder
+from dualsys.runtime.assembly import MACHINE_KEYS, checkpoint_folder
 from dualsys.runtime.gates import judged
 from dualsys.runtime.results import git_state, machine, versions
 from dualsys.whatif.call_trials import CallTrial, save_trials, try_calls
@@ -145,7 +145,7 @@ def main() -> None:
     about = {
         "horizon_s": options.horizon_s,
         "unsure": options.unsure,
-        "config": configs[0],
+        "config": {k: v for k, v in configs[0].items() if k not in MACHINE_KEYS},
         "git": git,
         # Ticks before which a call had been made whose answers were still to come.
         "left_out": left_out,

@@ -157,9 +157,8 @@ def test_both_roads_are_timed_and_another_drive_is_told(
     assert row["equal"]
     assert row["ticks"] == 12
     assert row["physics_ms"]["here"] < row["tick_ms"]["here"]
-    ours = fast_road.FastRoad
 
-    class Other(ours):  # type: ignore[misc, valid-type]
+    class Other(fast_road.FastRoad):
         def step(self, dt: float) -> None:
             super().step(1.1 * dt)
 

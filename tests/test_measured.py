@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dualsys.bench.printout import printouts
+from dualsys.bench.store import SCHEMA
 from dualsys.console import percent
 
 ROOT = Path(__file__).parent.parent
@@ -58,6 +61,19 @@ def test_the_rare_situations_are_told_as_they_were_measured() -> None:
         told = [percent(pools["all"][key]) for key in ("success_rate", "collision_rate")]
         told.append(percent(pools["unseen"]["collision_rate"]))
         assert [long[name][1], long[name][3], long[name][5].split(",")[0]] == told
+
+
+@pytest.mark.parametrize("file", sorted(RESULTS.rglob("*.json")), ids=lambda file: file.stem)
+def test_a_result_names_no_place_of_the_machine_that_made_it(file: Path) -> None:
+    assert not re.findall(r'"/[^"]*"', file.read_text())
+
+
+BENCHMARKS = [f for f in sorted(RESULTS.glob("*.json")) if result(f.name).get("schema") == SCHEMA]
+
+
+@pytest.mark.parametrize("file", BENCHMARKS, ids=lambda file: file.stem)
+def test_a_result_can_still_be_printed(file: Path) -> None:
+    assert all(table.rows for table in printouts(result(file.name)))
 
 
 def test_the_simulators_speed_is_told_as_it_was_measured() -> None:

@@ -152,8 +152,13 @@ def gain(difference: dict[str, Any] | None, form: str = "+.1%") -> str:
 
 
 def share(score: dict[str, Any] | None, how: str) -> str:
-    """Which share of the drives went "better" or "worse"; "-" where no drive has a score."""
-    return "-" if score is None else f"{score[how]:.1%} ({interval(score[f'{how}_ci95'])})"
+    """Which share of the drives went "better" or "worse"; "-" where that was not asked.
+
+    No drive has a score in manipulation, and benchmarks from before 2026-11-22 did not count.
+    """
+    if score is None or how not in score:
+        return "-"
+    return f"{score[how]:.1%} ({interval(score[f'{how}_ci95'])})"
 
 
 def fewer(collision: dict[str, Any] | None) -> str:

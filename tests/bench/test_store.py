@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,7 @@ def test_another_benchmark_is_refused_field_by_field(tmp_path: Path) -> None:
 
 def test_variants_are_added_and_none_is_changed_or_forgotten(tmp_path: Path) -> None:
     Store(tmp_path, IDENTITY, SITTING)
-    more = {
+    more: dict[str, Any] = {
         **IDENTITY,
         "variants": {"always": ["trigger=always"], "never": ["system2=none"]},
         "contents": {"latency.trace=a": "12", "trigger.gate=b": "34"},
@@ -58,7 +59,7 @@ def test_variants_are_added_and_none_is_changed_or_forgotten(tmp_path: Path) -> 
         Store(tmp_path, IDENTITY, SITTING)
     for part, changed in (("variants", {"never": []}), ("contents", {"latency.trace=a": "13"})):
         with pytest.raises(DualsysError, match=f"{part}, "):
-            Store(tmp_path, {**more, part: {**more[part], **changed}}, SITTING)  # type: ignore[dict-item]
+            Store(tmp_path, {**more, part: {**more[part], **changed}}, SITTING)
 
 
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
