@@ -72,9 +72,10 @@ def _script(content: Any) -> str:
 def _about(sources: Iterable[Source]) -> str:
     told = []
     for source in sources:
-        git = source.content.get("git", {})
+        content = {**source.content, **source.content.get("about", {})}  # trials say it there
+        git = content.get("git", {})
         state = f"{git.get('commit', 'no commit')[:12]}{' (dirty)' if git.get('dirty') else ''}"
-        machine = source.content.get("machine", {}).get("processor", "")
+        machine = content.get("machine", {}).get("processor", "")
         told.append(f"{source.kind} {source.name}: {state} {machine}".strip())
     return "; ".join(told)
 

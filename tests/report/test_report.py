@@ -73,6 +73,10 @@ def page(
     return out
 
 
+def test_the_page_says_which_code_tried_the_calls(page: Path) -> None:
+    assert "calls calls: 0123456789ab" in page.read_text()
+
+
 def test_the_page_needs_nothing_but_itself(page: Path) -> None:
     text = page.read_text()
     head = text.split("<script>", 1)[0]
@@ -88,7 +92,8 @@ def call_trials(path: Path, called: bool) -> Path:
         CallTrial("driving/cut_in", seed, 3, called, [0.0], 0.5, 0.5 + gain, False, False)
         for seed, gain in enumerate(gains)
     ]
-    save_trials(trials, Judged("driving", 15.0, ("speed",), "", None, 1, 0.0), path, {})
+    about = {"git": {"commit": "0123456789abcdef", "dirty": False}}
+    save_trials(trials, Judged("driving", 15.0, ("speed",), "", None, 1, 0.0), path, about)
     return path
 
 
