@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dualsys.errors import DualsysError
+from dualsys.finite import require_finite
 from dualsys.spec import WorldSpec, require_same
 from dualsys.system1.network import NetworkConfig, System1Network
 from dualsys.system1.sampler import Sampler
@@ -78,4 +79,5 @@ def load(folder: Path, spec: WorldSpec | None = None, samples: int = 1) -> tuple
         raise DualsysError(
             f"the weights in {folder} are not those of its model card: {error}; train it again"
         ) from error
+    require_finite(tensors, folder)
     return Sampler(network, normalisation, samples).eval(), card

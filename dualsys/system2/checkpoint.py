@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dualsys.errors import DualsysError
+from dualsys.finite import require_finite
 from dualsys.spec import WorldSpec, require_same
 from dualsys.system2.heads import Heads
 from dualsys.system2.language import LanguageModel
@@ -122,4 +123,5 @@ def load(folder: Path, spec: WorldSpec | None = None, device: str = "cpu") -> Pl
         normalisation = {name: tensors[name].to(device) for name in NORMALISATION}
     except (RuntimeError, KeyError) as error:
         raise DualsysError(f"the heads in {folder} are not those of its card: {error}") from error
+    require_finite(tensors, folder)
     return Planning(language, heads.to(torch.device(device)).eval(), normalisation, card)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from dualsys.errors import DualsysError
+from dualsys.finite import require_finite
 from dualsys.spec import WorldSpec
 from dualsys.system2.grammar import AnswerGrammar
 
@@ -100,6 +101,7 @@ class LanguageModel:
                 f"{folder} is no image-text checkpoint that transformers can open: "
                 f"{str(error).splitlines()[0]}"
             ) from error
+        require_finite(model.state_dict(), folder)
         return cls(model.to(torch.device(device)), processor)
 
     def tokenize(self, text: str) -> list[int]:

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from dualsys.errors import DualsysError, SpecMismatchError
 from dualsys.spec import CameraSpec
@@ -115,6 +116,15 @@ def test_weights_that_are_not_those_of_the_card_are_refused(tmp_path: Path) -> N
     wider = msgspec.structs.replace(card, network=msgspec.structs.replace(CONFIG, width=64))
     (tmp_path / checkpoint.CARD).write_bytes(msgspec.json.encode(wider))
     with pytest.raises(DualsysError, match="not those of its model card"):
+        checkpoint.load(tmp_path)
+
+
+def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path: Path) -> None:
+    save(tmp_path)
+    tensors = load_file(tmp_path / checkpoint.WEIGHTS)
+    tensors["action_std"][1] = torch.inf
+    save_file(tensors, tmp_path / checkpoint.WEIGHTS)
+    with pytest.raises(DualsysError, match=r"hold NaN or infinity \(action_std\); .* damaged"):
         checkpoint.load(tmp_path)
 
 

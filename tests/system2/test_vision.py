@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from dualsys.codec import decode, encode
 from dualsys.errors import DualsysError, SpecMismatchError, UnknownNameError
@@ -265,6 +266,22 @@ def test_a_file_cut_in_half_is_one_clear_error(
     (cut / name).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DualsysError, match=words):
         checkpoints.load(cut)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [(checkpoints.HEADS, "state_mean"), ("model.safetensors", "model.text_model.norm.weight")],
+)
+def test_weights_that_are_no_numbers_are_refused_by_name(
+    planner_folder: Path, tmp_path: Path, file: str, name: str
+) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(planner_folder, damaged)
+    tensors = load_file(damaged / file)
+    tensors[name][0] = torch.nan
+    save_file(tensors, damaged / file, {"format": "pt"})
+    with pytest.raises(DualsysError, match=rf"hold NaN or infinity \({name}\); .* copy it again"):
+        checkpoints.load(damaged)
 
 
 def test_an_image_of_another_size_is_no_guidance_and_counted(planning: Planning) -> None:
