@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -59,3 +61,13 @@ def progress_bar() -> Progress:
 def percent(rate: float | None) -> str:
     """A rate for a table; "-" where no episode was completed."""
     return "-" if rate is None else f"{rate:.1%}"
+
+
+def ranged(value: float | None, ends: Sequence[float | None] | None, form: str) -> str:
+    """A number with its interval for a table; "-" where there is none (None, or NaN)."""
+    if value is None or math.isnan(value):
+        return "-"
+    known = [end for end in ends or () if end is not None and not math.isnan(end)]
+    if len(known) < 2:
+        return f"{value:{form}} (one drive: no interval)"
+    return f"{value:{form}} ({known[0]:{form}} .. {known[1]:{form}})"

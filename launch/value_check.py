@@ -9,7 +9,6 @@ plan alone, each with its interval. With `--cascade`, System 1 goes on from ever
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import msgspec
 from rich.table import Table
 
 from dualsys.bench.contents import contents
-from dualsys.console import percent, progress_bar, table_console
+from dualsys.console import progress_bar, ranged, table_console
 from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
 from dualsys.runtime.results import git_state, machine, versions
@@ -33,17 +32,13 @@ def show(rankings: dict[str, Ranking]) -> None:
                  "over plan alone"):  # fmt: skip
         table.add_column(name, justify="left" if name == "scenario" else "right", no_wrap=True)
     for name, row in rankings.items():
-        low, high = row.spearman_ci95
-        gain = row.argmax_gain_ci95
-        beats = row.beats_random_ci95
-        over = row.over_alone_ci95
         table.add_row(
             name,
             str(row.states),
-            f"{row.spearman:.2f} ({low:.2f} .. {high:.2f})",
-            f"{row.argmax_gain:.3f} ({gain[0]:.3f} .. {gain[1]:.3f})",
-            f"{percent(row.beats_random)} ({percent(beats[0])} .. {percent(beats[1])})",
-            f"{row.over_alone:.3f} ({over[0]:.3f} .. {over[1]:.3f})",
+            ranged(row.spearman, row.spearman_ci95, ".2f"),
+            ranged(row.argmax_gain, row.argmax_gain_ci95, ".3f"),
+            ranged(row.beats_random, row.beats_random_ci95, ".1%"),
+            ranged(row.over_alone, row.over_alone_ci95, ".3f"),
         )
     table_console().print(table)
 
@@ -97,7 +92,7 @@ def main() -> None:
         "git": git,
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(report, indent=1))
+    options.out.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
 
 
 if __name__ == "__main__":

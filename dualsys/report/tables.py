@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from dualsys.bench.printout import printouts
-from dualsys.console import percent
+from dualsys.console import percent, ranged
 from dualsys.errors import DualsysError
 from dualsys.whatif.verdicts import COLUMNS, MARGIN, Gain, verdicts
 
@@ -76,17 +76,16 @@ def _number(value: float | None) -> str:
 
 
 def _values_table(values: dict[str, Any]) -> str:
-    def interval(row: dict[str, Any], name: str) -> str:
-        low, high = row[f"{name}_ci95"]
-        return f"{row[name]:.2f} ({low:.2f} .. {high:.2f})"
-
     return _table(
         ("scenario", "states", "rank correlation", "gain of the argmax", "beats a random pick"),
         (
             (
                 name,
                 str(row["states"]),
-                *(interval(row, field) for field in ("spearman", "argmax_gain", "beats_random")),
+                *(
+                    ranged(row[field], row[f"{field}_ci95"], ".2f")
+                    for field in ("spearman", "argmax_gain", "beats_random")
+                ),
             )
             for name, row in values["rankings"].items()
         ),

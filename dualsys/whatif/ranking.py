@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 import numpy as np
 
@@ -12,7 +14,7 @@ class Ranking(msgspec.Struct, frozen=True):
     """How well values order the realised returns.
 
     Intervals are 95% bootstrap over episodes, whose states resemble each other; (nan, nan) where
-    fewer than two tell anything.
+    fewer than two tell anything. NaN, too, is a correlation where no state's returns differ.
     """
 
     states: int
@@ -55,7 +57,7 @@ def rank(
     return Ranking(
         len(values),
         len(np.unique(episode)),
-        float(order.mean()) if len(order) else 0.0,
+        float(order.mean()) if len(order) else math.nan,
         bootstrap_by(episode[telling], order, seed=seed),
         float(gain.mean()),
         bootstrap_by(episode, gain, seed=seed),

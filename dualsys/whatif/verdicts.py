@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
+from dualsys.console import ranged
 from dualsys.statistics import bootstrap_by, wilson
 
 MARGIN = 0.01  # of the score between 0 and 1: a smaller difference is neutral
@@ -42,9 +43,12 @@ class Verdict(msgspec.Struct, frozen=True):
     @property
     def cells(self) -> tuple[str, ...]:
         """One line of a table with `COLUMNS`."""
-        shares = (_text(share, ".1%") for share in (self.useful, self.neutral, self.harmful))
+        shares = (
+            ranged(share.value, share.ci95, ".1%")
+            for share in (self.useful, self.neutral, self.harmful)
+        )
         counts = str(self.drives), str(self.calls)
-        return (self.scenario, *counts, *shares, _text(self.gain, "+.4f"))
+        return (self.scenario, *counts, *shares, ranged(self.gain.value, self.gain.ci95, "+.4f"))
 
 
 def verdicts(gains: Sequence[Gain]) -> list[Verdict]:
@@ -89,10 +93,3 @@ def _share(drive: np.ndarray, hits: np.ndarray) -> Mean:
     drives = int(drive.max()) + 1
     low, high = wilson(round(found.value * drives), drives)
     return Mean(found.value, (low, high))
-
-
-def _text(mean: Mean, form: str) -> str:
-    if mean.ci95 is None:
-        return f"{mean.value:{form}} (one drive: no interval)"
-    low, high = mean.ci95
-    return f"{mean.value:{form}} ({low:{form}} .. {high:{form}})"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dualsys.config import load
+from dualsys.console import ranged
 from dualsys.messages import Command, Guidance, Outcome, Stamp, Thought
 from dualsys.runtime import assembly
 from dualsys.runtime.log import LogWriter, read_log
@@ -123,8 +124,11 @@ def test_perfect_values_rank_perfectly_and_noise_does_not() -> None:
 
 def test_states_without_a_difference_say_nothing() -> None:
     even = rank(np.arange(10.0).reshape(2, 5), np.ones((2, 5)), np.ones(2), np.array([0, 1]))
-    assert (even.spearman, even.beats_random, even.argmax_gain) == (0.0, 0.5, 0.0)
-    assert np.isnan(even.spearman_ci95).all()
+    assert (even.beats_random, even.argmax_gain) == (0.5, 0.0)
+    assert np.isnan([even.spearman, *even.spearman_ci95]).all()
+    assert ranged(even.spearman, even.spearman_ci95, ".2f") == "-"
+    assert ranged(None, (None, None), ".2f") == "-", "so a file tells it"
+    assert ranged(0.25, (0.1, 0.4), ".2f") == "0.25 (0.10 .. 0.40)"
 
 
 def test_many_states_of_few_drives_say_little() -> None:
