@@ -12,12 +12,13 @@ from kernels import parity
 from kernels.engine import Engine, TensorSpec
 from kernels.export import example_arrays, export_onnx
 from kernels.onnx_engine import OnnxEngine
+from kernels.openvino_engine import OpenVinoEngine
 from kernels.torch_engine import TorchEngine
 
 if TYPE_CHECKING:
     from torch import nn
 
-ENGINES = ("onnxruntime", "torch")
+ENGINES = ("onnxruntime", "openvino", "openvino-bf16", "torch")
 _PARITY_SAMPLES = 4
 
 
@@ -46,13 +47,19 @@ def choose(
             return Choice(reference, refused)
         try:
             model = export_onnx(module, inputs, list(reference.outputs))
-            engine = OnnxEngine(model, threads)
+            engine = _compiled(name, model, threads)
         except DualsysError as error:
             refused[name] = str(error)
             continue
         samples = [example_arrays(inputs, seed) for seed in range(_PARITY_SAMPLES)]
-        fault = parity.compare(engine, reference, samples).fault("float32")
+        fault = parity.compare(engine, reference, samples).fault(engine.precision)
         if fault is None:
             return Choice(engine, refused)
         refused[name] = fault
     raise DualsysError(f"no engine of {list(names)} can be used: {refused}; add torch to the list")
+
+
+def _compiled(name: str, model: bytes, threads: int) -> Engine:
+    if name == "onnxruntime":
+        return OnnxEngine(model, threads)
+    return OpenVinoEngine(model, threads, "float32" if name == "openvino" else "bfloat16")

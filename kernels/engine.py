@@ -22,6 +22,7 @@ class Engine(Protocol):
     """A compiled network. `run` may return views of static buffers: copy what must outlive it."""
 
     name: str
+    precision: str  # what it multiplies in, a key of `parity.TOLERANCES`
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
 

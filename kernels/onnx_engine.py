@@ -15,7 +15,7 @@ _DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int64)"
 class OnnxEngine:
     """Runs an ONNX model with fixed shapes on one provider of ONNX Runtime."""
 
-    name = "onnxruntime"
+    name, precision = "onnxruntime", "float32"
 
     def __init__(
         self, model: bytes, threads: int = 1, provider: str = "CPUExecutionProvider"

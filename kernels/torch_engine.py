@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class TorchEngine:
     """Runs `module(**inputs) -> dict of tensors` in inference mode with static input buffers."""
 
-    name = "torch"
+    name, precision = "torch", "float32"
 
     def __init__(
         self, module: nn.Module, inputs: Mapping[str, TensorSpec], device: str = "cpu"
