@@ -18,6 +18,11 @@ def secret(variable: str) -> str:
     return os.environ[variable]
 
 
+def kernels_are_interpreted() -> bool:
+    """Whether Triton was told to run its kernels on the processor, slowly, as tests do."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
 def set_headless_defaults() -> None:
     """Choose off-screen rendering where no display is set; what the user set stays."""
     if not os.environ.get("DISPLAY"):
