@@ -11,6 +11,7 @@ from dualsys.errors import DualsysError, UnknownNameError
 from kernels import parity
 from kernels.engine import Engine, TensorSpec
 from kernels.export import example_arrays, export_onnx
+from kernels.graph_engine import CudaGraphEngine
 from kernels.onnx_engine import OnnxEngine
 from kernels.openvino_engine import OpenVinoEngine
 from kernels.torch_engine import TorchEngine
@@ -18,7 +19,14 @@ from kernels.torch_engine import TorchEngine
 if TYPE_CHECKING:
     from torch import nn
 
-ENGINES = ("onnxruntime", "openvino", "openvino-bf16", "torch")
+ENGINES = (
+    "onnxruntime",
+    "openvino",
+    "openvino-bf16",
+    "torch-cuda-graph",
+    "torch-fused",
+    "torch",
+)
 _PARITY_SAMPLES = 4
 
 
@@ -46,8 +54,7 @@ def choose(
         if name == "torch":
             return Choice(reference, refused)
         try:
-            model = export_onnx(module, inputs, list(reference.outputs))
-            engine = _compiled(name, model, threads)
+            engine = _make(name, module, reference, threads)
         except DualsysError as error:
             refused[name] = str(error)
             continue
@@ -59,7 +66,15 @@ def choose(
     raise DualsysError(f"no engine of {list(names)} can be used: {refused}; add torch to the list")
 
 
-def _compiled(name: str, model: bytes, threads: int) -> Engine:
+def _make(name: str, module: nn.Module, reference: Engine, threads: int) -> Engine:
+    if name == "torch-cuda-graph":
+        return CudaGraphEngine(module, reference.inputs, name)
+    if name == "torch-fused":
+        fused = getattr(module, "fused", None)
+        if fused is None:
+            raise DualsysError(f"{type(module).__name__} has no form with fused kernels")
+        return CudaGraphEngine(fused(), reference.inputs, name)
+    model = export_onnx(module, reference.inputs, list(reference.outputs))
     if name == "onnxruntime":
         return OnnxEngine(model, threads)
     return OpenVinoEngine(model, threads, "float32" if name == "openvino" else "bfloat16")

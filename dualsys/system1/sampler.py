@@ -8,8 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dualsys.system1.network import Guided, System1Network
+from dualsys.system1.network import Context, Guided, System1Network
 from kernels.engine import TensorSpec
+from kernels.fused.flow import FusedFlow
 
 IMAGE = "image_"  # prefix of the image inputs: image_<camera>
 
@@ -22,6 +23,8 @@ class Sampler(nn.Module):
     `committed_ticks` actions are `committed` ones, where the network knows committed beginnings.
     `samples` flows start from so many noises over one encoding; the first one is the chunk.
     """
+
+    precision = "float32"  # of the flow loop, a key of `kernels.parity.TOLERANCES`
 
     def __init__(
         self, network: System1Network, normalisation: dict[str, Tensor], samples: int = 1
@@ -62,7 +65,7 @@ class Sampler(nn.Module):
             fixed = (places < rest["committed_ticks"]).to(source.dtype)
             known = nn.functional.pad(known, (0, 0, 0, beyond))
             source = torch.where(fixed[..., None] > 0, known, source)
-        chunks = network.flow(source, context, network.config.flow_steps, fixed)
+        chunks = self._flow(source, context, fixed)
         found = {
             "chunk": chunks[:1] * std + mean,
             "scale": context.log_scale.exp() * std,
@@ -72,6 +75,29 @@ class Sampler(nn.Module):
             found["samples"] = chunks * std + mean
             found["spread"] = chunks.std(0).mean().view(1, 1)
         return found
+
+    def _flow(self, source: Tensor, context: Context, committed: Tensor | None) -> Tensor:
+        network = self.network
+        return network.flow(source, context, network.config.flow_steps, committed)
+
+    def fused(self) -> Sampler:
+        """The same with the whole flow loop as one kernel in half precision."""
+        return FusedSampler(self)
+
+
+class FusedSampler(Sampler):
+    """A sampler whose flow loop is one kernel (`kernels.fused`), for a GPU."""
+
+    precision = "float16"
+
+    def __init__(self, sampler: Sampler) -> None:
+        normalisation = dict(sampler.named_buffers(recurse=False))
+        super().__init__(sampler.network, normalisation, sampler.samples)
+        self.loop = FusedFlow(sampler.network)
+
+    def _flow(self, source: Tensor, context: Context, committed: Tensor | None) -> Tensor:
+        chunks: Tensor = self.loop(source, context, committed)
+        return chunks
 
 
 CANDIDATE_NOISE = 0.1

@@ -32,9 +32,17 @@ class Small(torch.nn.Module):
         seen = self.seen(image.flatten(1).float() / 255)
         return {"sum": seen + self.known(state), "scale": seen.exp()}
 
+    def fused(self) -> Small:
+        return self
+
+
+ON_A_GPU = ("torch-cuda-graph", "torch-fused")
+
 
 @pytest.fixture(scope="module", params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> Engine:
+    if request.param in ON_A_GPU and not torch.cuda.is_available():
+        pytest.skip("torch sees no CUDA device")
     try:
         return choose([request.param], Small(), INPUTS).engine
     except DualsysError as error:
@@ -90,8 +98,22 @@ def test_wrong_inputs_are_refused_with_both_sides(
 
 
 def test_an_unknown_engine_lists_the_known_ones() -> None:
-    with pytest.raises(UnknownNameError, match="onnxruntime, openvino, openvino-bf16, torch"):
+    with pytest.raises(UnknownNameError, match="onnxruntime, openvino, openvino-bf16, torch, torch-"):
         choose(["onxruntime"], Small(), INPUTS)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("name", ON_A_GPU)
+def test_without_a_gpu_its_engines_are_left_out_and_it_is_said(name: str) -> None:
+    choice = choose([name, "torch"], Small(), INPUTS)
+    assert choice.engine.name == "torch"
+    assert f"engine {name} needs a GPU that torch sees, there is none" in choice.refused[name]
+
+
+def test_a_module_without_fused_kernels_is_not_run_as_if_it_had_some() -> None:
+    plain = torch.nn.Identity()
+    with pytest.raises(DualsysError, match="Identity has no form with fused kernels"):
+        choosing._make("torch-fused", plain, Fixed([0.0]), 1)
 
 
 def test_openvino_does_not_change_the_precision_in_silence() -> None:

@@ -13,6 +13,8 @@ import torch
 
 from dualsys.errors import DualsysError
 from dualsys.system1.network import Context, Guided, NetworkConfig, System1Network
+from dualsys.system1.sampler import Sampler, sampler_inputs
+from kernels.export import example_arrays
 from kernels.fused import runs
 from kernels.fused.flow import FusedFlow
 from kernels.fused.preprocess import preprocess, preprocess_reference, segments_of
@@ -84,6 +86,23 @@ def test_chunks_of_a_batch_do_not_meddle(network: System1Network, context: Conte
         together = fused(source, context)
         alone = fused(source[3:4], context)
     torch.testing.assert_close(together[3:4], alone, atol=0, rtol=0)
+
+
+def test_a_fused_sampler_is_the_sampler(network: System1Network) -> None:
+    plain = {f"{what}_{how}": torch.full((size,), float(how == "std"), device=DEVICE)
+             for what, size in (("state", 5), ("action", 3)) for how in ("mean", "std")}  # fmt: skip
+    sampler = Sampler(network, plain, samples=2).to(DEVICE).eval()
+    given = {n: torch.from_numpy(a).to(DEVICE)
+             for n, a in example_arrays(sampler_inputs(sampler), 3).items()}  # fmt: skip
+    given["committed_ticks"] = torch.full((1, 1), 2.0, device=DEVICE)
+    fused = sampler.fused()
+    assert (sampler.precision, fused.precision) == ("float32", "float16")
+    with torch.inference_mode():
+        wanted, found = sampler(**given), fused.eval()(**given)
+    assert wanted.keys() == found.keys()
+    for name, tensor in wanted.items():
+        torch.testing.assert_close(found[name], tensor, atol=2e-2, rtol=2e-2)
+    assert not torch.equal(found["chunk"], wanted["chunk"]), "it was another computation"
 
 
 def test_without_triton_the_networks_own_flow_is_flown(
