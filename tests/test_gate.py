@@ -17,17 +17,20 @@ NAMES = ("entropy", "spread")
 JUDGED = Judged("driving", 15.0, NAMES, "somewhere", None, 1, 0.0)
 
 
-def gate() -> Gate:
-    """One whose gain is what the entropy exceeds 1 by, and nothing below."""
+def gate(caution: float = 0.0) -> Gate:
+    """One whose gain is what the entropy exceeds 1 by, and nothing below.
+
+    On the spread its two members disagree: what the one adds the other takes away.
+    """
     arrays = {
         "mean": np.zeros(2, np.float32),
         "std": np.ones(2, np.float32),
-        "w1": np.array([[[1.0], [0.0]]], np.float32),
-        "b1": np.array([[-1.0]], np.float32),
-        "w2": np.array([[1.0]], np.float32),
-        "b2": np.zeros(1, np.float32),
+        "w1": np.array([[[1.0, 0.0], [0.0, 1.0]]] * 2, np.float32),
+        "b1": np.array([[-1.0, 0.0]] * 2, np.float32),
+        "w2": np.array([[1.0, 1.0], [1.0, -1.0]], np.float32),
+        "b2": np.zeros(2, np.float32),
     }
-    return Gate(arrays, GateCard(SCHEMA, JUDGED, {}, {}, {}))
+    return Gate(arrays, GateCard(SCHEMA, JUDGED, caution, {}, {}, {}))
 
 
 def seen(entropy: float) -> Situation:
@@ -62,13 +65,20 @@ def test_a_gate_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert again.gain(np.array([99.0, 0.0], np.float32)) == pytest.approx(3.0), "4 deviations count"
 
 
+def test_a_cautious_gate_counts_for_less_what_its_members_disagree_on() -> None:
+    agreed, disputed = (np.array([3.0, spread], np.float32) for spread in (0.0, 0.5))
+    assert gate().gain(agreed) == gate().gain(disputed) == pytest.approx(2.0)
+    assert gate(2.0).gain(agreed) == pytest.approx(2.0)
+    assert gate(2.0).gain(disputed) == pytest.approx(1.0)
+
+
 def test_a_gate_of_other_features_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DualsysError, match=r"takes 2 features, System 1 gives \(5,\)"):
         gate().gain(np.zeros(5, np.float32))
     with pytest.raises(DualsysError, match="dualsys train gate"):
         load_gate(tmp_path)
     longer = msgspec.structs.replace(JUDGED, features=(*NAMES, "more"))
-    card = GateCard(SCHEMA, longer, {}, {}, {})
+    card = GateCard(SCHEMA, longer, 0.0, {}, {}, {})
     with pytest.raises(DualsysError, match="card names 3"):
         Gate(gate().arrays, card)
 

@@ -3,7 +3,8 @@
 Few trials and much noise: an ensemble of small networks, each on its own bootstrap draw of whole
 episodes, with weight decay, and gains that count up to a cap: else the few trials in which a drive
 was saved or lost outweigh all others. Cross-validation, whole episodes apart, says how well such a
-gate ranks calls; the one that is written has learned from all. Harm counts for more than gain.
+gate ranks calls; the one that is written has learned from all. Harm counts for more than gain, and
+a gain that the members disagree on for less.
 """
 
 from __future__ import annotations
@@ -63,12 +64,13 @@ def fit_gate(config: dict[str, Any], progress: Progress) -> Path:
     for number in range(FOLDS):
         others = fold != number
         without = _fitted(x, gain, episode, others, config, rng, _silent)
-        predicted[~others] = gains(without, x[~others])
+        predicted[~others] = gains(without, x[~others], config["caution"])
     arrays = _fitted(x, gain, episode, np.ones(len(x), bool), config, rng, progress)
     names = ("steps", "learning_rate", "weight_decay", "members", "hidden", "cap", "aversion")
     card = GateCard(
         SCHEMA,
         whose,
+        config["caution"],
         _described(trials, int(episode.max()) + 1, abouts),
         {name: config[name] for name in names} | {"machine": machine(), "versions": versions()},
         scores(predicted, gain),

@@ -206,5 +206,6 @@ class TrainGateConfig:
     weight_decay: float = MISSING
     cap: float = MISSING
     aversion: float = MISSING
+    caution: float = MISSING
     seed: int = MISSING
     threads: int = MISSING

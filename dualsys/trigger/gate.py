@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from dualsys.errors import DualsysError
 
 WEIGHTS, CARD = "gate.safetensors", "gate.json"
-SCHEMA = "dualsys-gate/3"
+SCHEMA = "dualsys-gate/4"
 FAR = 4.0  # standard deviations; what lies further out, training has not seen
 
 
@@ -33,10 +33,11 @@ class Judged(msgspec.Struct, frozen=True):
 
 
 class GateCard(msgspec.Struct):
-    """What a gate was trained on, and for which System 1 it holds."""
+    """What a gate was trained on, for which System 1 it holds, and how cautious it is."""
 
     schema: str
     judged: Judged
+    caution: float  # of the members' standard deviations, how many the gain is lower
     data: dict[str, Any]
     training: dict[str, Any]
     scores: dict[str, Any]
@@ -47,12 +48,16 @@ def normalised(x: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
     return np.clip((x - mean) / std, -FAR, FAR)
 
 
-def gains(arrays: dict[str, np.ndarray], features: np.ndarray) -> np.ndarray:
-    """The mean gain (N,) that the members predict for features (N, F)."""
+def gains(arrays: dict[str, np.ndarray], features: np.ndarray, caution: float) -> np.ndarray:
+    """The gain (N,) that the members predict for features (N, F), for sure.
+
+    Their mean, less `caution` of their standard deviations: where they disagree, training has seen
+    little, and a call would be a gamble.
+    """
     x = normalised(features, arrays["mean"], arrays["std"])
     hidden = np.maximum(np.einsum("nf,mfh->mnh", x, arrays["w1"]) + arrays["b1"][:, None], 0.0)
     predicted: np.ndarray = (hidden * arrays["w2"][:, None]).sum(-1) + arrays["b2"][:, None]
-    return predicted.mean(0)
+    return predicted.mean(0) - caution * predicted.std(0)
 
 
 class Gate:
@@ -71,7 +76,7 @@ class Gate:
             )
 
     def gain(self, features: np.ndarray) -> float:
-        """The mean gain that the members predict for features (F,).
+        """The gain that the members predict for features (F,), as the card's caution has it.
 
         Raises `DualsysError` for another number of features.
         """
@@ -81,7 +86,7 @@ class Gate:
                 f"the gate takes {len(a['mean'])} features, System 1 gives {features.shape}; train "
                 "a gate for this System 1"
             )
-        return float(gains(a, features[None])[0])
+        return float(gains(a, features[None], self.card.caution)[0])
 
 
 def save_gate(folder: Path, gate: Gate) -> None:

@@ -98,7 +98,9 @@ def test_wrong_inputs_are_refused_with_both_sides(
 
 
 def test_an_unknown_engine_lists_the_known_ones() -> None:
-    with pytest.raises(UnknownNameError, match="onnxruntime, openvino, openvino-bf16, torch, torch-"):
+    with pytest.raises(
+        UnknownNameError, match="onnxruntime, openvino, openvino-bf16, torch, torch-"
+    ):
         choose(["onxruntime"], Small(), INPUTS)
 
 

@@ -89,11 +89,14 @@ def test_chunks_of_a_batch_do_not_meddle(network: System1Network, context: Conte
 
 
 def test_a_fused_sampler_is_the_sampler(network: System1Network) -> None:
-    plain = {f"{what}_{how}": torch.full((size,), float(how == "std"), device=DEVICE)
-             for what, size in (("state", 5), ("action", 3)) for how in ("mean", "std")}  # fmt: skip
+    plain = {
+        f"{what}_{how}": torch.full((size,), float(how == "std"), device=DEVICE)
+        for what, size in (("state", 5), ("action", 3))
+        for how in ("mean", "std")
+    }
     sampler = Sampler(network, plain, samples=2).to(DEVICE).eval()
-    given = {n: torch.from_numpy(a).to(DEVICE)
-             for n, a in example_arrays(sampler_inputs(sampler), 3).items()}  # fmt: skip
+    arrays = example_arrays(sampler_inputs(sampler), 3)
+    given = {name: torch.from_numpy(array).to(DEVICE) for name, array in arrays.items()}
     given["committed_ticks"] = torch.full((1, 1), 2.0, device=DEVICE)
     fused = sampler.fused()
     assert (sampler.precision, fused.precision) == ("float32", "float16")

@@ -34,7 +34,7 @@ def a_gate(folder: Path, whose: Judged) -> Path:
         "w2": np.zeros((1, 2), np.float32),
         "b2": np.zeros(1, np.float32),
     }
-    save_gate(folder, Gate(arrays, GateCard(SCHEMA, whose, {}, {}, {})))
+    save_gate(folder, Gate(arrays, GateCard(SCHEMA, whose, 0.0, {}, {}, {})))
     return folder
 
 
