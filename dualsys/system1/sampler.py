@@ -5,6 +5,8 @@ Normalisation lives inside, so the border speaks physical units: an engine needs
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -34,38 +36,15 @@ class Sampler(nn.Module):
         for name, value in normalisation.items():
             self.register_buffer(name, value, persistent=False)
 
-    def forward(
-        self,
-        state: Tensor,
-        plan: Tensor,
-        z: Tensor,
-        phase: Tensor,
-        candidate: Tensor,
-        use_candidate: Tensor,
-        noise: Tensor,
-        **rest: Tensor,
-    ) -> dict[str, Tensor]:
+    def forward(self, **given: Tensor) -> dict[str, Tensor]:
         """Shapes as `sampler_inputs` lists them -> chunk, scale (1, T, A), perceived (1, X).
 
         With several samples also samples (K, T, A), the chunk first, and spread (1, 1): their mean
         standard deviation per action, in units of the data's.
         """
-        network = self.network
-        ordered = [rest[IMAGE + camera[0]] for camera in network.config.cameras]
-        normal_state = (state - self.get_buffer("state_mean")) / self.get_buffer("state_std")
-        context = network.encode(ordered, normal_state, Guided(plan, z, phase))
+        context = self.encode(given)
         mean, std = self.get_buffer("action_mean"), self.get_buffer("action_std")
-        proposed = (candidate - mean) / std + CANDIDATE_NOISE * noise
-        source = torch.where(use_candidate[:, :, None] > 0, proposed, noise)
-        fixed = None
-        if network.config.commit_ticks:
-            known = (rest["committed"] - mean) / std
-            beyond = network.config.horizon - network.config.commit_ticks
-            places = torch.arange(network.config.horizon, device=source.device)
-            fixed = (places < rest["committed_ticks"]).to(source.dtype)
-            known = nn.functional.pad(known, (0, 0, 0, beyond))
-            source = torch.where(fixed[..., None] > 0, known, source)
-        chunks = self._flow(source, context, fixed)
+        chunks = self._flow(*self.start(given), context)
         found = {
             "chunk": chunks[:1] * std + mean,
             "scale": context.log_scale.exp() * std,
@@ -76,7 +55,29 @@ class Sampler(nn.Module):
             found["spread"] = chunks.std(0).mean().view(1, 1)
         return found
 
-    def _flow(self, source: Tensor, context: Context, committed: Tensor | None) -> Tensor:
+    def encode(self, given: Mapping[str, Tensor]) -> Context:
+        """What the flow looks at."""
+        network = self.network
+        images = [given[IMAGE + camera[0]] for camera in network.config.cameras]
+        state = (given["state"] - self.get_buffer("state_mean")) / self.get_buffer("state_std")
+        return network.encode(images, state, Guided(given["plan"], given["z"], given["phase"]))
+
+    def start(self, given: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """What the flow starts from (K, T, A), normalised, and where it is committed (1, T)."""
+        config = self.network.config
+        mean, std = self.get_buffer("action_mean"), self.get_buffer("action_std")
+        noise = given["noise"]
+        proposed = (given["candidate"] - mean) / std + CANDIDATE_NOISE * noise
+        source = torch.where(given["use_candidate"][:, :, None] > 0, proposed, noise)
+        if not config.commit_ticks:
+            return source, None
+        known = (given["committed"] - mean) / std
+        known = nn.functional.pad(known, (0, 0, 0, config.horizon - config.commit_ticks))
+        places = torch.arange(config.horizon, device=source.device)
+        fixed = (places < given["committed_ticks"]).to(source.dtype)
+        return torch.where(fixed[..., None] > 0, known, source), fixed
+
+    def _flow(self, source: Tensor, committed: Tensor | None, context: Context) -> Tensor:
         network = self.network
         return network.flow(source, context, network.config.flow_steps, committed)
 
@@ -95,7 +96,7 @@ class FusedSampler(Sampler):
         super().__init__(sampler.network, normalisation, sampler.samples)
         self.loop = FusedFlow(sampler.network)
 
-    def _flow(self, source: Tensor, context: Context, committed: Tensor | None) -> Tensor:
+    def _flow(self, source: Tensor, committed: Tensor | None, context: Context) -> Tensor:
         chunks: Tensor = self.loop(source, context, committed)
         return chunks
 

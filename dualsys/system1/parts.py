@@ -1,0 +1,121 @@
+"""System 1's pass in two parts, so that a tick may take as many flow steps as it has time for.
+
+`ContextEncoder` reads the observation once; `FlowStep` is one Euler step. Together, with the
+network's own number of steps, they are `Sampler`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dualsys.errors import DualsysError
+from dualsys.system1.network import Context
+from dualsys.system1.sampler import Sampler, sampler_inputs
+from kernels.engine import Engine, TensorSpec
+
+
+class ContextEncoder(nn.Module):
+    """`Sampler`'s inputs -> what the flow starts from and looks at."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        super().__init__()
+        self.sampler = sampler
+
+    def forward(self, **given: Tensor) -> dict[str, Tensor]:
+        """-> source (K, T, A), fixed (1, T), keys and values (L, H, C, D / H), scale, perceived.
+
+        fixed is 1 where `source` holds committed actions; scale and perceived as of `Sampler`.
+        """
+        context = self.sampler.encode(given)
+        source, fixed = self.sampler.start(given)
+        if fixed is None:
+            fixed = torch.zeros_like(source[:1, :, 0])
+        return {
+            "source": source,
+            "fixed": fixed,
+            "keys": torch.cat(context.keys),
+            "values": torch.cat(context.values),
+            "scale": context.log_scale.exp() * self.sampler.get_buffer("action_std"),
+            "perceived": context.perceived,
+        }
+
+
+class FlowStep(nn.Module):
+    """One Euler step of the flow, of any length, for K chunks over one context."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        super().__init__()
+        self.sampler = sampler
+
+    def forward(
+        self, x: Tensor, fixed: Tensor, keys: Tensor, values: Tensor, tau: Tensor, size: Tensor
+    ) -> dict[str, Tensor]:
+        """From x (K, T, A) at tau (1,) to that at tau + size (1,), and as a chunk: physical."""
+        none = x.new_zeros(0)
+        context = Context(list(keys.split(1)), list(values.split(1)), none, none, none)
+        network = self.sampler.network
+        velocity = network.velocity(x, tau.expand(x.shape[0]), context, fixed.expand(x.shape[:2]))
+        moved = x + size * (1 - fixed)[..., None] * velocity
+        std, mean = self.sampler.get_buffer("action_std"), self.sampler.get_buffer("action_mean")
+        return {"moved": moved, "chunk": moved * std + mean}
+
+
+def step_inputs(encoder_outputs: Mapping[str, TensorSpec]) -> dict[str, TensorSpec]:
+    """Names, shapes and dtypes of `FlowStep`'s inputs behind such an encoder."""
+    one = TensorSpec((1,), "float32")
+    passed = {name: encoder_outputs[name] for name in ("fixed", "keys", "values")}
+    return {"x": encoder_outputs["source"], **passed, "tau": one, "size": one}
+
+
+class SteppedEngine:
+    """`Sampler` from an engine for each part; `steps` of a run may differ from tick to tick."""
+
+    def __init__(self, encoder: Engine, step: Engine, steps: int, samples: int) -> None:
+        if encoder.precision != step.precision:
+            raise DualsysError(
+                f"the encoder's engine computes in {encoder.precision}, the flow step's in "
+                f"{step.precision}; make both in one precision"
+            )
+        self.name, self.precision = f"{encoder.name}, stepped", step.precision
+        self._encoder, self._step = encoder, step
+        self._steps, self._samples = steps, samples
+        self.inputs = encoder.inputs
+        self.outputs = {name: encoder.outputs[name] for name in ("scale", "perceived")}
+        chunk = step.outputs["chunk"]
+        self.outputs["chunk"] = TensorSpec((1, *chunk.shape[1:]), chunk.dtype)
+        if samples > 1:
+            self.outputs["samples"] = chunk
+            self.outputs["spread"] = TensorSpec((1, 1), "float32")
+
+    def run(
+        self, arrays: Mapping[str, np.ndarray], steps: int | None = None
+    ) -> dict[str, np.ndarray]:
+        """As `Sampler`, in `steps` Euler steps (the network's own where None).
+
+        Raises `SpecMismatchError` unless the arrays are `inputs`.
+        """
+        seen = {name: array.copy() for name, array in self._encoder.run(arrays).items()}
+        count = steps or self._steps
+        given = {name: seen[name] for name in ("fixed", "keys", "values")}
+        found = {"moved": seen["source"]}
+        size = np.full(1, 1 / count, np.float32)
+        for number in range(count):
+            tau = np.full(1, number / count, np.float32)
+            moved = self._step.run({**given, "x": found["moved"], "tau": tau, "size": size})
+            found = {name: array.copy() for name, array in moved.items()}
+        chunks = found["chunk"]
+        out = {"scale": seen["scale"], "perceived": seen["perceived"], "chunk": chunks[:1]}
+        if self._samples > 1:
+            out["samples"] = chunks
+            # Of normalised actions, the standard deviation that torch computes.
+            out["spread"] = found["moved"].std(0, ddof=1).mean().reshape(1, 1)
+        return out
+
+
+def parts(sampler: Sampler) -> tuple[ContextEncoder, dict[str, TensorSpec], FlowStep]:
+    """Both modules, and the first one's inputs."""
+    return ContextEncoder(sampler), sampler_inputs(sampler), FlowStep(sampler)
