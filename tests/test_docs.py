@@ -45,7 +45,7 @@ def test_every_command_of_a_page_composes(page: str) -> None:
         for line in block.splitlines()
         if line.startswith("dualsys")
     ]
-    assert len(lines) >= 6, page
+    assert lines, page
     for _, command, *words in lines:
         if command == "train":
             command, words = f"train {words[0]}", words[1:]
