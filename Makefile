@@ -27,6 +27,7 @@ lint: setup
 
 test: lint
 	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadfile
+	PYTHONPATH=.venv/kernels $(PY) -m pytest -n $(TEST_WORKERS) tests/kernels/test_fused.py
 
 format: setup
 	.venv/bin/ruff check --fix .

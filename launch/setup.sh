@@ -45,3 +45,6 @@ fi
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "torch==2.13.0"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[all]"
+# Apart: torch imports a Triton that it finds, and its LLVM and Mesa's crash in one process.
+[ -d .venv/kernels/triton ] || .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+    --no-deps -c constraints.txt --target .venv/kernels triton

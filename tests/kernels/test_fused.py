@@ -20,6 +20,7 @@ from kernels.fused.flow import FusedFlow
 from kernels.fused.preprocess import preprocess, preprocess_reference, segments_of
 from kernels.fused.resources import ARCHITECTURES, KERNELS, Resources
 
+pytest.importorskip("triton", reason="Triton is kept apart from the rest: see launch/setup.sh")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 # Neither the horizon nor the actions nor the context fill what the matrix units take.
 SIZES = NetworkConfig(
