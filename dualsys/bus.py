@@ -21,7 +21,16 @@ from dualsys.messages import Ack, Guidance, Message, PlanRequest
 from dualsys.requests import ClientLink, ServerLink
 
 QUEUE = 64  # messages a socket holds for a peer that does not read
-HEARTBEAT_MS = 500
+# A peer that is gone without a word (its machine, its cable) is noticed by the kernel, in seconds.
+# Not by ZeroMQ's own heartbeats: they take a peer that reads slowly for dead, and the reconnection
+# that follows can abort the process (libzmq issue 3937). ipc needs neither.
+KEEPALIVE = (
+    (zmq.TCP_KEEPALIVE, 1),
+    (zmq.TCP_KEEPALIVE_IDLE, 1),  # [s]
+    (zmq.TCP_KEEPALIVE_INTVL, 1),  # [s]
+    (zmq.TCP_KEEPALIVE_CNT, 2),
+    (zmq.TCP_MAXRT, 3000),  # [ms] for what was sent and never acknowledged
+)
 
 
 class Keys(msgspec.Struct, frozen=True):
@@ -58,8 +67,7 @@ class _Socket:
             (zmq.SNDHWM, QUEUE),
             (zmq.RCVHWM, QUEUE),
             (zmq.MAXMSGSIZE, MAX_BYTES),
-            (zmq.HEARTBEAT_IVL, HEARTBEAT_MS),
-            (zmq.HEARTBEAT_TIMEOUT, 4 * HEARTBEAT_MS),
+            *KEEPALIVE,
         ):
             self._socket.setsockopt(option, value)
         if keys is not None:

@@ -76,6 +76,19 @@ def test_a_publisher_knows_who_listens_and_they_miss_nothing_from_then_on(tmp_pa
         eventually(lambda: publisher.listeners() == 1)
 
 
+def test_who_reads_slowly_is_not_taken_for_dead(tmp_path: Path) -> None:
+    """ZeroMQ's heartbeats would, and connect anew: now and then that ends the whole process."""
+    endpoint = ipc(tmp_path, "a")
+    with Publisher(endpoint) as publisher, Subscriber(endpoint) as subscriber:
+        eventually(lambda: publisher.listeners() == 1)
+        for sequence in range(3000):  # far more than the queues hold, for three seconds
+            publisher.send(ack(sequence))
+            assert publisher.listeners() == 1
+            time.sleep(0.001)
+        eventually(lambda: publisher.send(ack(5000)) or ack(5000) in subscriber.every())
+        assert publisher.listeners() == 1
+
+
 def test_the_recorder_gets_every_message_in_order(tmp_path: Path) -> None:
     endpoint = ipc(tmp_path, "a")
     with Publisher(endpoint) as publisher, Subscriber(endpoint) as subscriber:
