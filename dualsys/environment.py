@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from dualsys.errors import DualsysError
 
@@ -33,3 +34,10 @@ def set_headless_defaults() -> None:
         # The software rasteriser's own threads cost a small frame more than they save, and take
         # the cores from the other processes; the pixels are the same.
         os.environ.setdefault("LP_NUM_THREADS", "0")
+
+
+def cache_folder() -> Path:
+    """Where what can be made anew is kept: $DUALSYS_CACHE, or the user's folder for caches."""
+    if named := os.environ.get("DUALSYS_CACHE"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dualsys"

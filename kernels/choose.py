@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
 from dualsys.errors import DualsysError, UnknownNameError
 from kernels import parity
-from kernels.engine import Engine, TensorSpec
-from kernels.export import example_arrays, export_onnx
-from kernels.graph_engine import CudaGraphEngine
-from kernels.onnx_engine import OnnxEngine
-from kernels.openvino_engine import OpenVinoEngine
-from kernels.torch_engine import TorchEngine
-
-if TYPE_CHECKING:
-    from torch import nn
-
-ENGINES = (
-    "onnxruntime",
-    "openvino",
-    "openvino-bf16",
-    "torch-cuda-graph",
-    "torch-fused",
-    "torch",
-)
-_PARITY_SAMPLES = 4
+from kernels.cache import NotBuiltError, Prepared
+from kernels.engine import Engine
+from kernels.manifest import Identity, digest
+from kernels.recipe import Recipe
+from kernels.registry import DIRECT, ENGINES, RECIPES
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -35,46 +22,80 @@ class Choice(msgspec.Struct, frozen=True):
 
     engine: Engine
     refused: dict[str, str]
+    checked: str  # what it was compared with torch on
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What a run's header says of it."""
+        return {"used": self.engine.name, "refused": self.refused, "checked_on": self.checked}
 
 
-def choose(
-    names: Sequence[str], module: nn.Module, inputs: Mapping[str, TensorSpec], threads: int = 1
-) -> Choice:
-    """Make the first usable engine of `names` for `module(**inputs) -> dict of tensors`.
+def choose(names: Sequence[str], prepared: Prepared, threads: int, build: bool) -> Choice:
+    """The first usable engine of `names`; with `build`, quick ones are built where they lack.
 
     Raises `UnknownNameError` for a name that is no engine and `DualsysError` with every reason
     when none is usable.
     """
-    for name in names:
-        if name not in ENGINES:
-            raise UnknownNameError("engine", name, ENGINES)
-    reference = TorchEngine(module, inputs)
+    require_engines(names)
     refused: dict[str, str] = {}
     for name in names:
-        if name == "torch":
-            return Choice(reference, refused)
         try:
-            engine = _make(name, module, reference, threads)
+            engine = opened(prepared, name, threads, build)
         except DualsysError as error:
             refused[name] = str(error)
             continue
-        samples = [example_arrays(inputs, seed) for seed in range(_PARITY_SAMPLES)]
-        fault = parity.compare(engine, reference, samples).fault(engine.precision)
+        fault = parity.compare(engine, prepared.reference).fault(engine.precision)
         if fault is None:
-            return Choice(engine, refused)
+            return Choice(engine, refused, prepared.reference.source)
         refused[name] = fault
     raise DualsysError(f"no engine of {list(names)} can be used: {refused}; add torch to the list")
 
 
-def _make(name: str, module: nn.Module, reference: Engine, threads: int) -> Engine:
-    if name == "torch-cuda-graph":
-        return CudaGraphEngine(module, reference.inputs, name)
-    if name == "torch-fused":
-        fused = getattr(module, "fused", None)
-        if fused is None:
-            raise DualsysError(f"{type(module).__name__} has no form with fused kernels")
-        return CudaGraphEngine(fused(), reference.inputs, name)
-    model = export_onnx(module, reference.inputs, list(reference.outputs))
-    if name == "onnxruntime":
-        return OnnxEngine(model, threads)
-    return OpenVinoEngine(model, threads, "float32" if name == "openvino" else "bfloat16")
+def require_engines(names: Sequence[str]) -> None:
+    """Raise `UnknownNameError` for a name that is no engine."""
+    for name in names:
+        if name not in ENGINES:
+            raise UnknownNameError("engine", name, ENGINES)
+
+
+def opened(prepared: Prepared, name: str, threads: int, build: bool) -> Engine:
+    """The engine `name` of a network, not compared with torch yet.
+
+    Raises `NotBuiltError` where it would have to be built first: without `build`, or because that
+    takes long.
+    """
+    if name in DIRECT:
+        return DIRECT[name](*prepared.made)
+    recipe = RECIPES[name]
+    identity = identity_of(prepared, recipe, threads)
+    try:
+        content = prepared.get(identity)
+    except NotBuiltError:
+        if not (build and recipe.quick):
+            raise
+        content = built(prepared, name, threads)
+    return recipe.open(content, threads)
+
+
+def identity_of(prepared: Prepared, recipe: Recipe, threads: int) -> Identity:
+    """What an engine's file would depend on, here and now."""
+    return Identity(
+        recipe.name,
+        recipe.precision,
+        dict(prepared.network.identity),
+        digest(prepared.graph),
+        prepared.reference.specs,
+        recipe.flags(threads),
+        recipe.software(),
+        recipe.hardware(),
+    )
+
+
+def built(prepared: Prepared, name: str, threads: int) -> bytes:
+    """Build an engine and keep its file."""
+    recipe = RECIPES[name]
+    identity = identity_of(prepared, recipe, threads)
+    start = time.monotonic()
+    content = recipe.build(prepared.graph, threads)
+    prepared.put(identity, content, time.monotonic() - start)
+    return content

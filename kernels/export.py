@@ -7,26 +7,14 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from dualsys.errors import DualsysError
 from kernels.engine import TensorSpec
+from kernels.reference import example_arrays
 
 if TYPE_CHECKING:
     from torch import nn
 
 OPSET = 17  # the newest that the parsers of older deployments (TensorRT 8.5) still read
-
-
-def example_arrays(inputs: Mapping[str, TensorSpec], seed: int = 0) -> dict[str, np.ndarray]:
-    """Arrays of the named shapes: random bytes for integers, standard normal for floats."""
-    rng = np.random.default_rng(seed)
-    return {
-        name: rng.integers(0, 256, spec.shape, dtype=np.uint8)
-        if spec.dtype == "uint8"
-        else rng.standard_normal(spec.shape).astype(spec.dtype)
-        for name, spec in inputs.items()
-    }
 
 
 def export_onnx(

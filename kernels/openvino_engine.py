@@ -2,61 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from dualsys.errors import DualsysError
-from kernels.engine import TensorSpec, check_inputs
+from kernels import hardware
+from kernels.engine import Engine, TensorSpec, check_inputs
 
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 
 
 class OpenVinoEngine:
-    """Runs an ONNX model with fixed shapes through OpenVINO, inputs and outputs without a copy.
+    """A compiled model with fixed shapes, inputs and outputs without a copy."""
 
-    precision: "float32", or "bfloat16" where the processor multiplies in it.
-    """
-
-    def __init__(self, model: bytes, threads: int = 1, precision: str = "float32") -> None:
-        try:
-            import openvino
-            from openvino import properties
-        except ImportError as error:
-            raise DualsysError(
-                f"engine openvino needs the extra `openvino` ({error}); install dualsys[openvino]"
-            ) from error
-        if precision not in PRECISIONS:
-            raise DualsysError(
-                f"engine openvino computes in {' or '.join(PRECISIONS)}, {precision} was asked for"
-            )
-        wanted = getattr(openvino.Type, {"float32": "f32", "bfloat16": "bf16"}[precision])
-        core = openvino.Core()
-        try:
-            compiled = core.compile_model(
-                core.read_model(model),
-                "CPU",
-                {
-                    properties.hint.inference_precision: wanted,
-                    properties.hint.performance_mode: properties.hint.PerformanceMode.LATENCY,
-                    # Where a process may run is the supervisor's affair.
-                    properties.hint.enable_cpu_pinning: False,
-                    properties.inference_num_threads: threads,
-                    properties.num_streams: 1,
-                },
-            )
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise DualsysError(f"OpenVINO can not run this network: {reason}") from error
-        used = compiled.get_property(properties.hint.inference_precision)
-        if used != wanted or (precision == "bfloat16" and not _has_bfloat16(core, properties)):
-            raise DualsysError(
-                f"OpenVINO was asked for {precision} and would compute in {used.to_string()} on "
-                "this processor; choose engine openvino, which computes in float32"
-            )
-        self.name = "openvino" if precision == "float32" else f"openvino-{wanted.to_string()}"
-        self.precision = precision
+    def __init__(self, compiled: Any, name: str, precision: str) -> None:
+        self.name, self.precision = name, precision
         self._request = compiled.create_infer_request()
         self.inputs: Mapping[str, TensorSpec] = _specs(compiled.inputs)
         self.outputs: Mapping[str, TensorSpec] = _specs(compiled.outputs)
@@ -68,8 +31,90 @@ class OpenVinoEngine:
         return {name: self._request.get_tensor(name).data for name in self.outputs}
 
 
-def _has_bfloat16(core: Any, properties: Any) -> bool:
-    return "BF16" in core.get_property("CPU", properties.device.capabilities)
+class OpenVinoRecipe:
+    """Through OpenVINO on a processor, in float32, or in bfloat16 where it multiplies in that."""
+
+    quick = True
+
+    def __init__(self, name: str, precision: str) -> None:
+        if precision not in PRECISIONS:
+            raise DualsysError(
+                f"engine {name} computes in {' or '.join(PRECISIONS)}, {precision} was asked for"
+            )
+        self.name, self.precision = name, precision
+
+    def flags(self, threads: int) -> dict[str, str]:
+        """Threads; the precision stands by itself."""
+        return {"threads": str(threads)}
+
+    def software(self) -> dict[str, str]:
+        """OpenVINO's version."""
+        return {"openvino": str(_openvino().__version__)}
+
+    def hardware(self) -> dict[str, str]:
+        """The processor."""
+        return hardware.processor()
+
+    def build(self, graph: bytes, threads: int) -> bytes:
+        """The compiled model."""
+        core = _openvino().Core()
+        with _refused():
+            compiled = core.compile_model(core.read_model(graph), "CPU", self._settings(threads))
+            self._require(core, compiled)
+            return bytes(compiled.export_model().getvalue())
+
+    def open(self, content: bytes, threads: int) -> Engine:
+        """The compiled model again."""
+        core = _openvino().Core()
+        with _refused():
+            compiled = core.import_model(content, "CPU", self._settings(threads))
+            self._require(core, compiled)
+        return OpenVinoEngine(compiled, self.name, self.precision)
+
+    def _settings(self, threads: int) -> dict[Any, Any]:
+        properties = _openvino().properties
+        return {
+            properties.hint.inference_precision: self._type(),
+            properties.hint.performance_mode: properties.hint.PerformanceMode.LATENCY,
+            # Where a process may run is the supervisor's affair.
+            properties.hint.enable_cpu_pinning: False,
+            properties.inference_num_threads: threads,
+            properties.num_streams: 1,
+        }
+
+    def _type(self) -> Any:
+        return getattr(_openvino().Type, PRECISIONS[self.precision])
+
+    def _require(self, core: Any, compiled: Any) -> None:
+        properties = _openvino().properties
+        used = compiled.get_property(properties.hint.inference_precision)
+        has = "BF16" in core.get_property("CPU", properties.device.capabilities)
+        if used != self._type() or (self.precision == "bfloat16" and not has):
+            raise DualsysError(
+                f"OpenVINO was asked for {self.precision} and would compute in {used.to_string()} "
+                "on this processor; choose engine openvino, which computes in float32"
+            )
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    """What OpenVINO raises, as one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise DualsysError(f"OpenVINO can not run this network: {reason}") from error
+
+
+def _openvino() -> Any:
+    try:
+        import openvino
+        import openvino.properties
+    except ImportError as error:
+        raise DualsysError(
+            f"engine openvino needs the extra `openvino` ({error}); install dualsys[openvino]"
+        ) from error
+    return openvino
 
 
 def _specs(ports: list[Any]) -> dict[str, TensorSpec]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
 import msgspec
 import numpy as np
 
 from kernels.engine import Engine
+from kernels.reference import Reference
 
 
 class Tolerance(msgspec.Struct, frozen=True):
-    """Least cosine of every output, and largest error relative to the output's own RMS."""
+    """Least cosine of every output and sample, and largest error as a share of the output's RMS."""
 
     cosine: float
     relative_error: float
@@ -24,49 +23,57 @@ TOLERANCES: dict[str, Tolerance] = {
 }
 
 
-class Parity(msgspec.Struct, frozen=True):
-    """The worst agreement over all samples and outputs, and the output where it was found."""
+class Agreement(msgspec.Struct, frozen=True):
+    """Of one output, the worst over all samples; `error` is in the output's own units."""
 
-    cosine: float
-    relative_error: float
-    output: str
+    cosine: float = 1.0
+    relative_error: float = 0.0
+    error: float = 0.0
+
+
+class Parity(msgspec.Struct, frozen=True):
+    """How far every output agrees."""
+
+    outputs: dict[str, Agreement]
 
     def fault(self, precision: str) -> str | None:
         """Say why the engine is refused at `precision`; None when it passes."""
         limit = TOLERANCES[precision]
-        if self.cosine >= limit.cosine and self.relative_error <= limit.relative_error:
-            return None
-        return (
-            f"output {self.output!r} differs from torch: cosine {self.cosine:.6f} (at least "
-            f"{limit.cosine}), relative error {self.relative_error:.2e} (at most "
-            f"{limit.relative_error})"
-        )
-
-
-def compare(
-    engine: Engine, reference: Engine, samples: Iterable[Mapping[str, np.ndarray]]
-) -> Parity:
-    """Run both on every sample; a value that is not finite counts as no agreement at all."""
-    worst = Parity(1.0, 0.0, "")
-    for arrays in samples:
-        wanted = {name: value.copy() for name, value in reference.run(arrays).items()}
-        found = engine.run(arrays)
-        for name, expected in wanted.items():
-            parity = _agreement(name, found[name], expected)
-            if parity.cosine < worst.cosine or parity.relative_error > worst.relative_error:
-                worst = Parity(
-                    min(parity.cosine, worst.cosine),
-                    max(parity.relative_error, worst.relative_error),
-                    name,
+        for name, found in self.outputs.items():
+            if not (found.cosine >= limit.cosine and found.relative_error <= limit.relative_error):
+                return (
+                    f"output {name!r} differs from torch: cosine {found.cosine:.6f} (at least "
+                    f"{limit.cosine}), relative error {found.relative_error:.2e} (at most "
+                    f"{limit.relative_error})"
                 )
-    return worst
+        return None
 
 
-def _agreement(name: str, found: np.ndarray, expected: np.ndarray) -> Parity:
+def compare(engine: Engine, reference: Reference) -> Parity:
+    """Run the engine on every sample; a value that is not finite is no agreement at all."""
+    worst = {name: Agreement() for name in reference.names}
+    scale = {name: _rms([sample[name] for sample in reference.outputs]) for name in worst}
+    for arrays, wanted in zip(reference.inputs, reference.outputs, strict=True):
+        found = engine.run(arrays)
+        for name, before in worst.items():
+            now = _agreement(found[name], wanted[name], scale[name])
+            worst[name] = Agreement(
+                min(before.cosine, now.cosine),
+                max(before.relative_error, now.relative_error),
+                max(before.error, now.error),
+            )
+    return Parity(worst)
+
+
+def _agreement(found: np.ndarray, expected: np.ndarray, scale: float) -> Agreement:
     a, b = found.astype(np.float64).ravel(), expected.astype(np.float64).ravel()
     if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
-        return Parity(-1.0, float("inf"), name)
+        return Agreement(-1.0, float("inf"), float("inf"))
     lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
     cosine = float(a @ b) / lengths if lengths > 0 else float(np.array_equal(a, b))
-    rms = max(float(np.sqrt(np.mean(b**2))), 1e-12)
-    return Parity(cosine, float(np.abs(a - b).max()) / rms, name)
+    error = float(np.abs(a - b).max())
+    return Agreement(cosine, error / scale, error)
+
+
+def _rms(arrays: list[np.ndarray]) -> float:
+    return max(float(np.sqrt(np.mean(np.square(arrays, dtype=np.float64)))), 1e-12)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,10 @@ os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Engines are built for these tests alone.
+if "DUALSYS_CACHE" not in os.environ:
+    os.environ["DUALSYS_CACHE"] = tempfile.mkdtemp(prefix="dualsys-cache-")
+    atexit.register(shutil.rmtree, os.environ["DUALSYS_CACHE"], ignore_errors=True)
 # Before any import of Triton: without a GPU its kernels run in the interpreter.
 if not Path("/dev/nvidiactl").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")

@@ -32,7 +32,7 @@ class Rig:
         oracle: OracleTrigger | None = None
         if driver == "network":
             choice = assembly.make_engine(config, spec)
-            self.engine = {"used": choice.engine.name, "refused": choice.refused}
+            self.engine = choice.told
             if config["trigger"]["name"] == "oracle":
                 oracle = make_oracle(config, world, choice.engine, planner)
             rule = oracle or assembly.make_trigger(config, spec, scenario)

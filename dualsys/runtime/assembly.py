@@ -37,6 +37,7 @@ from dualsys.trigger.rules import (
     Trigger,
     UncertaintyTrigger,
 )
+from kernels.cache import Prepared
 from kernels.choose import Choice, choose
 from kernels.engine import Engine
 
@@ -76,10 +77,12 @@ def checkpoint_folder(config: Config, spec: WorldSpec) -> Path:
     return Path(__file__).parent.parent / "weights" / shipped
 
 
-def make_engine(config: Config, spec: WorldSpec) -> Choice:
-    """Load the checkpoint for a world and choose the engine that runs it.
+def make_engine(config: Config, spec: WorldSpec, build: bool = True) -> Choice:
+    """Choose the engine that runs the checkpoint for a world.
 
-    Raises `SpecMismatchError` for a checkpoint of another world.
+    With `build`, engines that are made in seconds are made where they lack; a process that has
+    a plant to control opens what is there. Raises `SpecMismatchError` for a checkpoint of another
+    world.
     """
     import torch
 
@@ -89,10 +92,10 @@ def make_engine(config: Config, spec: WorldSpec) -> Choice:
         raise DualsysError(f"system1.samples must be one or more, it is {samples}")
     folder = checkpoint_folder(config, spec)
     names, threads = tuple(engine["names"]), engine["threads"]
-    return _engine(folder, weights_digest(folder), spec, samples, names, threads)
+    return _engine(folder, weights_digest(folder), spec, samples, names, threads, build)
 
 
-@functools.lru_cache(maxsize=4)  # a worker has many jobs of one System 1, and export takes seconds
+@functools.lru_cache(maxsize=4)  # a worker has many jobs of one System 1
 def _engine(
     folder: Path,
     contents: str | None,  # digest of the weights: those of a folder can change
@@ -100,12 +103,13 @@ def _engine(
     samples: int,
     names: tuple[str, ...],
     threads: int,
+    build: bool,
 ) -> Choice:
-    from dualsys.system1 import checkpoint
-    from dualsys.system1.sampler import sampler_inputs
+    from dualsys.environment import cache_folder
+    from dualsys.system1.compiled import network_of
 
-    sampler, _ = checkpoint.load(folder, spec, samples)
-    return choose(names, sampler, sampler_inputs(sampler), threads)
+    prepared = Prepared(cache_folder() / "engines", network_of(folder, spec, samples))
+    return choose(names, prepared, threads, build)
 
 
 def make_policy(

@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from dualsys.errors import DualsysError, SpecMismatchError, UnknownNameError
-from kernels import choose as choosing
 from kernels import parity
-from kernels.choose import ENGINES, choose
 from kernels.engine import Engine, TensorSpec
-from kernels.export import example_arrays, export_onnx
-from kernels.onnx_engine import OnnxEngine
-from kernels.openvino_engine import OpenVinoEngine
+from kernels.export import export_onnx
+from kernels.onnx_engine import CPU, OnnxRecipe
+from kernels.openvino_engine import OpenVinoRecipe
+from kernels.reference import Reference, example_arrays
+from kernels.registry import ENGINES, RECIPES
+from tests.engines import choice_of
 
 INPUTS = {"image": TensorSpec((1, 8, 8, 3), "uint8"), "state": TensorSpec((1, 5), "float32")}
 
@@ -37,14 +38,26 @@ class Small(torch.nn.Module):
 
 
 ON_A_GPU = ("torch-cuda-graph", "torch-fused")
+NEED_GPU_LIBRARIES = ("onnxruntime-cuda", "onnxruntime-tensorrt")
+
+
+def _require(name: str) -> None:
+    """Skip, and say what lacks, where an engine's libraries or its GPU are not there."""
+    try:
+        RECIPES[name].software()
+        RECIPES[name].hardware()
+    except DualsysError as error:
+        pytest.skip(f"{name}: {error}")
 
 
 @pytest.fixture(scope="module", params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> Engine:
     if request.param in ON_A_GPU and not torch.cuda.is_available():
         pytest.skip("torch sees no CUDA device")
+    if request.param in NEED_GPU_LIBRARIES:
+        _require(request.param)
     try:
-        return choose([request.param], Small(), INPUTS).engine
+        return choice_of([request.param], Small(), INPUTS).engine
     except DualsysError as error:
         if "would compute in" not in str(error):
             raise
@@ -99,53 +112,76 @@ def test_wrong_inputs_are_refused_with_both_sides(
 
 def test_an_unknown_engine_lists_the_known_ones() -> None:
     with pytest.raises(
-        UnknownNameError, match="onnxruntime, openvino, openvino-bf16, torch, torch-"
+        UnknownNameError, match="onnxruntime, onnxruntime-cuda, onnxruntime-tensorrt, openvino"
     ):
-        choose(["onxruntime"], Small(), INPUTS)
+        choice_of(["onxruntime"], Small(), INPUTS)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize("name", ON_A_GPU)
 def test_without_a_gpu_its_engines_are_left_out_and_it_is_said(name: str) -> None:
-    choice = choose([name, "torch"], Small(), INPUTS)
+    choice = choice_of([name, "torch"], Small(), INPUTS)
     assert choice.engine.name == "torch"
     assert f"engine {name} needs a GPU that torch sees, there is none" in choice.refused[name]
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("name", NEED_GPU_LIBRARIES)
+def test_without_a_driver_providers_for_gpus_are_left_out(name: str) -> None:
+    choice = choice_of([name, "torch"], Small(), INPUTS)
+    assert choice.engine.name == "torch"
+    assert "there is no NVIDIA driver" in choice.refused[name]
+    assert "choose an engine for processors" in choice.refused[name]
+
+
+def test_a_provider_that_is_not_installed_is_named() -> None:
+    model = export_onnx(Small(), INPUTS, ["sum", "scale"])
+    with pytest.raises(DualsysError, match=r"no RocketProvider \(it has .*CPUExecutionProvider"):
+        OnnxRecipe("onnxruntime-rocket", "RocketProvider").build(model, 1)
+
+
+class Plain(torch.nn.Module):
+    """Has no fused form."""
+
+    def forward(self, state: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"state": state}
+
+
 def test_a_module_without_fused_kernels_is_not_run_as_if_it_had_some() -> None:
-    plain = torch.nn.Identity()
-    with pytest.raises(DualsysError, match="Identity has no form with fused kernels"):
-        choosing._make("torch-fused", plain, Fixed([0.0]), 1)
+    choice = choice_of(["torch-fused", "torch"], Plain(), {"state": TensorSpec((1, 2), "float32")})
+    assert choice.refused["torch-fused"] == "Plain has no form with fused kernels"
+
+
+@pytest.mark.parametrize("name", [n for n, recipe in RECIPES.items() if recipe.quick])
+def test_a_file_that_is_no_network_is_one_clear_line(name: str) -> None:
+    _require(name)
+    with pytest.raises(DualsysError, match="can not run this network") as caught:
+        RECIPES[name].open(b"no model", 1)
+    assert "\n" not in str(caught.value)
 
 
 def test_openvino_does_not_change_the_precision_in_silence() -> None:
-    model = export_onnx(Small(), INPUTS, ["sum", "scale"])
     with pytest.raises(DualsysError, match="float32 or bfloat16, float16 was asked for"):
-        OpenVinoEngine(model, precision="float16")
-    with pytest.raises(DualsysError, match="can not run this network"):
-        OpenVinoEngine(b"no model")
+        OpenVinoRecipe("openvino-fp16", "float16")
 
 
-class Lying:
-    """An engine that was built from other weights."""
+class Lying(OnnxRecipe):
+    """Its engines answer as if they had been built from other weights."""
 
-    name, precision = "onnxruntime", "float32"
-
-    def __init__(self, model: bytes, threads: int) -> None:
-        self._inner = OnnxEngine(model, threads)
-        self.inputs, self.outputs = self._inner.inputs, self._inner.outputs
-
-    def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {name: 1.01 * value + 0.05 for name, value in self._inner.run(arrays).items()}
+    def open(self, content: bytes, threads: int) -> Engine:
+        engine = super().open(content, threads)
+        run = engine.run
+        engine.run = lambda arrays: {n: 1.01 * a + 0.05 for n, a in run(arrays).items()}  # type: ignore[method-assign]
+        return engine
 
 
 def test_an_engine_that_disagrees_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choosing, "OnnxEngine", Lying)
-    choice = choose(["onnxruntime", "torch"], Small(), INPUTS)
+    monkeypatch.setitem(RECIPES, "onnxruntime", Lying("onnxruntime", CPU))
+    choice = choice_of(["onnxruntime", "torch"], Small(), INPUTS)
     assert choice.engine.name == "torch"
     assert "cosine" in choice.refused["onnxruntime"]
     with pytest.raises(DualsysError, match="add torch"):
-        choose(["onnxruntime"], Small(), INPUTS)
+        choice_of(["onnxruntime"], Small(), INPUTS)
 
 
 class Fixed:
@@ -160,13 +196,22 @@ class Fixed:
         return {"chunk": self._value}
 
 
+def wanted(value: list[float]) -> Reference:
+    return Reference([{}], [{"chunk": np.array(value, np.float32)}], True)
+
+
 @pytest.mark.parametrize("bad", [[1.0, float("nan")], [1.0, 1.1], [-1.0, -1.0], [1.0, 1.0, 1.0]])
 def test_parity_finds_every_disagreement(bad: list[float]) -> None:
-    found = parity.compare(Fixed(bad), Fixed([1.0, 1.0]), [{}])
-    fault = found.fault("float32")
+    fault = parity.compare(Fixed(bad), wanted([1.0, 1.0])).fault("float32")
     assert fault is not None
     assert "chunk" in fault
 
 
 def test_parity_passes_equal_engines_also_at_zero() -> None:
-    assert parity.compare(Fixed([0.0]), Fixed([0.0]), [{}]).fault("float32") is None
+    assert parity.compare(Fixed([0.0]), wanted([0.0])).fault("float32") is None
+
+
+def test_an_error_is_told_in_the_outputs_own_units() -> None:
+    found = parity.compare(Fixed([3.0, 4.5]), wanted([3.0, 4.0])).outputs["chunk"]
+    assert found.error == pytest.approx(0.5)
+    assert found.relative_error == pytest.approx(0.5 / np.sqrt(12.5))

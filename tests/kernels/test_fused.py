@@ -14,11 +14,11 @@ import torch
 from dualsys.errors import DualsysError
 from dualsys.system1.network import Context, Guided, NetworkConfig, System1Network
 from dualsys.system1.sampler import Sampler, sampler_inputs
-from kernels.export import example_arrays
 from kernels.fused import runs
 from kernels.fused.flow import FusedFlow
 from kernels.fused.preprocess import preprocess, preprocess_reference, segments_of
 from kernels.fused.resources import ARCHITECTURES, KERNELS, Resources
+from kernels.reference import example_arrays
 
 pytest.importorskip("triton", reason="Triton is kept apart from the rest: see launch/setup.sh")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

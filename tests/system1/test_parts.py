@@ -11,10 +11,10 @@ from dualsys.errors import DualsysError
 from dualsys.system1.network import NetworkConfig, System1Network
 from dualsys.system1.parts import SteppedEngine, parts, step_inputs
 from dualsys.system1.sampler import Sampler, sampler_inputs
-from kernels.choose import choose
 from kernels.engine import Engine
-from kernels.export import example_arrays
+from kernels.reference import example_arrays
 from kernels.torch_engine import TorchEngine
+from tests.engines import choice_of
 
 CONFIG = NetworkConfig((("eye", 16, 16, 3), ("hand", 16, 16, 3)), 5, 2, 4, 3, horizon=8, width=32,
                        layers=2, heads=2, keypoints=4, token_grid=2, commit_ticks=3)  # fmt: skip
@@ -34,8 +34,8 @@ def sampler_of(samples: int, commit_ticks: int = 3) -> Sampler:
 
 def stepped(sampler: Sampler, name: str) -> SteppedEngine:
     encoder_module, inputs, step_module = parts(sampler)
-    encoder = choose([name], encoder_module, inputs).engine
-    step = choose([name], step_module, step_inputs(encoder.outputs)).engine
+    encoder = choice_of([name], encoder_module, inputs).engine
+    step = choice_of([name], step_module, step_inputs(encoder.outputs)).engine
     return SteppedEngine(encoder, step, sampler.network.config.flow_steps, sampler.samples)
 
 

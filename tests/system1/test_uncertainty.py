@@ -9,7 +9,7 @@ import torch
 from dualsys.system1.network import NetworkConfig, System1Network
 from dualsys.system1.sampler import Sampler, sampler_inputs
 from dualsys.system1.uncertainty import Uncertainty, laplace_entropy
-from kernels.export import example_arrays
+from kernels.reference import example_arrays
 from kernels.torch_engine import TorchEngine
 
 CONFIG = NetworkConfig((("eye", 16, 16, 3),), 3, 2, 4, 2, horizon=8, width=16, layers=1, heads=2,

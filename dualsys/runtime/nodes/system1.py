@@ -20,8 +20,8 @@ from dualsys.system1.policy import Policy
 
 def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
     """Answer until told to stop."""
-    choice = assembly.make_engine(run.config, run.spec)
-    counts["engine"] = {"used": choice.engine.name, "refused": choice.refused}
+    choice = assembly.make_engine(run.config, run.spec, build=False)
+    counts["engine"] = choice.told
     policy = assembly.make_policy(run.config, run.spec, choice.engine)
     policy.warm_up(30)
     with (

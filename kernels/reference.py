@@ -1,0 +1,108 @@
+"""What torch answers to recorded inputs: the measure of every other engine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dualsys.errors import DualsysError
+from kernels.engine import TensorSpec
+from kernels.network import Arrays, Network
+
+RANDOM = 4  # samples where nobody recorded any
+RECORDED = "recorded.safetensors"  # beside the weights: inputs that the network met at work
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Inputs and torch's outputs, sample by sample; `recorded` is False where they are noise."""
+
+    inputs: list[Arrays]
+    outputs: list[Arrays]
+    recorded: bool
+
+    @property
+    def specs(self) -> dict[str, TensorSpec]:
+        """Shapes and dtypes of the inputs."""
+        return {n: TensorSpec(a.shape, a.dtype.name) for n, a in self.inputs[0].items()}
+
+    @property
+    def names(self) -> list[str]:
+        """The outputs' names, sorted."""
+        return sorted(self.outputs[0])
+
+    @property
+    def source(self) -> str:
+        """What it was made of, in words."""
+        return f"{len(self.inputs)} {'recorded inputs' if self.recorded else 'random inputs'}"
+
+
+def example_arrays(inputs: Mapping[str, TensorSpec], seed: int = 0) -> Arrays:
+    """Arrays of the named shapes: random bytes for integers, standard normal for floats."""
+    rng = np.random.default_rng(seed)
+    return {
+        name: rng.integers(0, 256, spec.shape, dtype=np.uint8)
+        if spec.dtype == "uint8"
+        else rng.standard_normal(spec.shape).astype(spec.dtype)
+        for name, spec in inputs.items()
+    }
+
+
+def reference_of(network: Network) -> Reference:
+    """Run the network in torch, on a processor, on what was recorded."""
+    from kernels.torch_engine import TorchEngine
+
+    module, specs = network.make()
+    inputs, recorded = network.recorded(), True
+    if not inputs:
+        inputs, recorded = [example_arrays(specs, seed) for seed in range(RANDOM)], False
+    engine = TorchEngine(module, specs)
+    outputs = [{n: a.copy() for n, a in engine.run(arrays).items()} for arrays in inputs]
+    return Reference(inputs, outputs, recorded)
+
+
+def stacked(samples: list[Arrays]) -> Arrays:
+    """Samples as one array per name, the samples first."""
+    return {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
+
+
+def apart(arrays: Arrays) -> list[Arrays]:
+    """The reverse of `stacked`."""
+    count = {len(array) for array in arrays.values()}
+    if len(count) != 1:
+        raise DualsysError(f"arrays of {sorted(count)} samples stand in one file; record it again")
+    return [{name: array[k] for name, array in arrays.items()} for k in range(count.pop())]
+
+
+def save(reference: Reference, file: Path) -> None:
+    """Write it; the file appears whole or not at all."""
+    from safetensors.numpy import save_file
+
+    arrays = {f"in.{n}": a for n, a in stacked(reference.inputs).items()}
+    arrays |= {f"out.{n}": a for n, a in stacked(reference.outputs).items()}
+    partial = file.with_suffix(f".{os.getpid()}.partial")
+    save_file(arrays, partial, {"recorded": "yes" if reference.recorded else "no"})
+    partial.replace(file)
+
+
+def load(file: Path) -> Reference:
+    """Read what `save` wrote. Raises `DualsysError` for another file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, "numpy") as opened:
+            recorded = opened.metadata()["recorded"] == "yes"
+            arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, TypeError) as error:
+        raise DualsysError(
+            f"{file} can not be read ({error}); delete it, it is made anew"
+        ) from error
+    given, wanted = (
+        {name.removeprefix(side): a for name, a in arrays.items() if name.startswith(side)}
+        for side in ("in.", "out.")
+    )
+    return Reference(apart(given), apart(wanted), recorded)

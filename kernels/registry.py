@@ -1,0 +1,52 @@
+"""The engines by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from dualsys.errors import DualsysError
+from kernels.engine import Engine, TensorSpec
+from kernels.graph_engine import CudaGraphEngine
+from kernels.onnx_engine import CPU, CUDA, OnnxRecipe, OnnxTensorrtRecipe
+from kernels.openvino_engine import OpenVinoRecipe
+from kernels.recipe import Recipe
+from kernels.torch_engine import TorchEngine
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Direct = Callable[["nn.Module", Mapping[str, TensorSpec]], Engine]
+
+
+def _graph(module: nn.Module, inputs: Mapping[str, TensorSpec]) -> Engine:
+    return CudaGraphEngine(module, inputs, "torch-cuda-graph")
+
+
+def _fused(module: nn.Module, inputs: Mapping[str, TensorSpec]) -> Engine:
+    fused = getattr(module, "fused", None)
+    if fused is None:
+        raise DualsysError(f"{type(module).__name__} has no form with fused kernels")
+    return CudaGraphEngine(fused(), inputs, "torch-fused")
+
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        OnnxRecipe("onnxruntime", CPU),
+        OnnxRecipe("onnxruntime-cuda", CUDA),
+        OnnxTensorrtRecipe(),
+        OpenVinoRecipe("openvino", "float32"),
+        OpenVinoRecipe("openvino-bf16", "bfloat16"),
+    )
+}
+"""Engines that are built from the ONNX graph and kept as files."""
+
+DIRECT: dict[str, Direct] = {
+    "torch-cuda-graph": _graph,
+    "torch-fused": _fused,
+    "torch": TorchEngine,
+}
+"""Engines that run the torch module itself: nothing to build, nothing to keep."""
+
+ENGINES = (*RECIPES, *DIRECT)
