@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from dualsys.runtime.peers import PeerPolicy
 from dualsys.spec import WorldSpec
 from dualsys.system1.policy import Policy
 from dualsys.whatif.oracle import OracleTrigger, check_oracle, make_oracle
+from kernels.engine import Engine
 
 Config = dict[str, Any]
 
@@ -22,8 +23,17 @@ Config = dict[str, Any]
 class Rig:
     """All that drives one scenario, put together once for several episodes."""
 
-    def __init__(self, config: Config, world: Any, scenario: str) -> None:
-        """`scenario` is the name of `world`: what is drawn at random belongs to it."""
+    def __init__(
+        self,
+        config: Config,
+        world: Any,
+        scenario: str,
+        watch: Callable[[Engine], Engine] = lambda engine: engine,
+    ) -> None:
+        """`scenario` is the name of `world`: what is drawn at random belongs to it.
+
+        `watch` may put something between System 1 and its engine, as to record what passes.
+        """
         from sim import registry
 
         spec = world.world_spec
@@ -36,7 +46,8 @@ class Rig:
             if config["trigger"]["name"] == "oracle":
                 oracle = make_oracle(config, world, choice.engine, planner)
             rule = oracle or assembly.make_trigger(config, spec, scenario)
-            policy: Policy | PeerPolicy = assembly.make_policy(config, spec, choice.engine, rule)
+            engine = watch(choice.engine)
+            policy: Policy | PeerPolicy = assembly.make_policy(config, spec, engine, rule)
         else:
             self.engine = {"used": driver, "refused": {}}
             policy = PeerPolicy(
@@ -77,7 +88,11 @@ def check_trigger(config: Config, spec: WorldSpec) -> None:
 
 
 @contextmanager
-def rig(config: Config, scenario: str) -> Iterator[Rig]:
+def rig(
+    config: Config,
+    scenario: str,
+    watch: Callable[[Engine], Engine] = lambda engine: engine,
+) -> Iterator[Rig]:
     """A rig for a scenario of the registry; for worker processes."""
     import torch
 
@@ -86,6 +101,6 @@ def rig(config: Config, scenario: str) -> Iterator[Rig]:
     torch.set_num_threads(1)  # sums in another order would change the last bit
     world = registry.make(scenario)
     try:
-        yield Rig(config, world, scenario)
+        yield Rig(config, world, scenario, watch)
     finally:
         world.close()
