@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from dualsys import commands_engines as engines
 from dualsys import commands_learning as learning
 from dualsys.config import parse_seeds
 from dualsys.console import percent, progress_bar, table_console
@@ -224,6 +225,7 @@ RUN: dict[str, Callable[[Config], int]] = {
     "thoughts": run_thoughts,
     "calibrate": run_calibrate,
     "report": run_report,
+    "build": engines.run_build,
     "score": learning.run_score,
     "train system1": learning.run_train_system1,
     "train system2": learning.run_train_system2,

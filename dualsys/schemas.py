@@ -212,10 +212,25 @@ class BenchConfig(EvalConfig):
     ray_address: str = ""  # "": worker processes here; "local" or HOST:PORT: a Ray cluster
 
 
+@dataclass
+class BuildConfig:
+    """`dualsys build`."""
+
+    scenario: str = MISSING  # a world of the registry: engines are built for its System 1
+    system1: System1Config = field(default_factory=System1Config)
+    engine: EngineConfig = field(default_factory=EngineConfig)  # all of the list are built
+    verify: str = "quick"  # or "full": episodes in closed loop, paired with torch's, as well
+    suite: str = "auto"  # full: scenarios of the episodes; "auto": those of the world's domain
+    seeds: str = "auto"  # full: "auto" makes 200 episodes of them
+    workers: int = 2
+    out: str = MISSING  # build.json, and the episodes
+
+
 COMMANDS: dict[str, type[Any]] = {
     "eval": EvalConfig,
     "run": EvalConfig,
     "bench": BenchConfig,
+    "build": BuildConfig,
     "calibrate": CalibrateConfig,
     "report": ReportConfig,
     "collect": CollectConfig,

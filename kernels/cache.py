@@ -59,13 +59,26 @@ class Prepared:
         told = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
         self._write(self.folder / f"{identity.key}.json", told)
 
-    def get(self, identity: Identity) -> bytes:
-        """An engine's file. Raises `NotBuiltError`, or `DualsysError` for one that is damaged."""
+    def condemn(self, identity: Identity, why: str) -> None:
+        """Never open an engine's file again, until it is built anew."""
+        told = self.folder / f"{identity.key}.json"
+        manifest = msgspec.structs.replace(_manifest(told), condemned=why)
+        self._write(told, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+
+    def manifest(self, identity: Identity) -> Manifest:
+        """What is known of an engine's file. Raises `NotBuiltError`."""
         file = self.folder / f"{identity.key}.engine"
-        told = file.with_suffix(".json")
-        if not (file.is_file() and told.is_file()):
+        if not (file.is_file() and file.with_suffix(".json").is_file()):
             raise NotBuiltError(self._why_not(identity))
-        content, manifest = file.read_bytes(), _manifest(told)
+        return _manifest(file.with_suffix(".json"))
+
+    def get(self, identity: Identity) -> bytes:
+        """An engine's file. Raises `NotBuiltError`, or `DualsysError` for one not to be used."""
+        manifest = self.manifest(identity)
+        file = self.folder / f"{identity.key}.engine"
+        told, content = file.with_suffix(".json"), file.read_bytes()
+        if manifest.condemned:
+            raise DualsysError(manifest.condemned)
         if digest(content) != manifest.content:
             raise DualsysError(
                 f"{file} is damaged ({len(content)} bytes, digest {digest(content)}; its manifest "

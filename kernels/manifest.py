@@ -36,12 +36,16 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What stands beside an engine's file; `content` is the file's digest."""
+    """What stands beside an engine's file; `content` is the file's digest.
+
+    condemned: why the engine is never used, although it agrees with torch on recorded inputs.
+    """
 
     identity: Identity
     content: str
     size_bytes: int
     built_s: float
+    condemned: str = ""
 
 
 def digest(content: bytes) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from dualsys.errors import DualsysError
@@ -15,20 +16,34 @@ from kernels.engine import Engine, TensorSpec, check_inputs
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 
 
+class _File(msgspec.Struct, frozen=True):
+    """A compiled model and the names of its ports: OpenVINO renames those that it folds away."""
+
+    inputs: list[str]
+    outputs: list[str]
+    model: bytes
+
+
 class OpenVinoEngine:
     """A compiled model with fixed shapes, inputs and outputs without a copy."""
 
-    def __init__(self, compiled: Any, name: str, precision: str) -> None:
+    def __init__(self, compiled: Any, file: _File, name: str, precision: str) -> None:
         self.name, self.precision = name, precision
         self._request = compiled.create_infer_request()
-        self.inputs: Mapping[str, TensorSpec] = _specs(compiled.inputs)
-        self.outputs: Mapping[str, TensorSpec] = _specs(compiled.outputs)
+        self.inputs: Mapping[str, TensorSpec] = _specs(file.inputs, compiled.inputs)
+        self.outputs: Mapping[str, TensorSpec] = _specs(file.outputs, compiled.outputs)
+        # Views of the request's own memory, which it keeps from run to run.
+        self._found = {
+            output: self._request.get_output_tensor(place).data
+            for place, output in enumerate(file.outputs)
+        }
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run the model once. Raises `SpecMismatchError` unless the arrays are `inputs`."""
         check_inputs(self.inputs, arrays)
-        self._request.infer(dict(arrays), share_inputs=True, share_outputs=True)
-        return {name: self._request.get_tensor(name).data for name in self.outputs}
+        given = {place: arrays[name] for place, name in enumerate(self.inputs)}
+        self._request.infer(given, share_inputs=True, share_outputs=True)
+        return dict(self._found)
 
 
 class OpenVinoRecipe:
@@ -56,20 +71,26 @@ class OpenVinoRecipe:
         return hardware.processor()
 
     def build(self, graph: bytes, threads: int) -> bytes:
-        """The compiled model."""
+        """The compiled model, and what its ports are called."""
         core = _openvino().Core()
         with _refused():
-            compiled = core.compile_model(core.read_model(graph), "CPU", self._settings(threads))
+            model = core.read_model(graph)
+            inputs, outputs = (
+                [port.get_any_name() for port in ports] for ports in (model.inputs, model.outputs)
+            )
+            compiled = core.compile_model(model, "CPU", self._settings(threads))
             self._require(core, compiled)
-            return bytes(compiled.export_model().getvalue())
+            file = _File(inputs, outputs, compiled.export_model().getvalue())
+        return msgspec.msgpack.encode(file)
 
     def open(self, content: bytes, threads: int) -> Engine:
         """The compiled model again."""
         core = _openvino().Core()
         with _refused():
-            compiled = core.import_model(content, "CPU", self._settings(threads))
+            file = msgspec.msgpack.decode(content, type=_File)
+            compiled = core.import_model(file.model, "CPU", self._settings(threads))
             self._require(core, compiled)
-        return OpenVinoEngine(compiled, self.name, self.precision)
+        return OpenVinoEngine(compiled, file, self.name, self.precision)
 
     def _settings(self, threads: int) -> dict[Any, Any]:
         properties = _openvino().properties
@@ -101,7 +122,7 @@ def _refused() -> Iterator[None]:
     """What OpenVINO raises, as one line."""
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, msgspec.DecodeError) as error:
         reason = str(error).strip().splitlines()[-1]
         raise DualsysError(f"OpenVINO can not run this network: {reason}") from error
 
@@ -117,10 +138,8 @@ def _openvino() -> Any:
     return openvino
 
 
-def _specs(ports: list[Any]) -> dict[str, TensorSpec]:
+def _specs(names: list[str], ports: list[Any]) -> dict[str, TensorSpec]:
     return {
-        port.get_any_name(): TensorSpec(
-            tuple(port.get_shape()), port.get_element_type().to_dtype().name
-        )
-        for port in ports
+        name: TensorSpec(tuple(port.get_shape()), port.get_element_type().to_dtype().name)
+        for name, port in zip(names, ports, strict=True)
     }

@@ -65,6 +65,16 @@ def compare(engine: Engine, reference: Reference) -> Parity:
     return Parity(worst)
 
 
+def errors_by_axis(engine: Engine, reference: Reference, output: str) -> np.ndarray:
+    """Largest error (A,) of every axis of an output (..., A), in the axis' own unit."""
+    worst = [
+        np.abs(engine.run(arrays)[output].astype(np.float64) - wanted[output])
+        for arrays, wanted in zip(reference.inputs, reference.outputs, strict=True)
+    ]
+    found: np.ndarray = np.stack(worst).reshape(-1, worst[0].shape[-1]).max(0)
+    return found
+
+
 def _agreement(found: np.ndarray, expected: np.ndarray, scale: float) -> Agreement:
     a, b = found.astype(np.float64).ravel(), expected.astype(np.float64).ravel()
     if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):

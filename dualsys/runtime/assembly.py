@@ -86,12 +86,9 @@ def make_engine(config: Config, spec: WorldSpec, build: bool = True) -> Choice:
     """
     import torch
 
-    engine, samples = config["engine"], config["system1"]["samples"]
-    torch.set_num_threads(engine["threads"])
-    if samples < 1:
-        raise DualsysError(f"system1.samples must be one or more, it is {samples}")
-    folder = checkpoint_folder(config, spec)
-    names, threads = tuple(engine["names"]), engine["threads"]
+    names, threads = tuple(config["engine"]["names"]), config["engine"]["threads"]
+    torch.set_num_threads(threads)
+    folder, samples = checkpoint_folder(config, spec), config["system1"]["samples"]
     return _engine(folder, weights_digest(folder), spec, samples, names, threads, build)
 
 
@@ -105,11 +102,20 @@ def _engine(
     threads: int,
     build: bool,
 ) -> Choice:
+    return choose(names, prepared_system1(folder, spec, samples), threads, build)
+
+
+def prepared_system1(folder: Path, spec: WorldSpec, samples: int) -> Prepared:
+    """What engines of a checkpoint are made of, and those that were built.
+
+    Raises `SpecMismatchError` for a checkpoint of another world.
+    """
     from dualsys.environment import cache_folder
     from dualsys.system1.compiled import network_of
 
-    prepared = Prepared(cache_folder() / "engines", network_of(folder, spec, samples))
-    return choose(names, prepared, threads, build)
+    if samples < 1:
+        raise DualsysError(f"system1.samples must be one or more, it is {samples}")
+    return Prepared(cache_folder() / "engines", network_of(folder, spec, samples))
 
 
 def make_policy(

@@ -1,0 +1,97 @@
+"""What the commands about engines do with their composed configuration: progress, run, table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.progress import TaskID
+from rich.table import Table
+
+from dualsys.console import progress_bar, table_console
+
+Config = dict[str, Any]
+
+
+def run_build(config: Config) -> int:
+    """`dualsys build`. Exit code 1 when no engine but torch is usable."""
+    from dualsys.bench.building import build, check
+
+    check(config)
+    names = config["engine"]["names"]
+    with progress_bar() as bar:
+        task = bar.add_task("engines", total=len(names), note="")
+        loops: dict[str, TaskID] = {}
+        begun: list[str] = []
+
+        def progress(name: str) -> None:
+            begun.append(name)
+            bar.update(task, completed=len(begun) - 1, note=name)
+
+        def episodes(variant: str, count: int, total: int) -> None:
+            if variant not in loops:
+                bar.update(task, completed=len(names), note="")
+                loops[variant] = bar.add_task(f"drives, {variant}", total=total, note="")
+            bar.update(loops[variant], advance=count)
+
+        report = build(config, progress, episodes)
+        bar.update(task, completed=len(names), note="")
+    show_build(report)
+    console = table_console()
+    console.print(f"kept in {report['folder']}", markup=False, soft_wrap=True)
+    console.print(f"written to {Path(config['out']) / 'build.json'}", markup=False, soft_wrap=True)
+    usable = [name for name, row in report["engines"].items() if row["refused"] is None]
+    return 0 if set(usable) - {"torch"} else 1
+
+
+def show_build(report: dict[str, Any]) -> None:
+    """Print one row per engine, then why the others are not used."""
+    console = table_console()
+    known = [row["axes"] for row in report["engines"].values() if "axes" in row]
+    axes: dict[str, Any] = known[0] if known else {}
+    table = Table(title=f"compared with torch on {report['checked_on']}")
+    table.add_column("engine", no_wrap=True)
+    for name in ("computes in", escape("built [s]"), "MB", "least cosine", "error, share of RMS"):
+        table.add_column(name, justify="right")
+    for name, axis in axes.items():
+        table.add_column(escape(f"{name} [{axis['unit']}]"), justify="right")
+    table.add_column("")
+    for name, row in report["engines"].items():
+        table.add_row(name, *_cells(row, len(axes)))
+    console.print(table)
+    for name, row in report["engines"].items():
+        if row["refused"] is not None:
+            console.print(f"{name}: {row['refused']}", markup=False, soft_wrap=True)
+    if loop := report["closed_loop"]:
+        _show_loop(loop)
+
+
+def _cells(row: dict[str, Any], axes: int) -> list[str]:
+    built = "" if row["built_s"] is None else f"{row['built_s']:.1f}"
+    size = "" if row["size_bytes"] is None else f"{row['size_bytes'] / 1e6:.1f}"
+    first = [row["precision"] or "", built, size]
+    if "outputs" not in row:
+        return [*first, *[""] * (2 + axes), "refused"]
+    found = row["outputs"].values()
+    worst = min(o["cosine"] for o in found), max(o["relative_error"] for o in found)
+    errors = [f"{axis['error']:.1e}" for axis in row["axes"].values()]
+    verdict = "usable" if row["refused"] is None else "refused"
+    return [*first, f"{worst[0]:.6f}", f"{worst[1]:.1e}", *errors, verdict]
+
+
+def _show_loop(loop: dict[str, Any]) -> None:
+    title = f"closed loop, suite {loop['suite']}, {loop['episodes']} episodes on the same seeds"
+    table = Table(title=title)
+    for name in ("engine", "success", "difference to torch", "95% interval"):
+        table.add_column(name, justify="left" if name == "engine" else "right", no_wrap=True)
+    for name, rate in loop["success"].items():
+        found = loop["compared"].get(name)
+        told = ("", "") if found is None else _difference(found)
+        table.add_row(name, f"{rate:.1%}", *told)
+    table_console().print(table)
+
+
+def _difference(found: dict[str, Any]) -> tuple[str, str]:
+    low, high = found["ci95"]
+    return f"{found['mean']:+.1%}", f"{low:+.1%} .. {high:+.1%}"
