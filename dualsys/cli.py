@@ -26,6 +26,7 @@ commands:
   distill   teach System 1 what guided runs achieved: runs=[DIR,...] start=DIR out=DIR
   score     how well a planner answers and proposes: planner=DIR data=DIR out=FILE.json
   build     engines for this machine, compared with torch: scenario=NAME engine=LIST
+  bench-engine  how long System 1 takes, engine beside engine: scenario=NAME engine=LIST
   report    runs, benchmarks and calibrations as one HTML page: report DIR ... out=FILE.html
   thoughts  what System 2 thought in run=DIR, or all about one thought (tick=T)
 

@@ -226,6 +226,7 @@ RUN: dict[str, Callable[[Config], int]] = {
     "calibrate": run_calibrate,
     "report": run_report,
     "build": engines.run_build,
+    "bench-engine": engines.run_bench_engine,
     "score": learning.run_score,
     "train system1": learning.run_train_system1,
     "train system2": learning.run_train_system2,

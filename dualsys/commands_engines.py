@@ -95,3 +95,58 @@ def _show_loop(loop: dict[str, Any]) -> None:
 def _difference(found: dict[str, Any]) -> tuple[str, str]:
     low, high = found["ci95"]
     return f"{found['mean']:+.1%}", f"{low:+.1%} .. {high:+.1%}"
+
+
+def run_bench_engine(config: Config) -> int:
+    """`dualsys bench-engine`."""
+    from dualsys.bench.engine_bench import bench_engines, check, draw
+
+    check(config)
+    with progress_bar() as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def progress(what: str, count: int) -> None:
+            if what not in tasks:
+                total = config["rounds"] + config["warm_up"]
+                tasks[what] = bar.add_task(what, total=total, note="")
+            bar.update(tasks[what], advance=count)
+
+        report = bench_engines(config, progress)
+    for table in report["tables"]:
+        show_times(table)
+    out = Path(config["out"])
+    draw(report, out / "engines.png")
+    table_console().print(f"written to {out}: engines.json, engines.png", markup=False)
+    return 0
+
+
+def show_times(found: dict[str, Any]) -> None:
+    """Print one row per engine and part of the pass."""
+    console = table_console()
+    title = f"{found['threads']} thread(s), {found['samples']} sample(s), {found['inputs']}"
+    table = Table(title=title)
+    for name in ("engine", "computes in", "what"):
+        table.add_column(name, no_wrap=True)
+    for name in ("p50 [ms]", "p95", "p99", "p99.9", "p99 outside stalls", "times faster"):
+        table.add_column(escape(name), justify="right")
+    for engine, rows in found["engines"].items():
+        for what, row in rows.items():
+            told = (row[f"{key}_ms"] for key in ("p50", "p95", "p99", "p999"))
+            outside = row["p99_outside_stalls_ms"]
+            low, high = row["times_faster_ci95"]
+            table.add_row(
+                engine,
+                found["precision"][engine],
+                what,
+                *(f"{value:.2f}" for value in told),
+                "" if outside is None else f"{outside:.2f}",
+                f"{row['times_faster']:.2f} ({low:.2f} .. {high:.2f})",
+            )
+    console.print(table)
+    console.print(
+        f"machine stalls meanwhile: {found['stalls']}, the longest {found['longest_stall_ms']:.0f} "
+        "ms",
+        highlight=False,
+    )
+    for name, why in found["refused"].items():
+        console.print(f"{name}: {why}", markup=False, soft_wrap=True)

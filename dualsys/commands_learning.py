@@ -163,9 +163,13 @@ def run_train_instruct(config: Config) -> int:
 
 def run_train_gate(config: Config) -> int:
     """`dualsys train gate`."""
-    from dualsys.learning.fit_gate import fit_gate
+    from dualsys.learning.fit_gate import FOLDS, fit_gate
 
-    return _train(config, fit_gate)
+    with progress_bar() as bar:
+        task = bar.add_task("cross-validation", total=FOLDS, note="")
+        folder = fit_gate(config, lambda done: bar.update(task, completed=done))
+    table_console().print(f"gate written to {folder}")
+    return 0
 
 
 def _train(config: Config, fit: Fit) -> int:

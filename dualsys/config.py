@@ -30,7 +30,7 @@ def register() -> None:
 
 
 def _file(command: str) -> str:
-    return command.replace(" ", "_")
+    return command.replace(" ", "_").replace("-", "_")
 
 
 def config_folder() -> Path:

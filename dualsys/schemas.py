@@ -226,11 +226,26 @@ class BuildConfig:
     out: str = MISSING  # build.json, and the episodes
 
 
+@dataclass
+class BenchEngineConfig:
+    """`dualsys bench-engine`."""
+
+    scenario: str = MISSING  # a world of the registry: its System 1 is timed
+    system1: System1Config = field(default_factory=System1Config)
+    engine: EngineConfig = field(default_factory=EngineConfig)  # all of the list, beside torch
+    threads: list[int] = MISSING  # one table for each
+    samples: list[int] = MISSING  # flows over one encoding: the batch
+    rounds: int = MISSING
+    warm_up: int = MISSING  # rounds before those that count
+    out: str = MISSING  # engines.json and engines.png
+
+
 COMMANDS: dict[str, type[Any]] = {
     "eval": EvalConfig,
     "run": EvalConfig,
     "bench": BenchConfig,
     "build": BuildConfig,
+    "bench-engine": BenchEngineConfig,
     "calibrate": CalibrateConfig,
     "report": ReportConfig,
     "collect": CollectConfig,

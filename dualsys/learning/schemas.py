@@ -199,13 +199,10 @@ class TrainGateConfig:
 
     data: Any = MISSING  # a file of launch/try_calls.py, or a list of them
     out: str = MISSING
-    members: int = MISSING
-    hidden: int = MISSING
-    steps: int = MISSING
-    learning_rate: float = MISSING
-    weight_decay: float = MISSING
+    trees: int = MISSING
+    leaf: int = MISSING
+    tried_features: float = MISSING
     cap: float = MISSING
     aversion: float = MISSING
-    caution: float = MISSING
     seed: int = MISSING
     threads: int = MISSING

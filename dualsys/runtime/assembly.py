@@ -42,6 +42,7 @@ from kernels.choose import Choice, choose
 from kernels.engine import Engine
 
 if TYPE_CHECKING:
+    from dualsys.system1.compiled import Part
     from dualsys.system2.checkpoint import Planning
     from dualsys.system2.thinking import ThinkConfig
 
@@ -105,8 +106,8 @@ def _engine(
     return choose(names, prepared_system1(folder, spec, samples), threads, build)
 
 
-def prepared_system1(folder: Path, spec: WorldSpec, samples: int) -> Prepared:
-    """What engines of a checkpoint are made of, and those that were built.
+def prepared_system1(folder: Path, spec: WorldSpec, samples: int, part: Part = "whole") -> Prepared:
+    """What engines of a checkpoint, or of a part of it, are made of, and those that were built.
 
     Raises `SpecMismatchError` for a checkpoint of another world.
     """
@@ -115,7 +116,7 @@ def prepared_system1(folder: Path, spec: WorldSpec, samples: int) -> Prepared:
 
     if samples < 1:
         raise DualsysError(f"system1.samples must be one or more, it is {samples}")
-    return Prepared(cache_folder() / "engines", network_of(folder, spec, samples))
+    return Prepared(cache_folder() / "engines", network_of(folder, spec, samples, part))
 
 
 def make_policy(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -12,15 +13,23 @@ import dualsys
 from dualsys.errors import DualsysError
 from dualsys.spec import WorldSpec, require_same
 from dualsys.system1 import checkpoint
-from dualsys.system1.sampler import sampler_inputs
+from dualsys.system1.parts import Preprocessing, parts, preprocessing_inputs, step_inputs
+from dualsys.system1.sampler import IMAGE, Sampler, sampler_inputs
 from kernels.network import Arrays, Made, Network
 from kernels.reference import RECORDED, apart
+from kernels.torch_engine import TorchEngine
 
-_CODE = ("system1/network.py", "system1/encoder.py", "system1/sampler.py", "flow.py")
+Part = Literal["whole", "preprocess", "encode", "flow"]
+"""The pass as one graph; its pictures' preparation; the encoder with it; one step of the flow."""
+
+_CODE = (
+    *("system1/network.py", "system1/encoder.py", "system1/sampler.py", "system1/parts.py"),
+    "flow.py",
+)
 
 
-def network_of(folder: Path, spec: WorldSpec, samples: int) -> Network:
-    """The pass of a checkpoint with so many samples.
+def network_of(folder: Path, spec: WorldSpec, samples: int, part: Part = "whole") -> Network:
+    """The pass of a checkpoint with so many samples, or a part of it.
 
     Raises `DualsysError` where there is no checkpoint, `SpecMismatchError` for another world's.
     """
@@ -29,17 +38,51 @@ def network_of(folder: Path, spec: WorldSpec, samples: int) -> Network:
     weights = (folder / checkpoint.WEIGHTS).read_bytes()
     recorded = folder / RECORDED
     identity = {
+        "part": part,
         "weights": hashlib.sha256(weights).hexdigest()[:16],
         "recorded": _digest(recorded) if recorded.is_file() else "nothing",
         "samples": str(samples),
         "code": _code(),
     }
 
-    def make() -> Made:
+    def made() -> Made:
         sampler, _ = checkpoint.load(folder, spec, samples)
-        return sampler, sampler_inputs(sampler)
+        return part_of(sampler, part)
 
-    return Network(identity, make, lambda: recorded_inputs(folder, samples))
+    def met() -> list[Arrays]:
+        return part_inputs(recorded_inputs(folder, samples), part, folder, samples)
+
+    return Network(identity, made, met)
+
+
+def part_of(sampler: Sampler, part: Part) -> Made:
+    """The module of a part, and its inputs."""
+    if part == "whole":
+        return sampler, sampler_inputs(sampler)
+    if part == "preprocess":
+        return Preprocessing(), preprocessing_inputs(sampler)
+    encoder, inputs, step = parts(sampler)
+    if part == "encode":
+        return encoder, inputs
+    return step, step_inputs(TorchEngine(encoder, inputs).outputs)
+
+
+def part_inputs(met: list[Arrays], part: Part, folder: Path, samples: int) -> list[Arrays]:
+    """What a part meets where the whole meets `met`; of the flow, its first step."""
+    if part in ("whole", "encode") or not met:
+        return met
+    if part == "preprocess":
+        return [{n: a for n, a in arrays.items() if n.startswith(IMAGE)} for arrays in met]
+    sampler, _ = checkpoint.load(folder, None, samples)
+    encoder, inputs, _ = parts(sampler)
+    engine, steps = TorchEngine(encoder, inputs), sampler.network.config.flow_steps
+    known = {"tau": np.zeros(1, np.float32), "size": np.full(1, 1 / steps, np.float32)}
+    found = []
+    for arrays in met:
+        seen = engine.run(arrays)
+        kept = {name: seen[name].copy() for name in ("fixed", "keys", "values")}
+        found.append({"x": seen["source"].copy(), **kept, **known})
+    return found
 
 
 def recorded_inputs(folder: Path, samples: int) -> list[Arrays]:

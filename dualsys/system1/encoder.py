@@ -8,6 +8,11 @@ from torch import Tensor, nn
 FINE = 48  # channels of the fine feature map
 
 
+def pixels_of(image: Tensor, dtype: torch.dtype) -> Tensor:
+    """A uint8 image (B, H, W, C) as a network takes it: (B, C, H, W) from -1 to 1."""
+    return image.permute(0, 3, 1, 2).to(dtype).sub(127.5).mul(1 / 127.5)
+
+
 class ImageEncoder(nn.Module):
     """uint8 image -> keypoints (B, 2 K) in [-1, 1] and tokens (B, grid * grid, width).
 
@@ -40,8 +45,7 @@ class ImageEncoder(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Image uint8 (B, H, W, C) -> keypoints (B, 2 K), tokens (B, grid * grid, features)."""
-        pixels = image.permute(0, 3, 1, 2).to(self.heat.weight.dtype).sub(127.5).mul(1 / 127.5)
-        fine = self.fine(pixels)
+        fine = self.fine(pixels_of(image, self.heat.weight.dtype))
         tokens = self.pool(self.coarse(fine)).flatten(2).transpose(1, 2)
         heat = self.heat(fine).float()
         attention = heat.flatten(2).softmax(-1).view_as(heat)

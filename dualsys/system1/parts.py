@@ -13,9 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from dualsys.errors import DualsysError
+from dualsys.system1.encoder import pixels_of
 from dualsys.system1.network import Context
-from dualsys.system1.sampler import Sampler, sampler_inputs
+from dualsys.system1.sampler import IMAGE, Sampler, sampler_inputs
 from kernels.engine import Engine, TensorSpec
+
+
+class Preprocessing(nn.Module):
+    """The pictures as the encoder's convolutions take them; a part of `ContextEncoder`."""
+
+    def forward(self, **images: Tensor) -> dict[str, Tensor]:
+        """uint8 (1, H, W, C) each -> (1, C, H, W) from -1 to 1."""
+        return {f"{name}_pixels": pixels_of(image, torch.float32) for name, image in images.items()}
 
 
 class ContextEncoder(nn.Module):
@@ -114,6 +123,12 @@ class SteppedEngine:
             # Of normalised actions, the standard deviation that torch computes.
             out["spread"] = found["moved"].std(0, ddof=1).mean().reshape(1, 1)
         return out
+
+
+def preprocessing_inputs(sampler: Sampler) -> dict[str, TensorSpec]:
+    """Those of the sampler's inputs that are pictures."""
+    inputs = sampler_inputs(sampler)
+    return {name: spec for name, spec in inputs.items() if name.startswith(IMAGE)}
 
 
 def parts(sampler: Sampler) -> tuple[ContextEncoder, dict[str, TensorSpec], FlowStep]:

@@ -1,7 +1,7 @@
 """The learned value of thinking: a small model that predicts what a call would gain.
 
-An ensemble of two-layer networks in plain arrays, so that it costs some microseconds inside the
-tick and pulls no torch; `dualsys train gate` makes it from counterfactual pairs.
+Extremely randomised trees (Geurts et al. 2006) in plain arrays: inside the tick they pull neither
+torch nor scikit-learn; `dualsys train gate` grows them from counterfactual pairs.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from safetensors.numpy import load_file, save_file
 from dualsys.errors import DualsysError
 
 WEIGHTS, CARD = "gate.safetensors", "gate.json"
-SCHEMA = "dualsys-gate/4"
-FAR = 4.0  # standard deviations; what lies further out, training has not seen
+SCHEMA = "dualsys-gate/5"
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -33,60 +32,56 @@ class Judged(msgspec.Struct, frozen=True):
 
 
 class GateCard(msgspec.Struct):
-    """What a gate was trained on, for which System 1 it holds, and how cautious it is."""
+    """What a gate was trained on, and for which System 1 it holds."""
 
     schema: str
     judged: Judged
-    caution: float  # of the members' standard deviations, how many the gain is lower
     data: dict[str, Any]
     training: dict[str, Any]
     scores: dict[str, Any]
 
 
-def normalised(x: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """Features (..., F) in standard deviations from the mean, at most `FAR` of them."""
-    return np.clip((x - mean) / std, -FAR, FAR)
+def gains(arrays: dict[str, np.ndarray], features: np.ndarray) -> np.ndarray:
+    """The gain (N,) that the trees foretell in the mean for features (N, F).
 
-
-def gains(arrays: dict[str, np.ndarray], features: np.ndarray, caution: float) -> np.ndarray:
-    """The gain (N,) that the members predict for features (N, F), for sure.
-
-    Their mean, less `caution` of their standard deviations: where they disagree, training has seen
-    little, and a call would be a gamble.
+    A leaf is its own left and right, so that all trees are walked down for as long as the deepest.
     """
-    x = normalised(features, arrays["mean"], arrays["std"])
-    hidden = np.maximum(np.einsum("nf,mfh->mnh", x, arrays["w1"]) + arrays["b1"][:, None], 0.0)
-    predicted: np.ndarray = (hidden * arrays["w2"][:, None]).sum(-1) + arrays["b2"][:, None]
-    return predicted.mean(0) - caution * predicted.std(0)
+    x = np.asarray(features, np.float32)
+    rows = np.arange(len(x))[:, None]
+    at = np.broadcast_to(arrays["roots"], (len(x), len(arrays["roots"])))
+    for _ in range(int(arrays["depth"][0])):
+        left = x[rows, arrays["feature"][at]] <= arrays["threshold"][at]
+        at = np.where(left, arrays["left"][at], arrays["right"][at])
+    found: np.ndarray = arrays["value"][at].mean(1, dtype=np.float64)
+    return found
 
 
 class Gate:
-    """Predicts the gain of a call. Arrays: M members, F features, H hidden units.
+    """Predicts the gain of a call. Arrays: T trees of N nodes together.
 
-    mean, std (F,); w1 (M, F, H), b1 (M, H), w2 (M, H), b2 (M,).
+    roots (T,); feature, threshold, left, right, value (N,); depth (1,), of the deepest tree.
     """
 
     def __init__(self, arrays: dict[str, np.ndarray], card: GateCard) -> None:
         self.arrays, self.card = arrays, card
-        expected = len(card.judged.features)
-        if arrays["mean"].shape != (expected,) or arrays["w1"].shape[1] != expected:
+        asked, named = int(arrays["feature"].max()) + 1, len(card.judged.features)
+        if asked > named:
             raise DualsysError(
-                f"the gate's weights are for {arrays['w1'].shape[1]} features, its card names "
-                f"{expected}; train it again"
+                f"the gate's trees ask for {asked} features, its card names {named}; train it again"
             )
 
     def gain(self, features: np.ndarray) -> float:
-        """The gain that the members predict for features (F,), as the card's caution has it.
+        """The gain that the trees foretell for features (F,).
 
         Raises `DualsysError` for another number of features.
         """
-        a = self.arrays
-        if features.shape != a["mean"].shape:
+        expected = len(self.card.judged.features)
+        if features.shape != (expected,):
             raise DualsysError(
-                f"the gate takes {len(a['mean'])} features, System 1 gives {features.shape}; train "
-                "a gate for this System 1"
+                f"the gate takes {expected} features, System 1 gives {features.shape}; train a "
+                "gate for this System 1"
             )
-        return float(gains(a, features[None], self.card.caution)[0])
+        return float(gains(self.arrays, features[None])[0])
 
 
 def save_gate(folder: Path, gate: Gate) -> None:

@@ -1,0 +1,209 @@
+"""`dualsys bench-engine`: how long System 1's pass and tick take, engine beside engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+
+from dualsys.clock import MonotonicClock, StallDetector
+from dualsys.config import load
+from dualsys.errors import DualsysError
+from dualsys.messages import Observation, Stamp
+from dualsys.runtime.assembly import checkpoint_folder, make_policy, prepared_system1
+from dualsys.runtime.results import git_state, machine, versions
+from dualsys.spec import WorldSpec
+from dualsys.system1.checkpoint import load_card
+from dualsys.system1.compiled import Part
+from dualsys.system1.policy import Policy
+from dualsys.trigger.rules import NeverTrigger
+from kernels import parity
+from kernels.cache import Prepared
+from kernels.choose import opened, require_engines
+from kernels.engine import Engine
+from kernels.network import Arrays
+from kernels.timing import Spans, Work, take_turns, told
+from sim import registry
+
+Config = dict[str, Any]
+REFERENCE = "torch"
+STAGES: tuple[Part, ...] = ("preprocess", "encode", "flow")
+Progress = Callable[[str, int], None]
+
+
+def bench_engines(config: Config, progress: Progress) -> dict[str, Any]:
+    """Time all engines of the list; `progress` is told what is timed, and rounds that are done.
+
+    Every table holds torch, with which the others are compared. Raises `DualsysError` for settings
+    that leave nothing to measure.
+    """
+    check(config)
+    spec, git = registry.spec_of(config["scenario"]), git_state()
+    tables = []
+    for threads in config["threads"]:
+        torch.set_num_threads(threads)
+        for samples in config["samples"]:
+            tables.append(_table(config, spec, threads, samples, progress))
+    report = {
+        "schema": "dualsys-engines/1",
+        "scenario": config["scenario"],
+        "rounds": config["rounds"],
+        "warm_up": config["warm_up"],
+        "tables": tables,
+        "versions": versions(),
+        "machine": machine(),
+        "git": git,
+    }
+    out = Path(config["out"])
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "engines.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
+    return report
+
+
+def check(config: Config) -> None:
+    """Raise `DualsysError` for settings that name nothing or leave nothing to measure."""
+    require_engines(config["engine"]["names"])
+    registry.require(config["scenario"])
+    for key in ("rounds", "warm_up"):
+        if config[key] < 1:
+            raise DualsysError(f"{key}={config[key]}: at least one round is needed")
+    for key in ("threads", "samples"):
+        if not config[key] or min(config[key]) < 1:
+            raise DualsysError(f"{key}={config[key]}: give a list of numbers from 1 on")
+
+
+def _table(
+    config: Config, spec: WorldSpec, threads: int, samples: int, progress: Progress
+) -> dict[str, Any]:
+    """Pass, tick and stages of every usable engine with so many threads and samples."""
+    folder = checkpoint_folder(config, spec)
+    whole = prepared_system1(folder, spec, samples)
+    engines, refused = usable(whole, config["engine"]["names"], threads)
+    inputs = whole.reference.inputs
+    timed: dict[str, dict[str, Work]] = {
+        "pass": {name: _passes(engine, inputs) for name, engine in engines.items()},
+        "tick": {
+            name: _ticks(_policy(config, spec, engine, samples), inputs)
+            for name, engine in engines.items()
+        },
+    }
+    for stage in STAGES:
+        part = prepared_system1(folder, spec, samples, stage)
+        found, _ = usable(part, list(engines), threads)
+        times = load_card(folder).network.flow_steps if stage == "flow" else 1
+        timed[stage] = {
+            name: _passes(engine, part.reference.inputs, times) for name, engine in found.items()
+        }
+    rows: dict[str, dict[str, Any]] = {name: {} for name in engines}
+    stalls: list[tuple[int, int]] = []
+    for what, works in timed.items():
+        label = f"{what}, {threads} thread(s), {samples} sample(s)"
+        spans, met = _measured(works, config, partial(progress, label, 1))
+        stalls += met
+        for name, mine in spans.items():
+            rows[name][what] = told(mine, spans[REFERENCE], met)
+    return {
+        "threads": threads,
+        "samples": samples,
+        "inputs": whole.reference.source,
+        "precision": {name: engine.precision for name, engine in engines.items()},
+        "refused": refused,
+        "engines": rows,
+        "stalls": len(stalls),
+        "longest_stall_ms": max((b - a for a, b in stalls), default=0) / 1e6,
+    }
+
+
+def usable(
+    prepared: Prepared, names: list[str], threads: int
+) -> tuple[dict[str, Engine], dict[str, str]]:
+    """Engines that agree with torch, the reference always among them; and why others are left."""
+    engines: dict[str, Engine] = {}
+    refused: dict[str, str] = {}
+    for name in dict.fromkeys([REFERENCE, *names]):
+        try:
+            engine = opened(prepared, name, threads, build=True)
+        except DualsysError as error:
+            refused[name] = str(error)
+            continue
+        fault = parity.compare(engine, prepared.reference).fault(engine.precision)
+        if fault is None:
+            engines[name] = engine
+        else:
+            refused[name] = fault
+    return engines, refused
+
+
+def _measured(
+    works: dict[str, Work], config: Config, progress: Callable[[], None]
+) -> tuple[dict[str, Spans], list[tuple[int, int]]]:
+    stalls = StallDetector(MonotonicClock())
+    stalls.start()
+    try:
+        spans = take_turns(works, config["rounds"], config["warm_up"], progress)
+    finally:
+        met = stalls.stop()
+    return spans, met
+
+
+def _passes(engine: Engine, inputs: list[Arrays], times: int = 1) -> Work:
+    def work(number: int) -> None:
+        for _ in range(times):
+            engine.run(inputs[number % len(inputs)])
+
+    return work
+
+
+def _policy(config: Config, spec: WorldSpec, engine: Engine, samples: int) -> Policy:
+    """The policy of a run on the wall clock, but with a pass in every tick."""
+    system1 = {**config["system1"], "replan_s": 1 / spec.control_rate_hz, "samples": samples}
+    run = load("eval", ["system2=none", "runtime=realtime"])
+    return make_policy({**run, "system1": system1}, spec, engine, NeverTrigger())
+
+
+def _ticks(policy: Policy, inputs: list[Arrays]) -> Work:
+    """Observations of what was recorded, one tick after the other."""
+    cameras = [name for name in inputs[0] if name[:6] == "image_"]
+    scene = np.zeros((0, 0), np.float32)
+
+    def work(number: int) -> None:
+        arrays = inputs[number % len(inputs)]
+        images = {name[6:]: arrays[name][0] for name in cameras}
+        stamp = Stamp(0, 0, number, number, 0)
+        ages = dict.fromkeys(images, number)
+        seen = Observation(stamp, images, ages, arrays["state"][0], scene, "")
+        policy.act(seen, None, 0)
+
+    return work
+
+
+def draw(report: dict[str, Any], file: Path) -> None:
+    """A bar for every engine's tick and pass, up to p50 and p99, one panel per table."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    tables = report["tables"]
+    figure = Figure(figsize=(4.5 * len(tables), 3.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, table in zip(figure.subplots(1, len(tables), squeeze=False)[0], tables, strict=True):
+        names = list(table["engines"])
+        for place, what in enumerate(("tick", "pass")):
+            rows = [table["engines"][name][what] for name in names]
+            middle = np.arange(len(names)) + 0.4 * place
+            p50 = [row["p50_ms"] for row in rows]
+            tails = [row["p99_ms"] - row["p50_ms"] for row in rows]
+            errors = [[0.0] * len(rows), tails]
+            axes.bar(middle, p50, 0.38, yerr=errors, capsize=3, label=f"{what}, p50 to p99")
+        axes.set_xticks(np.arange(len(names)) + 0.2, names, rotation=30, ha="right")
+        axes.set_title(f"{table['threads']} thread(s), {table['samples']} sample(s)")
+        axes.set_ylabel("ms")
+        axes.grid(axis="y", alpha=0.3)
+    figure.axes[0].legend()
+    unfinished = file.with_suffix(".partial")
+    figure.savefig(unfinished, format="png", dpi=100)
+    unfinished.replace(file)
