@@ -18,6 +18,7 @@ class Tolerance(msgspec.Struct, frozen=True):
 
 TOLERANCES: dict[str, Tolerance] = {
     "float32": Tolerance(0.99999, 1e-3),
+    "tf32": Tolerance(0.999, 5e-2),
     "float16": Tolerance(0.999, 5e-2),
     "bfloat16": Tolerance(0.999, 1e-1),
 }

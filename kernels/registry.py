@@ -11,6 +11,7 @@ from kernels.graph_engine import CudaGraphEngine
 from kernels.onnx_engine import CPU, CUDA, OnnxRecipe, OnnxTensorrtRecipe
 from kernels.openvino_engine import OpenVinoRecipe
 from kernels.recipe import Recipe
+from kernels.tensorrt_engine import TensorrtRecipe
 from kernels.torch_engine import TorchEngine
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ RECIPES: dict[str, Recipe] = {
         OnnxRecipe("onnxruntime", CPU),
         OnnxRecipe("onnxruntime-cuda", CUDA),
         OnnxTensorrtRecipe(),
+        TensorrtRecipe("tensorrt", "float32"),
+        TensorrtRecipe("tensorrt-tf32", "tf32"),
+        TensorrtRecipe("tensorrt-fp16", "float16"),
+        TensorrtRecipe("tensorrt-bf16", "bfloat16"),
         OpenVinoRecipe("openvino", "float32"),
         OpenVinoRecipe("openvino-bf16", "bfloat16"),
     )

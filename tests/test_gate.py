@@ -5,10 +5,13 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dualsys.errors import DualsysError
+from dualsys.learning.fit_gate import flattened
 from dualsys.trigger.acceptance import Acceptance
-from dualsys.trigger.gate import SCHEMA, Gate, GateCard, Judged, load_gate, save_gate
+from dualsys.trigger.gate import SCHEMA, Gate, GateCard, Judged, gains, load_gate, save_gate
 from dualsys.trigger.rules import LearnedTrigger
 from dualsys.trigger.situation import Situation, feature_names, features
 from sim.driving.spec import SPEC
@@ -17,20 +20,18 @@ NAMES = ("entropy", "spread")
 JUDGED = Judged("driving", 15.0, NAMES, "somewhere", None, 1, 0.0)
 
 
-def gate(caution: float = 0.0) -> Gate:
-    """One whose gain is what the entropy exceeds 1 by, and nothing below.
-
-    On the spread its two members disagree: what the one adds the other takes away.
-    """
+def gate() -> Gate:
+    """One tree for the entropy's 1, another for its 2: either worth 2 above; 1 on the average."""
     arrays = {
-        "mean": np.zeros(2, np.float32),
-        "std": np.ones(2, np.float32),
-        "w1": np.array([[[1.0, 0.0], [0.0, 1.0]]] * 2, np.float32),
-        "b1": np.array([[-1.0, 0.0]] * 2, np.float32),
-        "w2": np.array([[1.0, 1.0], [1.0, -1.0]], np.float32),
-        "b2": np.zeros(2, np.float32),
+        "roots": np.array([0, 3], np.int32),
+        "feature": np.zeros(6, np.int16),
+        "threshold": np.array([1.0, 0, 0, 2.0, 0, 0], np.float32),
+        "left": np.array([1, 1, 2, 4, 4, 5], np.int32),
+        "right": np.array([2, 1, 2, 5, 4, 5], np.int32),
+        "value": np.array([0, 0, 2, 0, 0, 2], np.float32),
+        "depth": np.array([1], np.int32),
     }
-    return Gate(arrays, GateCard(SCHEMA, JUDGED, caution, {}, {}, {}))
+    return Gate(arrays, GateCard(SCHEMA, JUDGED, {}, {}, {}))
 
 
 def seen(entropy: float) -> Situation:
@@ -39,7 +40,7 @@ def seen(entropy: float) -> Situation:
 
 def test_a_call_is_made_when_it_is_worth_its_price() -> None:
     trigger = LearnedTrigger(gate(), 0.5, 3)
-    said = [trigger.decide(tick, seen(value)) for tick, value in enumerate((1.4, 1.6, 9, 9, 9))]
+    said = [trigger.decide(tick, seen(value)) for tick, value in enumerate((0.9, 1.1, 9, 9, 9))]
     assert said == [None, "worth it", None, None, "worth it"]
     trigger.reset(1)
     assert trigger.decide(0, seen(9)) == "worth it"
@@ -61,15 +62,22 @@ def test_a_gate_is_read_as_it_was_written(tmp_path: Path) -> None:
     save_gate(tmp_path, gate())
     again = load_gate(tmp_path)
     assert again.card.judged == JUDGED
-    assert again.gain(np.array([3.0, 0.0], np.float32)) == pytest.approx(2.0)
-    assert again.gain(np.array([99.0, 0.0], np.float32)) == pytest.approx(3.0), "4 deviations count"
+    for entropy, gain in ((1.0, 0.0), (1.5, 1.0), (2.0, 1.0), (2.1, 2.0)):
+        assert again.gain(np.array([entropy, 0.0], np.float32)) == gain
 
 
-def test_a_cautious_gate_counts_for_less_what_its_members_disagree_on() -> None:
-    agreed, disputed = (np.array([3.0, spread], np.float32) for spread in (0.0, 0.5))
-    assert gate().gain(agreed) == gate().gain(disputed) == pytest.approx(2.0)
-    assert gate(2.0).gain(agreed) == pytest.approx(2.0)
-    assert gate(2.0).gain(disputed) == pytest.approx(1.0)
+@given(st.integers(0, 10_000))
+@settings(max_examples=20)
+def test_the_trees_foretell_what_they_were_grown_to(seed: int) -> None:
+    from sklearn.ensemble import ExtraTreesRegressor
+
+    rng = np.random.default_rng(seed)
+    x = rng.choice(np.float32([-1.5, 0.1, 0.3, 7.0]), (60, 5)).astype(np.float32)
+    y = rng.normal(size=60)
+    forest = ExtraTreesRegressor(7, min_samples_leaf=2, random_state=seed).fit(x, y)
+    arrays = flattened([tree.tree_ for tree in forest.estimators_])
+    others = np.concatenate([x, rng.normal(size=(40, 5)).astype(np.float32)])
+    np.testing.assert_allclose(gains(arrays, others), forest.predict(others), atol=1e-6)
 
 
 def test_a_gate_of_other_features_is_refused(tmp_path: Path) -> None:
@@ -77,10 +85,9 @@ def test_a_gate_of_other_features_is_refused(tmp_path: Path) -> None:
         gate().gain(np.zeros(5, np.float32))
     with pytest.raises(DualsysError, match="dualsys train gate"):
         load_gate(tmp_path)
-    longer = msgspec.structs.replace(JUDGED, features=(*NAMES, "more"))
-    card = GateCard(SCHEMA, longer, 0.0, {}, {}, {})
-    with pytest.raises(DualsysError, match="card names 3"):
-        Gate(gate().arrays, card)
+    none = msgspec.structs.replace(JUDGED, features=())
+    with pytest.raises(DualsysError, match="trees ask for 1 features, its card names 0"):
+        Gate(gate().arrays, GateCard(SCHEMA, none, {}, {}, {}))
 
 
 def test_features_are_as_their_names_say() -> None:

@@ -25,16 +25,10 @@ def configuration(checkpoint: Path, gate: Path, *words: str) -> dict[str, Any]:
 
 
 def a_gate(folder: Path, whose: Judged) -> Path:
-    count = len(whose.features)
-    arrays = {
-        "mean": np.zeros(count, np.float32),
-        "std": np.ones(count, np.float32),
-        "w1": np.zeros((1, count, 2), np.float32),
-        "b1": np.zeros((1, 2), np.float32),
-        "w2": np.zeros((1, 2), np.float32),
-        "b2": np.zeros(1, np.float32),
-    }
-    save_gate(folder, Gate(arrays, GateCard(SCHEMA, whose, 0.0, {}, {}, {})))
+    leaf = {name: np.zeros(1, np.int32) for name in ("roots", "left", "right", "depth")}
+    values = {name: np.zeros(1, np.float32) for name in ("threshold", "value")}
+    arrays = {**leaf, **values, "feature": np.zeros(1, np.int16)}
+    save_gate(folder, Gate(arrays, GateCard(SCHEMA, whose, {}, {}, {})))
     return folder
 
 

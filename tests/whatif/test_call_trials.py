@@ -95,8 +95,13 @@ def trials(count: int, rng: np.random.Generator) -> list[CallTrial]:
 
 def test_a_gate_learns_where_calls_pay(tmp_path: Path) -> None:
     save_trials(trials(400, np.random.default_rng(0)), JUDGED, tmp_path / "trials.json", ABOUT)
-    words = [f"data={tmp_path / 'trials.json'}", f"out={tmp_path / 'gate'}", "cap=1.0"]
-    folder = fit_gate(load("train gate", words), lambda step, parts: None)
+    words = [
+        f"data={tmp_path / 'trials.json'}",
+        f"out={tmp_path / 'gate'}",
+        "cap=1.0",
+        "aversion=0",
+    ]
+    folder = fit_gate(load("train gate", words), lambda done: None)
     gate = load_gate(folder)
     assert gate.card.judged == JUDGED
     assert gate.card.data["scenarios"] == ["driving/merge"]
@@ -116,7 +121,7 @@ def test_a_drive_that_was_saved_does_not_outweigh_all_others(tmp_path: Path) -> 
     some[7] = msgspec.structs.replace(some[7], called_for=some[7].without + 500.0)
     save_trials(some, JUDGED, tmp_path / "trials.json", ABOUT)
     words = [f"data={tmp_path / 'trials.json'}", f"out={tmp_path / 'gate'}", "cap=0.5"]
-    gate = load_gate(fit_gate(load("train gate", words), lambda step, parts: None))
+    gate = load_gate(fit_gate(load("train gate", words), lambda done: None))
     assert gate.gain(np.array(some[7].features, np.float32)) < 1.0
 
 
@@ -136,15 +141,15 @@ def test_what_belongs_to_evaluation_teaches_no_gate(tmp_path: Path) -> None:
         save_trials(some, JUDGED, tmp_path / "trials.json", ABOUT)
         words = [f"data={tmp_path / 'trials.json'}", f"out={tmp_path / 'gate'}"]
         with pytest.raises(DualsysError, match=told):
-            fit_gate(load("train gate", words), lambda step, parts: None)
+            fit_gate(load("train gate", words), lambda done: None)
 
 
 def test_equal_trials_and_seed_give_an_equal_gate(tmp_path: Path) -> None:
     save_trials(trials(60, np.random.default_rng(1)), JUDGED, tmp_path / "trials.json", ABOUT)
     gains = []
     for name in ("a", "b"):
-        words = [f"data={tmp_path / 'trials.json'}", f"out={tmp_path / name}", "steps=20"]
-        folder = fit_gate(load("train gate", words), lambda step, parts: None)
+        words = [f"data={tmp_path / 'trials.json'}", f"out={tmp_path / name}", "trees=5"]
+        folder = fit_gate(load("train gate", words), lambda done: None)
         gains.append(load_gate(folder).gain(np.ones(3, np.float32)))
     assert gains[0] == gains[1]
 
@@ -156,7 +161,7 @@ def test_too_few_trials_and_foreign_files_are_refused(tmp_path: Path) -> None:
         with pytest.raises(DualsysError, match=told):
             fit_gate(
                 load("train gate", [f"data={tmp_path / file}", f"out={tmp_path / 'g'}"]),
-                lambda step, parts: None,
+                lambda done: None,
             )
     assert load_trials(tmp_path / "few.json").trials[0].gain != 0
     assert gate_scores(np.zeros(1), np.zeros(1)) == {"trials": 1}
@@ -168,15 +173,15 @@ def test_trials_of_several_system_1_teach_no_gate(tmp_path: Path) -> None:
         save_trials(trials(30, np.random.default_rng(0)), whose, tmp_path / f"{name}.json", ABOUT)
     files = f"data=[{tmp_path / 'one.json'},{tmp_path / 'other.json'}]"
     with pytest.raises(DualsysError, match=r"one\.json and .*other\.json .* abc there, def here"):
-        fit_gate(load("train gate", [files, f"out={tmp_path / 'g'}"]), lambda step, parts: None)
+        fit_gate(load("train gate", [files, f"out={tmp_path / 'g'}"]), lambda done: None)
 
 
 def test_a_gate_for_another_system_1_is_refused_before_anything_runs(
     untrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_trials(trials(60, np.random.default_rng(1)), JUDGED, tmp_path / "trials.json", ABOUT)
-    words = [f"data={tmp_path / 'trials.json'}", f"out={tmp_path / 'gate'}", "steps=2"]
-    folder = fit_gate(load("train gate", words), lambda step, parts: None)
+    words = [f"data={tmp_path / 'trials.json'}", f"out={tmp_path / 'gate'}", "trees=2"]
+    folder = fit_gate(load("train gate", words), lambda done: None)
     with pytest.raises(SystemExit) as stopped:
         main(["bench", "scenario=driving/merge", "seeds=0", f"system1.checkpoint={untrained}",
               "trigger=learned", "system2=scripted", f"trigger.gate={folder}",
