@@ -38,6 +38,10 @@ class System1Config:
     samples: int = MISSING  # flows over one encoding; their spread is a part of the uncertainty
     spread_weight: float = MISSING
     cascade: bool = True  # go on from System 2's candidate; false carries it out as it is
+    depth: str = "own"  # steps of the flow: as trained, or fixed, unsure, time
+    depth_steps: list[int] = field(default_factory=lambda: [1, 2, 4, 10])  # to choose among
+    depth_thresholds: list[float] = field(default_factory=list)  # unsure: entropies between [nat]
+    depth_margin_ms: float = 2.0  # time: left of the tick for what comes after the flow
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -28,6 +28,17 @@ class Engine(Protocol):
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run once. Raises `SpecMismatchError` unless the arrays are exactly `inputs`."""
+        ...
+
+
+@runtime_checkable
+class TimedEngine(Engine, Protocol):
+    """An engine that may do less where less time is left."""
+
+    def run_within(
+        self, arrays: Mapping[str, np.ndarray], left_ns: int | None
+    ) -> dict[str, np.ndarray]:
+        """As `run`; the answer is due in `left_ns` (None: nobody waits)."""
         ...
 
 

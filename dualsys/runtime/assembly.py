@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,10 @@ from dualsys.runtime.latency import (
 )
 from dualsys.runtime.thresholds import calibrated_threshold, weights_digest
 from dualsys.spec import WorldSpec
+from dualsys.system1.depth import OWN, Depth
 from dualsys.system1.policy import Policy
 from dualsys.system1.shield import Shield, ShieldConfig
+from dualsys.system1.stepped import SteppedEngine
 from dualsys.system1.timing import PolicyConfig
 from dualsys.system2.planner import Planner
 from dualsys.system2.scripted import AnyPlanRule, InstructionRule, ScriptedPlanner
@@ -90,7 +93,25 @@ def make_engine(config: Config, spec: WorldSpec, build: bool = True) -> Choice:
     names, threads = tuple(config["engine"]["names"]), config["engine"]["threads"]
     torch.set_num_threads(threads)
     folder, samples = checkpoint_folder(config, spec), config["system1"]["samples"]
-    return _engine(folder, weights_digest(folder), spec, samples, names, threads, build)
+    weights, depth = weights_digest(folder), make_depth(config)
+    return _engine(folder, weights, spec, samples, names, threads, build, depth)
+
+
+def make_depth(config: Config) -> Depth | None:
+    """How many steps a tick's flow takes; None: as the network was trained, in one graph."""
+    system1 = config["system1"]
+    if system1["depth"] == OWN:
+        return None
+    steps, thresholds = system1["depth_steps"], system1["depth_thresholds"]
+    margin = round(1e6 * system1["depth_margin_ms"])
+    depth = Depth(system1["depth"], tuple(steps), tuple(thresholds), margin)
+    depth.check()
+    if depth.rule == "time" and config["runtime"]["name"] == "lockstep":
+        raise DualsysError(
+            "system1.depth=time looks at the clock, and lockstep has none; choose unsure or fixed, "
+            "or runtime=realtime"
+        )
+    return depth
 
 
 @functools.lru_cache(maxsize=4)  # a worker has many jobs of one System 1
@@ -102,8 +123,36 @@ def _engine(
     names: tuple[str, ...],
     threads: int,
     build: bool,
+    depth: Depth | None,
 ) -> Choice:
-    return choose(names, prepared_system1(folder, spec, samples), threads, build)
+    if depth is None:
+        return choose(names, prepared_system1(folder, spec, samples), threads, build)
+    encode, flow = (prepared_system1(folder, spec, samples, part) for part in ("encode", "flow"))
+    return _stepped(names, encode, flow, threads, build, depth, samples)
+
+
+def _stepped(
+    names: Sequence[str],
+    encode: Prepared,
+    flow: Prepared,
+    threads: int,
+    build: bool,
+    depth: Depth,
+    samples: int,
+) -> Choice:
+    """The first kind of engine that is usable for both parts."""
+    refused: dict[str, str] = {}
+    for name in names:
+        try:
+            first, second = (choose([name], part, threads, build) for part in (encode, flow))
+        except UnknownNameError:
+            raise
+        except DualsysError as error:
+            refused[name] = str(error)
+            continue
+        engine = SteppedEngine(first.engine, second.engine, depth, samples)
+        return Choice(engine, refused, first.checked)
+    raise DualsysError(f"no engine of {list(names)} can be used in two parts: {refused}")
 
 
 def prepared_system1(folder: Path, spec: WorldSpec, samples: int, part: Part = "whole") -> Prepared:
@@ -124,7 +173,8 @@ def make_policy(
 ) -> Policy:
     """System 1 around an engine, with its trigger: `trigger`, or the configuration's."""
     system1 = config["system1"]
-    times = {k: v for k, v in system1.items() if k not in ("driver", "checkpoint", "samples")}
+    others = ("driver", "checkpoint", "samples")
+    times = {k: v for k, v in system1.items() if k not in others and not k.startswith("depth")}
     # On the wall clock an action acts in the tick after its observation.
     lockstep = config["runtime"]["name"] == "lockstep"
     commit = make_latency(config, spec).system1_ticks if lockstep else 1

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dualsys.errors import DualsysError
 from dualsys.system1.encoder import pixels_of
 from dualsys.system1.network import Context
 from dualsys.system1.sampler import IMAGE, Sampler, sampler_inputs
-from kernels.engine import Engine, TensorSpec
+from kernels.engine import TensorSpec
 
 
 class Preprocessing(nn.Module):
@@ -78,51 +76,6 @@ def step_inputs(encoder_outputs: Mapping[str, TensorSpec]) -> dict[str, TensorSp
     one = TensorSpec((1,), "float32")
     passed = {name: encoder_outputs[name] for name in ("fixed", "keys", "values")}
     return {"x": encoder_outputs["source"], **passed, "tau": one, "size": one}
-
-
-class SteppedEngine:
-    """`Sampler` from an engine for each part; `steps` of a run may differ from tick to tick."""
-
-    def __init__(self, encoder: Engine, step: Engine, steps: int, samples: int) -> None:
-        if encoder.precision != step.precision:
-            raise DualsysError(
-                f"the encoder's engine computes in {encoder.precision}, the flow step's in "
-                f"{step.precision}; make both in one precision"
-            )
-        self.name, self.precision = f"{encoder.name}, stepped", step.precision
-        self._encoder, self._step = encoder, step
-        self._steps, self._samples = steps, samples
-        self.inputs = encoder.inputs
-        self.outputs = {name: encoder.outputs[name] for name in ("scale", "perceived")}
-        chunk = step.outputs["chunk"]
-        self.outputs["chunk"] = TensorSpec((1, *chunk.shape[1:]), chunk.dtype)
-        if samples > 1:
-            self.outputs["samples"] = chunk
-            self.outputs["spread"] = TensorSpec((1, 1), "float32")
-
-    def run(
-        self, arrays: Mapping[str, np.ndarray], steps: int | None = None
-    ) -> dict[str, np.ndarray]:
-        """As `Sampler`, in `steps` Euler steps (the network's own where None).
-
-        Raises `SpecMismatchError` unless the arrays are `inputs`.
-        """
-        seen = {name: array.copy() for name, array in self._encoder.run(arrays).items()}
-        count = steps or self._steps
-        given = {name: seen[name] for name in ("fixed", "keys", "values")}
-        found = {"moved": seen["source"]}
-        size = np.full(1, 1 / count, np.float32)
-        for number in range(count):
-            tau = np.full(1, number / count, np.float32)
-            moved = self._step.run({**given, "x": found["moved"], "tau": tau, "size": size})
-            found = {name: array.copy() for name, array in moved.items()}
-        chunks = found["chunk"]
-        out = {"scale": seen["scale"], "perceived": seen["perceived"], "chunk": chunks[:1]}
-        if self._samples > 1:
-            out["samples"] = chunks
-            # Of normalised actions, the standard deviation that torch computes.
-            out["spread"] = found["moved"].std(0, ddof=1).mean().reshape(1, 1)
-        return out
 
 
 def preprocessing_inputs(sampler: Sampler) -> dict[str, TensorSpec]:

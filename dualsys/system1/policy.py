@@ -22,7 +22,7 @@ from dualsys.system1.uncertainty import Uncertainty
 from dualsys.trigger.acceptance import Acceptance
 from dualsys.trigger.rules import Trigger
 from dualsys.trigger.situation import Situation, features
-from kernels.engine import Engine
+from kernels.engine import Engine, TimedEngine
 
 
 class Provenance(msgspec.Struct, frozen=True):
@@ -120,7 +120,7 @@ class Policy:
         news = guidance is not None and guidance is not self._used
         replan = self._chunk.at(tick) is None or due or news
         if replan:
-            self._replan(observation, guidance)
+            self._replan(observation, guidance, now_ns)
         request = self._request(observation, guidance, now_ns)
         age = tick - guidance.stamp.tick if guidance else -1
         sequence = guidance.stamp.sequence if guidance else -1
@@ -163,10 +163,15 @@ class Policy:
         else:
             self.refused[refusal] += 1
 
-    def _replan(self, observation: Observation, guidance: Guidance | None) -> None:
+    def _replan(self, observation: Observation, guidance: Guidance | None, now_ns: int) -> None:
         tick = observation.stamp.tick
         slice_ = self._slice(guidance, tick)
-        outputs = self._engine.run(self._inputs(observation, guidance, slice_))
+        inputs = self._inputs(observation, guidance, slice_)
+        if isinstance(self._engine, TimedEngine):
+            left = observation.stamp.time_ns + self._spec.period_ns - now_ns
+            outputs = self._engine.run_within(inputs, left)
+        else:
+            outputs = self._engine.run(inputs)
         carried = slice_ if slice_ is not None and not self._config.cascade else None
         chunk = np.clip(outputs["chunk"][0] if carried is None else carried, self._low, self._high)
         self._perceived = outputs["perceived"][0]

@@ -8,9 +8,12 @@ import pytest
 import torch
 
 from dualsys.errors import DualsysError
+from dualsys.system1.depth import Depth
 from dualsys.system1.network import NetworkConfig, System1Network
-from dualsys.system1.parts import SteppedEngine, parts, step_inputs
+from dualsys.system1.parts import parts, step_inputs
 from dualsys.system1.sampler import Sampler, sampler_inputs
+from dualsys.system1.stepped import SteppedEngine
+from dualsys.system1.uncertainty import laplace_entropy
 from kernels.engine import Engine
 from kernels.reference import example_arrays
 from kernels.torch_engine import TorchEngine
@@ -32,11 +35,12 @@ def sampler_of(samples: int, commit_ticks: int = 3) -> Sampler:
     return Sampler(network, norm, samples).eval()
 
 
-def stepped(sampler: Sampler, name: str) -> SteppedEngine:
+def stepped(sampler: Sampler, name: str, steps: int | None = None) -> SteppedEngine:
     encoder_module, inputs, step_module = parts(sampler)
     encoder = choice_of([name], encoder_module, inputs).engine
     step = choice_of([name], step_module, step_inputs(encoder.outputs)).engine
-    return SteppedEngine(encoder, step, sampler.network.config.flow_steps, sampler.samples)
+    depth = Depth("fixed", (steps or sampler.network.config.flow_steps,))
+    return SteppedEngine(encoder, step, depth, sampler.samples)
 
 
 @pytest.mark.parametrize("commit_ticks", [0, 3])
@@ -60,15 +64,38 @@ def test_both_parts_together_are_the_whole(name: str, samples: int, commit_ticks
 
 
 def test_a_tick_may_take_more_or_fewer_steps_and_committed_actions_stay() -> None:
-    engine = stepped(sampler_of(1), "torch")
-    arrays = example_arrays(engine.inputs, 1)
+    arrays = example_arrays(stepped(sampler_of(1), "torch").inputs, 1)
     arrays["committed_ticks"][:] = 2
-    chunks = {n: engine.run(arrays, n)["chunk"].copy() for n in (1, 2, 4, 32, 64)}
-    np.testing.assert_array_equal(engine.run(arrays)["chunk"], chunks[4])
+    chunks = {
+        n: stepped(sampler_of(1), "torch", n).run(arrays)["chunk"].copy() for n in (1, 2, 4, 32, 64)
+    }
     away = {n: np.abs(chunk - chunks[64]).max() for n, chunk in chunks.items()}
     assert away[1] > away[4] > away[32] > 0, "the more steps, the nearer to the flow's end"
     for chunk in chunks.values():
         np.testing.assert_allclose(chunk[:, :2], arrays["committed"][:, :2], atol=1e-5)
+
+
+def test_a_pass_takes_as_many_steps_as_there_is_time_for() -> None:
+    engine = stepped(sampler_of(1), "torch")
+    engine._depth = Depth("time", (1, 2, 4, 10))
+    arrays = example_arrays(engine.inputs, 1)
+    for left in (None, 10**12, -1, 0):
+        engine.run_within(arrays, left)
+    assert engine.taken == {10: 2, 1: 2}
+    engine._recent_ns.extend([1_000_000_000] * 100)
+    engine.run_within(arrays, 3_900_000_000)
+    assert engine.taken[2] == 1, "a step has taken a second, and four would be late"
+
+
+def test_a_pass_that_is_unsure_takes_more_steps() -> None:
+    engine = stepped(sampler_of(1), "torch")
+    arrays = example_arrays(engine.inputs, 1)
+    entropy = laplace_entropy(engine.run(arrays)["scale"][0])
+    for moved, count in ((0.1, 2), (-0.1, 4)):
+        engine._depth = Depth("unsure", (2, 4), (entropy + moved,))
+        engine.taken.clear()
+        engine.run(arrays)
+        assert engine.taken == {count: 1}
 
 
 def test_parts_of_two_precisions_are_not_put_together() -> None:
@@ -78,4 +105,4 @@ def test_parts_of_two_precisions_are_not_put_together() -> None:
     step = TorchEngine(step_module, step_inputs(encoder.outputs))
     step.precision = "float16"
     with pytest.raises(DualsysError, match="float32, the flow step's in float16"):
-        SteppedEngine(encoder, step, 4, 1)
+        SteppedEngine(encoder, step, Depth("fixed", (4,)), 1)
