@@ -14,6 +14,8 @@ from dualsys.config import load
 from dualsys.errors import DualsysError
 from dualsys.runtime.assembly import make_depth
 from dualsys.system1.depth import Depth
+from dualsys.system1.stepped import SteppedEngine
+from kernels.engine import Engine
 
 CHOICES = (1, 2, 4, 10)
 
@@ -72,20 +74,22 @@ def test_the_networks_own_depth_is_no_choice() -> None:
     assert make_depth(configuration()) is None
 
 
-def test_a_drive_with_fewer_steps_is_another_and_the_header_says_which_engine(
+def test_a_drive_takes_as_many_steps_as_asked_and_the_header_says_which_engine(
     untrained: Path,
 ) -> None:
-    def drive(*words: str) -> tuple[str, float]:
-        config = configuration(f"system1.checkpoint={untrained}", "runtime.episode_s=3", *words)
-        with rig(config, "driving/merge") as driven:
-            return driven.engine["used"], driven.run(0, 3).row["jerk"]
+    met: list[Engine] = []
 
-    own = drive()
-    same = drive("system1.depth=fixed", "system1.depth_steps=[4]")
-    fewer = drive("system1.depth=fixed", "system1.depth_steps=[1]")
-    assert [used for used, _ in (own, same, fewer)] == [
-        "onnxruntime",
-        *["onnxruntime, stepped"] * 2,
-    ]
-    assert same[1] == pytest.approx(own[1], rel=1e-3)
-    assert fewer[1] != pytest.approx(own[1], rel=1e-3)
+    def watch(engine: Engine) -> Engine:
+        met.append(engine)
+        return engine
+
+    words = [f"system1.checkpoint={untrained}", "runtime.episode_s=3"]
+    config = configuration(*words, "system1.depth=fixed", "system1.depth_steps=[2]")
+    with rig(config, "driving/merge", watch) as driven:
+        assert driven.engine["used"] == "onnxruntime, stepped"
+        assert driven.engine["checked_on"] == "4 random inputs"
+        driven.run(0, 3)
+    (engine,) = met
+    assert isinstance(engine, SteppedEngine)
+    assert engine.taken.keys() == {2}
+    assert engine.taken[2] > 20
