@@ -99,19 +99,25 @@ def _difference(found: dict[str, Any]) -> tuple[str, str]:
 
 def run_bench_engine(config: Config) -> int:
     """`dualsys bench-engine`."""
-    from dualsys.bench.engine_bench import bench_engines, check, draw
+    from dualsys.bench.engine_bench import bench_engines, bench_planners, check, draw
 
     check(config)
+    planners = bool(config["planners"])
+    total = config["planner_rounds"] + 1 if planners else config["rounds"] + config["warm_up"]
     with progress_bar() as bar:
         tasks: dict[str, TaskID] = {}
 
         def progress(what: str, count: int) -> None:
             if what not in tasks:
-                total = config["rounds"] + config["warm_up"]
                 tasks[what] = bar.add_task(what, total=total, note="")
             bar.update(tasks[what], advance=count)
 
-        report = bench_engines(config, progress)
+        report = (bench_planners if planners else bench_engines)(config, progress)
+    if planners:
+        for found in report["planners"]:
+            show_planner(found)
+        table_console().print(f"written to {config['out']}: planners.json", markup=False)
+        return 0
     for table in report["tables"]:
         show_times(table)
     out = Path(config["out"])
@@ -150,3 +156,35 @@ def show_times(found: dict[str, Any]) -> None:
     )
     for name, why in found["refused"].items():
         console.print(f"{name}: {why}", markup=False, soft_wrap=True)
+
+
+def show_planner(found: dict[str, Any]) -> None:
+    """Print one row per stage and mode of a planner."""
+    console = table_console()
+    table = Table(
+        title=f"{found['planner']}, {found['parameters'] / 1e6:.0f} M random weights in "
+        f"{found['computes_in']} on {found['device']}, {found['prompt_tokens']} tokens"
+    )
+    for name in ("stage", "mode"):
+        table.add_column(name, no_wrap=True)
+    for name in ("p50 [ms]", "p95", "p99 outside stalls", "times faster"):
+        table.add_column(escape(name), justify="right")
+    for stage, modes in found["stages"].items():
+        for mode, row in modes.items():
+            outside = row["p99_outside_stalls_ms"]
+            table.add_row(
+                stage,
+                mode,
+                f"{row['p50_ms']:.2f}",
+                f"{row['p95_ms']:.2f}",
+                "" if outside is None else f"{outside:.2f}",
+                f"{row['times_faster']:.2f}",
+            )
+    console.print(table)
+    console.print(
+        f"five candidates over one: {found['five_over_one']:.2f}; "
+        f"prefix {found['prefix_hz']:.2f} Hz",
+        highlight=False,
+    )
+    for what, why in found["refused"].items():
+        console.print(f"{what}: {why}", markup=False, soft_wrap=True)

@@ -241,7 +241,12 @@ class BenchEngineConfig:
     samples: list[int] = MISSING  # flows over one encoding: the batch
     rounds: int = MISSING
     warm_up: int = MISSING  # rounds before those that count
-    out: str = MISSING  # engines.json and engines.png
+    planners: list[str] = field(default_factory=list)  # of published sizes, to be timed instead
+    planner_modes: list[str] = MISSING  # eager, compiled, cuda-graph
+    planner_rounds: int = MISSING
+    planner_device: str = "auto"
+    prompt_words: int = MISSING  # tokens of text in the prompt, beside one picture
+    out: str = MISSING  # engines.json and engines.png, or planners.json
 
 
 COMMANDS: dict[str, type[Any]] = {

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import torch
 
+from dualsys.bench import planner_bench
 from dualsys.clock import MonotonicClock, StallDetector
 from dualsys.config import load
 from dualsys.errors import DualsysError
@@ -59,17 +60,39 @@ def bench_engines(config: Config, progress: Progress) -> dict[str, Any]:
         "machine": machine(),
         "git": git,
     }
-    out = Path(config["out"])
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "engines.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
+    _write(report, Path(config["out"]) / "engines.json")
     return report
+
+
+def bench_planners(config: Config, progress: Progress) -> dict[str, Any]:
+    """Time planners of published sizes; returns what planners.json holds."""
+    check(config)
+    spec, git = registry.spec_of(config["scenario"]), git_state()
+    report = {
+        "schema": "dualsys-planners/1",
+        "rounds": config["planner_rounds"],
+        "planners": [
+            planner_bench.bench_planner(name, config, spec, progress) for name in config["planners"]
+        ],
+        "versions": versions(),
+        "machine": machine(),
+        "git": git,
+    }
+    _write(report, Path(config["out"]) / "planners.json")
+    return report
+
+
+def _write(report: dict[str, Any], file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
 
 
 def check(config: Config) -> None:
     """Raise `DualsysError` for settings that name nothing or leave nothing to measure."""
     require_engines(config["engine"]["names"])
     registry.require(config["scenario"])
-    for key in ("rounds", "warm_up"):
+    planner_bench.check(config)
+    for key in ("rounds", "warm_up", "planner_rounds", "prompt_words"):
         if config[key] < 1:
             raise DualsysError(f"{key}={config[key]}: at least one round is needed")
     for key in ("threads", "samples"):
