@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,17 @@ if TYPE_CHECKING:
     from torch import nn
 
 Direct = Callable[["nn.Module", Mapping[str, TensorSpec]], Engine]
+
+
+def _eager(module: nn.Module, inputs: Mapping[str, TensorSpec]) -> Engine:
+    import torch
+
+    if not torch.cuda.is_available():
+        raise DualsysError(
+            f"engine torch-cuda needs a GPU that torch sees, there is none (torch "
+            f"{torch.__version__}); install a CUDA build and its driver, or choose another"
+        )
+    return TorchEngine(copy.deepcopy(module), inputs, "cuda", "torch-cuda")
 
 
 def _graph(module: nn.Module, inputs: Mapping[str, TensorSpec]) -> Engine:
@@ -48,6 +60,7 @@ RECIPES: dict[str, Recipe] = {
 """Engines that are built from the ONNX graph and kept as files."""
 
 DIRECT: dict[str, Direct] = {
+    "torch-cuda": _eager,
     "torch-cuda-graph": _graph,
     "torch-fused": _fused,
     "torch": TorchEngine,

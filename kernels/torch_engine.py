@@ -16,12 +16,18 @@ if TYPE_CHECKING:
 class TorchEngine:
     """Runs `module(**inputs) -> dict of tensors` in inference mode with static input buffers."""
 
-    name, precision = "torch", "float32"
+    precision = "float32"
 
     def __init__(
-        self, module: nn.Module, inputs: Mapping[str, TensorSpec], device: str = "cpu"
+        self,
+        module: nn.Module,
+        inputs: Mapping[str, TensorSpec],
+        device: str = "cpu",
+        name: str = "torch",
     ) -> None:
         import torch
+
+        self.name = name
 
         self._torch = torch
         self._module = module.to(device).eval()

@@ -95,8 +95,8 @@ def test_the_gate_is_told_as_it_was_measured() -> None:
     long = {cells[0].split(":")[0]: cells for cells in rows(after("triggers-longtail-hard.json"))}
     for variant, name in (
         ("never", "System 1 alone"),
-        ("learned at 0.02", "System 2 called by the learned gate"),
-        ("random as learned at 0.02", "called as often, at random"),
+        ("learned at 0.01", "System 2 called by the learned gate"),
+        ("random as learned at 0.01", "called as often, at random"),
     ):
         pools = found["measured"][variant]
         calls = percent(pools["all"]["mean"]["calls_per_tick"]["value"])
@@ -109,7 +109,7 @@ def test_the_gate_is_told_as_it_was_measured() -> None:
         ]
         assert [long[variant][n] for n in (1, 3, 5, 6, 7)] == [*told, *apart, calls]
     for page in (MEASURED, (ROOT / "README.md").read_text()):
-        saved = found["compared"]["learned at 0.02"]["all"]["collision"]
+        saved = found["compared"]["learned at 0.01"]["all"]["collision"]
         low, high = (f"{100 * end:.1f}" for end in saved["fewer_ci95"])
         flat = page.replace("%", "")
         assert f"{100 * saved['fewer']:.1f} ({low} .. {high})" in flat

@@ -111,7 +111,7 @@ def _table(
     timed: dict[str, dict[str, Work]] = {
         "pass": {name: _passes(engine, inputs) for name, engine in engines.items()},
         "tick": {
-            name: _ticks(_policy(config, spec, engine, samples), inputs)
+            name: ticks_of(policy_of(config, spec, engine, samples), inputs)
             for name, engine in engines.items()
         },
     }
@@ -182,14 +182,14 @@ def _passes(engine: Engine, inputs: list[Arrays], times: int = 1) -> Work:
     return work
 
 
-def _policy(config: Config, spec: WorldSpec, engine: Engine, samples: int) -> Policy:
+def policy_of(config: Config, spec: WorldSpec, engine: Engine, samples: int) -> Policy:
     """The policy of a run on the wall clock, but with a pass in every tick."""
     system1 = {**config["system1"], "replan_s": 1 / spec.control_rate_hz, "samples": samples}
     run = load("eval", ["system2=none", "runtime=realtime"])
     return make_policy({**run, "system1": system1}, spec, engine, NeverTrigger())
 
 
-def _ticks(policy: Policy, inputs: list[Arrays]) -> Work:
+def ticks_of(policy: Policy, inputs: list[Arrays]) -> Work:
     """Observations of what was recorded, one tick after the other."""
     cameras = [name for name in inputs[0] if name[:6] == "image_"]
     scene = np.zeros((0, 0), np.float32)

@@ -37,7 +37,7 @@ class Small(torch.nn.Module):
         return self
 
 
-ON_A_GPU = ("torch-cuda-graph", "torch-fused")
+ON_A_GPU = ("torch-cuda", "torch-cuda-graph", "torch-fused")
 NEED_GPU_LIBRARIES = ("onnxruntime-cuda", "onnxruntime-tensorrt")
 
 

@@ -1,0 +1,314 @@
+"""Engines and kernels on a GPU, within ten minutes: `launch/gpu_check.sh [--out DIR]`.
+
+Installs nothing; needs torch, Triton and this repository, and takes TensorRT, ONNX Runtime and
+transformers where they are. Builds the engines of the shipped policies, compares them with torch
+on recorded inputs, times them, the kernels and planners of published sizes, and writes one results
+file and a table. What can not run here is told with the reason, and nothing is made up for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from rich.table import Table
+
+from dualsys.bench.planner_bench import bench_planner
+from dualsys.clock import MonotonicClock, StallDetector
+from dualsys.console import table_console
+from dualsys.environment import cache_folder
+from dualsys.errors import DualsysError
+from dualsys.runtime.results import git_state, machine, versions
+from dualsys.spec import WorldSpec
+from dualsys.system1 import checkpoint
+from dualsys.system1.compiled import network_of
+from dualsys.system2.published import PUBLISHED
+from kernels import hardware, parity
+from kernels.cache import Prepared
+from kernels.choose import built, opened
+from kernels.fused import flow, preprocess
+from kernels.registry import RECIPES
+from kernels.timing import Work, take_turns, told
+
+WEIGHTS = Path(__file__).parent.parent / "dualsys" / "weights"
+ENGINES = ("torch-cuda", "torch-cuda-graph", "torch-fused", "tensorrt-fp16", "tensorrt",
+           "tensorrt-tf32", "tensorrt-bf16", "onnxruntime-cuda",
+           "onnxruntime-tensorrt")  # fmt: skip
+ON_PROCESSORS = ("torch", "onnxruntime")
+SAMPLES = (1, 5)  # N candidates: System 1's flows over one encoding
+PICTURE = (512, 512)
+Report = dict[str, Any]
+
+
+def policies(options: argparse.Namespace) -> Report:
+    """Every engine of the shipped policies, beside torch run eagerly on the same device."""
+    found: Report = {}
+    names = ON_PROCESSORS if options.rehearse else ENGINES
+    for domain in options.domains:
+        folder = WEIGHTS / domain
+        spec = checkpoint.load_card(folder).spec
+        for samples in SAMPLES:
+            prepared = Prepared(cache_folder() / "engines", network_of(folder, spec, samples))
+            found[f"{domain}, {samples} sample(s)"] = _engines(prepared, names, options.rounds)
+    return found
+
+
+def _engines(prepared: Prepared, names: tuple[str, ...], rounds: int) -> Report:
+    engines, refused, agreement = {}, {}, {}
+    for name in names:
+        try:
+            if name in RECIPES and not RECIPES[name].quick:
+                built(prepared, name, 1)
+            engine = opened(prepared, name, 1, build=True)
+        except (DualsysError, RuntimeError) as error:
+            refused[name] = str(error).splitlines()[0]
+            continue
+        compared = parity.compare(engine, prepared.reference)
+        agreement[name] = msgspec.to_builtins(compared.outputs)
+        fault = compared.fault(engine.precision)
+        if fault is None:
+            engines[name] = engine
+        else:
+            refused[name] = fault
+    if names[0] not in engines:
+        return {"refused": refused, "agreement": agreement, "times": {}}
+    inputs = prepared.reference.inputs
+    works: dict[str, Work] = {
+        name: lambda number, engine=engine: engine.run(inputs[number % len(inputs)])  # type: ignore[misc]
+        for name, engine in engines.items()
+    }
+    stages = {
+        name: engine.stages_ms() for name, engine in engines.items() if hasattr(engine, "stages_ms")
+    }
+    return {
+        "inputs": prepared.reference.source,
+        "refused": refused,
+        "agreement": agreement,
+        "stages": stages,
+        "times": _timed(works, rounds, names[0]),
+    }
+
+
+def _timed(works: dict[str, Work], rounds: int, against: str) -> Report:
+    stalls = StallDetector(MonotonicClock())
+    stalls.start()
+    try:
+        spans = take_turns(works, rounds, max(1, rounds // 10))
+    finally:
+        met = stalls.stop()
+    return {name: told(mine, spans[against], met) for name, mine in spans.items()}
+
+
+def roof(options: argparse.Namespace) -> Report:
+    """What this GPU's memory and matrix units do at most, and what an empty launch takes."""
+    _need_gpu(options)
+    large = torch.empty(1 << 30, dtype=torch.uint8, device="cuda")
+    square = torch.randn(8192, 8192, dtype=torch.float16, device="cuda")
+    small = torch.zeros(1, device="cuda")
+    copy_s = _seconds(lambda: large.clone(), 10)
+    product_s = _seconds(lambda: square @ square, 10)
+    return {
+        "bytes_per_s": 2 * large.numel() / copy_s,
+        "half_operations_per_s": 2 * 8192**3 / product_s,
+        "launch_s": _seconds(lambda: small.add_(1), 100),
+        "multiprocessors": torch.cuda.get_device_properties(0).multi_processor_count,
+    }
+
+
+def kernels_on_gpu(options: argparse.Namespace) -> Report:
+    """Each kernel against its reference, its floor and its distance from it."""
+    _need_gpu(options)
+    limits = roof(options)
+    found: Report = {"roof": limits}
+    each = limits["half_operations_per_s"] / limits["multiprocessors"]
+    sampler, _ = checkpoint.load(WEIGHTS / "driving", None, 1)
+    network = sampler.network.cuda()
+    fused = flow.FusedFlow(network).cuda()
+    for chunks in SAMPLES:
+        work, reference, context = _flow_works(network, fused, chunks)
+        cost = fused.cost(chunks, context)
+        floor = max(cost.bytes / limits["bytes_per_s"], cost.operations / chunks / each)
+        found[f"flow, {chunks} chunk(s)"] = _kernel(work, reference, floor)
+    image = torch.randint(0, 256, (1, *PICTURE, 3), dtype=torch.uint8, device="cuda")
+    lines = torch.zeros(0, 7, device="cuda")
+    centre, spread = torch.full((3,), 127.5, device="cuda"), torch.full((3,), 64.0, device="cuda")
+    given = (image, lines, PICTURE, centre, spread)
+    floor = (image.numel() + 2 * image.numel()) / limits["bytes_per_s"]
+    found["preprocess, 512 x 512"] = _kernel(
+        lambda: preprocess.preprocess(*given),
+        lambda: preprocess.preprocess_reference(*given).half(),
+        floor,
+    )
+    return found
+
+
+def _flow_works(
+    network: Any, fused: flow.FusedFlow, chunks: int
+) -> tuple[Callable[[], Any], Callable[[], Any], int]:
+    c = network.config
+    source = torch.randn(chunks, c.horizon, c.action_size, device="cuda")
+    images = [
+        torch.randint(0, 256, (1, h, w, k), dtype=torch.uint8, device="cuda")
+        for _, h, w, k in c.cameras
+    ]
+    from dualsys.system1.network import Guided
+
+    plan, z, phase = (torch.zeros(1, n, device="cuda") for n in (c.plans, c.plan_vector_size, 3))
+    state = torch.zeros(1, c.state_size, device="cuda")
+    with torch.inference_mode():
+        context = network.encode(images, state, Guided(plan, z, phase))
+    committed = torch.zeros(1, c.horizon, device="cuda")
+    return (
+        lambda: fused(source, context, committed),
+        lambda: network.flow(source, context, c.flow_steps, committed),
+        context.keys[0].shape[2],
+    )
+
+
+@torch.inference_mode()
+def _kernel(work: Callable[[], Any], reference: Callable[[], Any], floor_s: float) -> Report:
+    error = float((work().float() - reference().float()).abs().max())
+    alone, plain = _in_graph(work), _seconds(reference, 50)
+    return {
+        "floor_us": 1e6 * floor_s,
+        "measured_us": 1e6 * alone,
+        "over_floor": alone / floor_s,
+        "torch_us": 1e6 * plain,
+        "times_faster": plain / alone,
+        "largest_error": error,
+    }
+
+
+def _in_graph(work: Callable[[], Any], launches: int = 20) -> float:
+    """Seconds of one launch, without what the processor needs for it."""
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            work()
+    stream.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=stream):
+        for _ in range(launches):
+            work()
+    return _seconds(graph.replay, 20) / launches
+
+
+@torch.inference_mode()
+def _seconds(work: Callable[[], Any], times: int) -> float:
+    """Median seconds by the device's events."""
+    for _ in range(3):
+        work()
+    found = []
+    for _ in range(times):
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        work()
+        end.record()
+        end.synchronize()
+        found.append(begin.elapsed_time(end) / 1e3)
+    return sorted(found)[len(found) // 2]
+
+
+def planners(options: argparse.Namespace) -> Report:
+    """Planners of published sizes, eager, compiled and as CUDA graphs."""
+    _need_gpu(options)
+    spec: WorldSpec = checkpoint.load_card(WEIGHTS / "driving").spec
+    config = {
+        "planner_device": "cuda",
+        "planner_modes": ["compiled", "cuda-graph"],
+        "planner_rounds": 30,
+        "prompt_words": 100,
+    }
+    found: Report = {}
+    for name in PUBLISHED:
+        if time.monotonic() > options.end:
+            found[name] = {"refused": "no time was left"}
+            continue
+        try:
+            found[name] = bench_planner(name, config, spec, lambda what, count: None)
+        except (DualsysError, RuntimeError) as error:
+            found[name] = {"refused": str(error).splitlines()[0]}
+        torch.cuda.empty_cache()
+    return found
+
+
+def _need_gpu(options: argparse.Namespace) -> None:
+    if options.rehearse or not torch.cuda.is_available():
+        raise DualsysError("needs a GPU that torch sees")
+
+
+STEPS: dict[str, Callable[[argparse.Namespace], Report]] = {
+    "policies": policies,
+    "kernels": kernels_on_gpu,
+    "planners": planners,
+}
+
+
+def show(report: Report) -> None:
+    """Print what was measured, one line each."""
+    table = Table(title=f"measured on {report['gpu'].get('gpu', 'a processor')}")
+    for name in ("what", "which", "p50 [ms]", "p99 [ms]", "times faster"):
+        table.add_column(name.replace("[", r"\["), justify="right" if "ms" in name else "left")
+    for what, found in report.get("policies", {}).items():
+        for name, row in found.get("times", {}).items():
+            cells = (f"{row[key]:.3f}" for key in ("p50_ms", "p99_ms"))
+            table.add_row(what, name, *cells, f"{row['times_faster']:.2f}")
+    for name, row in report.get("kernels", {}).items():
+        if "over_floor" in row:
+            p50, over = f"{row['measured_us'] / 1e3:.4f}", f"{row['over_floor']:.1f} x floor"
+            table.add_row(name, over, p50, "", f"{row['times_faster']:.2f}")
+    for name, found in report.get("planners", {}).items():
+        for stage, modes in found.get("stages", {}).items() if isinstance(found, dict) else ():
+            for mode, row in modes.items():
+                cells = (f"{row[key]:.2f}" for key in ("p50_ms", "p99_ms"))
+                table.add_row(f"{name}, {stage}", mode, *cells, f"{row['times_faster']:.2f}")
+    table_console().print(table)
+
+
+def main() -> None:
+    """Run step after step; what is measured is written after each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("runs/gpu_check"))
+    parser.add_argument("--seconds", type=float, default=560.0, help="no step begins later")
+    parser.add_argument("--rounds", type=int, default=2000)
+    parser.add_argument("--domains", nargs="+", default=["driving", "manipulation"])
+    parser.add_argument("--rehearse", action="store_true", help="on a processor, to try the script")
+    options = parser.parse_args()
+    options.end = time.monotonic() + options.seconds
+    if not options.rehearse and not torch.cuda.is_available():
+        parser.exit(2, "gpu_check: torch sees no GPU here; --rehearse tries the script without\n")
+    options.out.mkdir(parents=True, exist_ok=True)
+    report: Report = {
+        "schema": "dualsys-gpu/1",
+        "gpu": {} if options.rehearse else hardware.gpu(),
+        "versions": versions(),
+        "machine": machine(),
+        "git": git_state(),
+        "not_measured": {},
+        "seconds": {},
+    }
+    for name, step in STEPS.items():
+        begun = time.monotonic()
+        if begun > options.end:
+            report["not_measured"][name] = "no time was left"
+        else:
+            try:
+                report[name] = step(options)
+            except (DualsysError, RuntimeError, ImportError) as error:
+                report["not_measured"][name] = str(error).splitlines()[0]
+        report["seconds"][name] = time.monotonic() - begun
+        text = msgspec.json.format(msgspec.json.encode(report), indent=1)
+        (options.out / "gpu.json").write_bytes(text)
+    show(report)
+    for name, why in report["not_measured"].items():
+        table_console().print(f"{name}: not measured, {why}", markup=False, soft_wrap=True)
+    table_console().print(f"written to {options.out / 'gpu.json'}", markup=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""The scripts about engines, as far as a processor goes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.scripts import ROOT, run
+
+
+def test_the_gpu_check_rehearses_on_a_processor(tmp_path: Path) -> None:
+    words = ["--rehearse", "--rounds", "2", "--domains", "driving", "--out", str(tmp_path)]
+    done = subprocess.run(
+        ["bash", "launch/gpu_check.sh", *words], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "gpu.json").read_text())
+    assert set(report["not_measured"]) == {"kernels", "planners"}, "nothing is made up"
+    for found in report["policies"].values():
+        assert found["agreement"]["onnxruntime"]["chunk"]["cosine"] > 0.99999
+        assert found["times"]["onnxruntime"]["rounds"] == 2
+        assert found["inputs"] == "46 recorded inputs"
+    assert "kernels: not measured, needs a GPU" in done.stdout
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_the_gpu_check_says_that_there_is_no_gpu() -> None:
+    done = run("launch/gpu_check.py")
+    assert done.returncode == 2
+    assert "torch sees no GPU here; --rehearse" in done.stderr
+
+
+def test_memory_is_counted_over_ticks_and_calls(tmp_path: Path) -> None:
+    words = ["--engine", "onnxruntime", "--ticks", "300", "--calls", "300"]
+    done = run("launch/steady_check.py", "driving/merge", *words, "--out", tmp_path / "s.json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "s.json").read_text())
+    assert found["ticks"]["ticks"] == 300
+    assert found["ticks"]["growth_kib"] < 64
+    assert len(found["calls"]["resident_kib"]) == 101
+    assert found["calls"]["calls"] == 300
+
+
+def test_an_engine_that_disagrees_is_not_counted(tmp_path: Path) -> None:
+    done = run("launch/steady_check.py", "--engine", "torch-cuda", "--out", tmp_path / "s.json")
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert done.returncode == 2
+    assert "needs a GPU that torch sees" in done.stderr
