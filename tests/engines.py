@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 
 from kernels.cache import Prepared
-from kernels.choose import Choice, choose
-from kernels.engine import TensorSpec
+from kernels.choose import Choice, built, choose, opened
+from kernels.engine import Engine, TensorSpec
 from kernels.network import Arrays, Network
+from kernels.registry import RECIPES
 
 
 def prepared_of(
@@ -34,3 +35,12 @@ def choice_of(
     """The first usable engine of a module, in a folder that is forgotten."""
     with tempfile.TemporaryDirectory() as folder:
         return choose(names, prepared_of(module, inputs, Path(folder)), 1, build=True)
+
+
+def built_of(name: str, module: torch.nn.Module, inputs: Mapping[str, TensorSpec]) -> Engine:
+    """One engine of a module, built also where that takes long, and not compared with torch."""
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = prepared_of(module, inputs, Path(folder))
+        if name in RECIPES:
+            built(prepared, name, 1)
+        return opened(prepared, name, 1, build=False)

@@ -16,7 +16,7 @@ from kernels.onnx_engine import CPU, OnnxRecipe
 from kernels.openvino_engine import OpenVinoRecipe
 from kernels.reference import Reference, example_arrays
 from kernels.registry import ENGINES, RECIPES
-from tests.engines import choice_of
+from tests.engines import built_of, choice_of
 
 INPUTS = {"image": TensorSpec((1, 8, 8, 3), "uint8"), "state": TensorSpec((1, 5), "float32")}
 
@@ -38,7 +38,8 @@ class Small(torch.nn.Module):
 
 
 ON_A_GPU = ("torch-cuda", "torch-cuda-graph", "torch-fused")
-NEED_GPU_LIBRARIES = ("onnxruntime-cuda", "onnxruntime-tensorrt")
+PROVIDERS = ("onnxruntime-cuda", "onnxruntime-tensorrt")
+TENSORRT = ("tensorrt", "tensorrt-tf32", "tensorrt-fp16", "tensorrt-bf16")
 
 
 def _require(name: str) -> None:
@@ -54,10 +55,10 @@ def _require(name: str) -> None:
 def engine(request: pytest.FixtureRequest) -> Engine:
     if request.param in ON_A_GPU and not torch.cuda.is_available():
         pytest.skip("torch sees no CUDA device")
-    if request.param in NEED_GPU_LIBRARIES:
+    if request.param in (*PROVIDERS, *TENSORRT):
         _require(request.param)
     try:
-        return choice_of([request.param], Small(), INPUTS).engine
+        return built_of(request.param, Small(), INPUTS)
     except DualsysError as error:
         if "would compute in" not in str(error):
             raise
@@ -126,7 +127,7 @@ def test_without_a_gpu_its_engines_are_left_out_and_it_is_said(name: str) -> Non
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-@pytest.mark.parametrize("name", NEED_GPU_LIBRARIES)
+@pytest.mark.parametrize("name", PROVIDERS)
 def test_without_a_driver_providers_for_gpus_are_left_out(name: str) -> None:
     choice = choice_of([name, "torch"], Small(), INPUTS)
     assert choice.engine.name == "torch"

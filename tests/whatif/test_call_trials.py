@@ -100,6 +100,7 @@ def test_a_gate_learns_where_calls_pay(tmp_path: Path) -> None:
         f"out={tmp_path / 'gate'}",
         "cap=1.0",
         "aversion=0",
+        "tried_features=1.0",  # of three, two say nothing
     ]
     folder = fit_gate(load("train gate", words), lambda done: None)
     gate = load_gate(folder)
