@@ -56,6 +56,7 @@ class Policy:
     ) -> None:
         self._spec, self._engine, self._trigger, self._config = spec, engine, trigger, config
         self._acceptance = acceptance
+        self._timed = engine if isinstance(engine, TimedEngine) else None
         self.refused: Counter[str] = Counter()  # guidance that was not used, by reason
         self._chunk = RunningChunk(config.blend_ticks, spec.action_high - spec.action_low)
         self._horizon, self._width = engine.inputs["candidate"].shape[1:]
@@ -167,11 +168,11 @@ class Policy:
         tick = observation.stamp.tick
         slice_ = self._slice(guidance, tick)
         inputs = self._inputs(observation, guidance, slice_)
-        if isinstance(self._engine, TimedEngine):
-            left = observation.stamp.time_ns + self._spec.period_ns - now_ns
-            outputs = self._engine.run_within(inputs, left)
-        else:
+        if self._timed is None:
             outputs = self._engine.run(inputs)
+        else:
+            left = observation.stamp.time_ns + self._spec.period_ns - now_ns
+            outputs = self._timed.run_within(inputs, left)
         carried = slice_ if slice_ is not None and not self._config.cascade else None
         chunk = np.clip(outputs["chunk"][0] if carried is None else carried, self._low, self._high)
         self._perceived = outputs["perceived"][0]
