@@ -22,7 +22,8 @@ from dualsys.config import load
 from dualsys.console import progress_bar, table_console
 from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
-from dualsys.runtime.assembly import checkpoint_folder, prepared_system1
+from dualsys.runtime.assembly import checkpoint_folder
+from dualsys.runtime.engines import prepared_system1
 from dualsys.runtime.results import git_state, machine, versions
 from kernels import parity
 from kernels.choose import opened

@@ -12,7 +12,8 @@ from dualsys.bench.run import Order, bench
 from dualsys.bench.table import load_table
 from dualsys.config import parse_seeds
 from dualsys.errors import DualsysError, UnknownNameError
-from dualsys.runtime.assembly import checkpoint_folder, prepared_system1
+from dualsys.runtime.assembly import checkpoint_folder
+from dualsys.runtime.engines import prepared_system1
 from dualsys.runtime.results import git_state, machine, versions
 from dualsys.spec import WorldSpec
 from kernels import parity

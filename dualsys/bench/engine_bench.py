@@ -16,7 +16,8 @@ from dualsys.clock import MonotonicClock, StallDetector
 from dualsys.config import load
 from dualsys.errors import DualsysError
 from dualsys.messages import Observation, Stamp
-from dualsys.runtime.assembly import checkpoint_folder, make_policy, prepared_system1
+from dualsys.runtime.assembly import checkpoint_folder, make_policy
+from dualsys.runtime.engines import prepared_system1
 from dualsys.runtime.results import git_state, machine, versions
 from dualsys.spec import WorldSpec
 from dualsys.system1.checkpoint import load_card

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dualsys.runtime import assembly
+from dualsys.runtime.engines import make_engine
 from dualsys.runtime.episode import EpisodeRecord
 from dualsys.runtime.lockstep import Lockstep
 from dualsys.runtime.log import LogWriter, NoLog
@@ -41,7 +42,7 @@ class Rig:
         planner = assembly.make_planner(config, spec, dict(world.plan_hints))
         oracle: OracleTrigger | None = None
         if driver == "network":
-            choice = assembly.make_engine(config, spec)
+            choice = make_engine(config, spec)
             self.engine = choice.told
             if config["trigger"]["name"] == "oracle":
                 oracle = make_oracle(config, world, choice.engine, planner)

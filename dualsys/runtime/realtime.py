@@ -22,6 +22,7 @@ import msgspec
 from dualsys.errors import DualsysError
 from dualsys.messages import Action, Command, Guidance, Health, Outcome, PlanRequest
 from dualsys.runtime import assembly
+from dualsys.runtime.engines import make_engine
 from dualsys.runtime.episode import EpisodeRecord
 from dualsys.runtime.latency import Trace
 from dualsys.runtime.log import read_log
@@ -57,7 +58,7 @@ def realtime(
     spec: WorldSpec = plant.world_spec
     plans = dict(plant.plan_hints)
     plant.close()
-    assembly.make_engine(config, spec)  # System 1's process opens engines and builds none
+    make_engine(config, spec)  # System 1's process opens engines and builds none
     session = int.from_bytes(os.urandom(8), "little") >> 11
     duration = config["runtime"]["duration_s"]
     run = Run(config, scenario, seeds, session, spec, plans, duration)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dualsys.runtime import assembly
+from dualsys.runtime.engines import make_engine
 from dualsys.spec import WorldSpec
 from dualsys.trigger.rules import Trigger
 from dualsys.trigger.situation import Situation
@@ -28,7 +29,7 @@ def uncertainty_cost(
     """
     wanted = config["system1"]["samples"]
     engines = [
-        assembly.make_engine({**config, "system1": {**config["system1"], "samples": n}}, spec)
+        make_engine({**config, "system1": {**config["system1"], "samples": n}}, spec)
         for n in (1, wanted)
     ]
     times: list[list[int]] = [[], []]

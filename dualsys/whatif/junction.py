@@ -16,7 +16,7 @@ import numpy as np
 
 from dualsys.errors import DualsysError
 from dualsys.messages import Command, Message, Observation, Stamp
-from dualsys.runtime import assembly
+from dualsys.runtime.engines import make_engine
 from dualsys.runtime.log import read_log
 from dualsys.runtime.observe import observation_of
 from dualsys.whatif.driver import Driver, make_driver
@@ -107,7 +107,7 @@ def driven_world(config: dict[str, Any], scenario: str) -> Iterator[tuple[Any, D
     torch.set_num_threads(1)
     world = registry.make(scenario)
     try:
-        engine = assembly.make_engine(config, world.world_spec).engine
+        engine = make_engine(config, world.world_spec).engine
         yield world, make_driver(config, world.world_spec, engine)
     finally:
         world.close()

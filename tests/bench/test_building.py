@@ -13,14 +13,14 @@ from dualsys.bench.building import build, worse
 from dualsys.bench.rig import rig
 from dualsys.config import load
 from dualsys.errors import DualsysError
-from dualsys.runtime import assembly
+from dualsys.runtime import engines
 from sim import registry
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DUALSYS_CACHE", str(tmp_path / "cache"))
-    assembly._engine.cache_clear()  # of tests before, in this process
+    engines._engine.cache_clear()  # of tests before, in this process
 
 
 def words(untrained: Path, out: Path, *more: str) -> list[str]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dualsys.bench.rig import rig
 from dualsys.config import load
 from dualsys.errors import DualsysError
-from dualsys.runtime.assembly import make_depth
+from dualsys.runtime.engines import make_depth
 from dualsys.system1.depth import Depth
 from dualsys.system1.stepped import SteppedEngine
 from kernels.engine import Engine

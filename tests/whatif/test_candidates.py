@@ -10,6 +10,7 @@ from dualsys.config import load
 from dualsys.console import ranged
 from dualsys.messages import Command, Guidance, Outcome, Stamp, Thought
 from dualsys.runtime import assembly
+from dualsys.runtime.engines import make_engine
 from dualsys.runtime.log import LogWriter, read_log
 from dualsys.whatif.candidates import (
     Branch,
@@ -39,7 +40,7 @@ def test_a_branch_repeats_what_was_done_and_returns_what_came(thinking_run: Path
         "eval", ["scenario=driving/merge", f"system1.checkpoint={_checkpoint(thinking_run)}"]
     )
     world = registry.make("driving/merge")
-    engine = assembly.make_engine(config, SPEC).engine
+    engine = make_engine(config, SPEC).engine
     policy = assembly.make_policy(config, SPEC, engine)
     ahead = done[branch.tick : branch.tick + 10]
     way = Junction(world, branch.seed, branch.commands)

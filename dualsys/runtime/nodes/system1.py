@@ -13,6 +13,7 @@ from dualsys.clock import MonotonicClock
 from dualsys.inbox import Inbox
 from dualsys.messages import Guidance, Hello, Observation, Stamp
 from dualsys.runtime import assembly
+from dualsys.runtime.engines import make_engine
 from dualsys.runtime.health import Pulse
 from dualsys.runtime.nodes.common import STOP, Run, heard, report
 from dualsys.system1.policy import Policy
@@ -20,7 +21,7 @@ from dualsys.system1.policy import Policy
 
 def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
     """Answer until told to stop."""
-    choice = assembly.make_engine(run.config, run.spec, build=False)
+    choice = make_engine(run.config, run.spec, build=False)
     counts["engine"] = choice.told
     policy = assembly.make_policy(run.config, run.spec, choice.engine)
     policy.warm_up(30)
