@@ -12,6 +12,7 @@ import numpy as np
 from dualsys.errors import DualsysError
 from kernels import hardware
 from kernels.engine import Engine, TensorSpec, check_inputs
+from kernels.recipe import require_precision
 
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 
@@ -52,10 +53,7 @@ class OpenVinoRecipe:
     quick = True
 
     def __init__(self, name: str, precision: str) -> None:
-        if precision not in PRECISIONS:
-            raise DualsysError(
-                f"engine {name} computes in {' or '.join(PRECISIONS)}, {precision} was asked for"
-            )
+        require_precision(name, precision, PRECISIONS)
         self.name, self.precision = name, precision
 
     def flags(self, threads: int) -> dict[str, str]:

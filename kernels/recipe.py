@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
+from dualsys.errors import DualsysError
 from kernels.engine import Engine
+
+
+def require_precision(engine: str, precision: str, known: Iterable[str]) -> None:
+    """Raise `DualsysError` for a precision that a kind of engine does not compute in."""
+    if precision not in (names := list(known)):
+        raise DualsysError(
+            f"engine {engine} computes in {' or '.join(names)}, {precision} was asked for"
+        )
 
 
 class Recipe(Protocol):

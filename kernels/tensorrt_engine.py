@@ -15,6 +15,7 @@ from kernels import hardware
 from kernels.cuda_run import CudaRun
 from kernels.engine import Engine, TensorSpec, check_inputs
 from kernels.half import PRODUCTS, halved
+from kernels.recipe import require_precision
 
 PRECISIONS = ("float32", "tf32", *PRODUCTS)
 _TYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32", "INT64": "int64",
@@ -84,10 +85,7 @@ class TensorrtRecipe:
     quick = False
 
     def __init__(self, name: str, precision: str) -> None:
-        if precision not in PRECISIONS:
-            raise DualsysError(
-                f"engine {name} computes in {' or '.join(PRECISIONS)}, {precision} was asked for"
-            )
+        require_precision(name, precision, PRECISIONS)
         self.name, self.precision = name, precision
 
     def flags(self, threads: int) -> dict[str, str]:

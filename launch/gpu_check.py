@@ -31,7 +31,7 @@ from dualsys.system2.published import PUBLISHED
 from kernels import hardware, parity
 from kernels.cache import Prepared
 from kernels.choose import built, opened
-from kernels.fused import flow, preprocess
+from kernels.fused.measured import measured
 from kernels.registry import RECIPES
 from kernels.timing import Work, take_turns, told
 
@@ -41,7 +41,6 @@ ENGINES = ("torch-cuda", "torch-cuda-graph", "torch-fused", "tensorrt-fp16", "te
            "onnxruntime-tensorrt")  # fmt: skip
 ON_PROCESSORS = ("torch", "onnxruntime")
 SAMPLES = (1, 5)  # N candidates: System 1's flows over one encoding
-PICTURE = (512, 512)
 Report = dict[str, Any]
 
 
@@ -104,114 +103,11 @@ def _timed(works: dict[str, Work], rounds: int, against: str) -> Report:
     return {name: told(mine, spans[against], met) for name, mine in spans.items()}
 
 
-def roof(options: argparse.Namespace) -> Report:
-    """What this GPU's memory and matrix units do at most, and what an empty launch takes."""
-    _need_gpu(options)
-    large = torch.empty(1 << 30, dtype=torch.uint8, device="cuda")
-    square = torch.randn(8192, 8192, dtype=torch.float16, device="cuda")
-    small = torch.zeros(1, device="cuda")
-    copy_s = _seconds(lambda: large.clone(), 10)
-    product_s = _seconds(lambda: square @ square, 10)
-    return {
-        "bytes_per_s": 2 * large.numel() / copy_s,
-        "half_operations_per_s": 2 * 8192**3 / product_s,
-        "launch_s": _seconds(lambda: small.add_(1), 100),
-        "multiprocessors": torch.cuda.get_device_properties(0).multi_processor_count,
-    }
-
-
 def kernels_on_gpu(options: argparse.Namespace) -> Report:
-    """Each kernel against its reference, its floor and its distance from it."""
+    """Each hand-written kernel, its floor and its distance from it."""
     _need_gpu(options)
-    limits = roof(options)
-    found: Report = {"roof": limits}
-    each = limits["half_operations_per_s"] / limits["multiprocessors"]
     sampler, _ = checkpoint.load(WEIGHTS / "driving", None, 1)
-    network = sampler.network.cuda()
-    fused = flow.FusedFlow(network).cuda()
-    for chunks in SAMPLES:
-        work, reference, context = _flow_works(network, fused, chunks)
-        cost = fused.cost(chunks, context)
-        floor = max(cost.bytes / limits["bytes_per_s"], cost.operations / chunks / each)
-        found[f"flow, {chunks} chunk(s)"] = _kernel(work, reference, floor)
-    image = torch.randint(0, 256, (1, *PICTURE, 3), dtype=torch.uint8, device="cuda")
-    lines = torch.zeros(0, 7, device="cuda")
-    centre, spread = torch.full((3,), 127.5, device="cuda"), torch.full((3,), 64.0, device="cuda")
-    given = (image, lines, PICTURE, centre, spread)
-    floor = (image.numel() + 2 * image.numel()) / limits["bytes_per_s"]
-    found["preprocess, 512 x 512"] = _kernel(
-        lambda: preprocess.preprocess(*given),
-        lambda: preprocess.preprocess_reference(*given).half(),
-        floor,
-    )
-    return found
-
-
-def _flow_works(
-    network: Any, fused: flow.FusedFlow, chunks: int
-) -> tuple[Callable[[], Any], Callable[[], Any], int]:
-    c = network.config
-    source = torch.randn(chunks, c.horizon, c.action_size, device="cuda")
-    images = [
-        torch.randint(0, 256, (1, h, w, k), dtype=torch.uint8, device="cuda")
-        for _, h, w, k in c.cameras
-    ]
-    from dualsys.system1.network import Guided
-
-    plan, z, phase = (torch.zeros(1, n, device="cuda") for n in (c.plans, c.plan_vector_size, 3))
-    state = torch.zeros(1, c.state_size, device="cuda")
-    with torch.inference_mode():
-        context = network.encode(images, state, Guided(plan, z, phase))
-    committed = torch.zeros(1, c.horizon, device="cuda")
-    return (
-        lambda: fused(source, context, committed),
-        lambda: network.flow(source, context, c.flow_steps, committed),
-        context.keys[0].shape[2],
-    )
-
-
-@torch.inference_mode()
-def _kernel(work: Callable[[], Any], reference: Callable[[], Any], floor_s: float) -> Report:
-    error = float((work().float() - reference().float()).abs().max())
-    alone, plain = _in_graph(work), _seconds(reference, 50)
-    return {
-        "floor_us": 1e6 * floor_s,
-        "measured_us": 1e6 * alone,
-        "over_floor": alone / floor_s,
-        "torch_us": 1e6 * plain,
-        "times_faster": plain / alone,
-        "largest_error": error,
-    }
-
-
-def _in_graph(work: Callable[[], Any], launches: int = 20) -> float:
-    """Seconds of one launch, without what the processor needs for it."""
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            work()
-    stream.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=stream):
-        for _ in range(launches):
-            work()
-    return _seconds(graph.replay, 20) / launches
-
-
-@torch.inference_mode()
-def _seconds(work: Callable[[], Any], times: int) -> float:
-    """Median seconds by the device's events."""
-    for _ in range(3):
-        work()
-    found = []
-    for _ in range(times):
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        begin.record()
-        work()
-        end.record()
-        end.synchronize()
-        found.append(begin.elapsed_time(end) / 1e3)
-    return sorted(found)[len(found) // 2]
+    return measured(sampler.network, SAMPLES)
 
 
 def planners(options: argparse.Namespace) -> Report:

@@ -52,7 +52,7 @@ class EpisodeRecord:
         for name, value in outcome.metrics.items():
             self._metrics.setdefault(name, []).append(value)
 
-    def finish(self, seam_jumps: list[float], calls: int, passes: int, thinking_ns: int) -> None:
+    def finish(self, seam_jump: float, calls: int, passes: int, thinking_ns: int) -> None:
         """Close the episode and fill `row`."""
         ages = self.plan_age_ticks
         period_s = self._spec.period_ns / 1e9
@@ -71,7 +71,7 @@ class EpisodeRecord:
             "interventions": self._interventions,
             "plan_age_s": float(np.mean(ages)) * period_s if ages else None,
             "jerk": mean_jerk(self._commands, self._spec),
-            "seam_jump": float(np.mean(seam_jumps)) if seam_jumps else 0.0,
+            "seam_jump": seam_jump,
             "metrics": {name: float(np.mean(values)) for name, values in self._metrics.items()},
             "drive": self._drive(),
         }

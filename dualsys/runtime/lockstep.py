@@ -136,7 +136,7 @@ class Lockstep:
         if self._planner is not None:
             for reason, count in self._planner.faults.items():
                 self.drops[f"planner_{reason}"] = count
-        record.finish(self._policy.seam_jumps, self._calls, self._passes, self._thinking_ns)
+        record.finish(self._policy.seam_jump, self._calls, self._passes, self._thinking_ns)
         return record
 
     def _start(self, epoch: int, seed: int, log: LogWriter | NoLog) -> None:

@@ -26,7 +26,7 @@ class PeerPolicy:
         self._spec, self._expert = spec, expert
         self.refused: Counter[str] = Counter()
         self.situation = Situation()
-        self.seam_jumps: list[float] = []
+        self.seam_jump = 0.0
 
     def reset(self, epoch: int) -> None:
         """Start an episode."""

@@ -218,7 +218,7 @@ def _read(
     for (epoch, _), times in latencies.items():
         thinking[epoch] += times[-1]
     for epoch, record in records.items():
-        seam, count = seams.get(str(epoch), []), passes.get(str(epoch), 0)
+        seam, count = seams.get(str(epoch), 0.0), passes.get(str(epoch), 0)
         record.finish(seam, calls.get(epoch, 0), count, thinking[epoch])
     guidance_ages = [age for record in records.values() for age in record.plan_age_ticks]
     silence_s = (last_ns - spoke_ns) / 1e9 if spoke_ns >= 0 else None

@@ -19,24 +19,30 @@ class RunningChunk:
         self._blend_ticks, self._span = blend_ticks, span
         self._commands: np.ndarray | None = None
         self._first_tick = 0
-        self.seam_jumps: list[float] = []
+        self.seams, self._jumped = 0, 0.0
 
     def reset(self) -> None:
         """Forget the chunk (new episode)."""
         self._commands = None
-        self.seam_jumps = []
+        self.seams, self._jumped = 0, 0.0
+
+    @property
+    def seam_jump(self) -> float:
+        """Mean seam jump since the reset, 0 without any seam; a sum, so that it never grows."""
+        return self._jumped / max(1, self.seams)
 
     def splice(self, commands: np.ndarray, first_tick: int, now_tick: int) -> None:
         """Take `commands` (T, A) for the ticks from `first_tick` on, blended in from `now_tick`.
 
-        Records the seam jump: the largest change of the command at `now_tick` that an unblended
+        Counts the seam jump: the largest change of the command at `now_tick` that an unblended
         switch makes, as a share of the axis' range.
         """
         fresh = np.array(commands, np.float32)
         before = self.at(now_tick)
         if before is not None and 0 <= now_tick - first_tick < len(fresh):
             change = np.abs(fresh[now_tick - first_tick] - before) / self._span
-            self.seam_jumps.append(float(change.max()))
+            self.seams += 1
+            self._jumped += float(change.max())
         for tick in range(now_tick, now_tick + self._blend_ticks):
             old = self.at(tick)
             row = tick - first_tick

@@ -94,9 +94,9 @@ class Policy:
         self._used = self._newest = self._accepted = guidance
 
     @property
-    def seam_jumps(self) -> list[float]:
-        """Command jumps at the chunk seams of this episode, before blending."""
-        return self._chunk.seam_jumps
+    def seam_jump(self) -> float:
+        """Mean command jump at the chunk seams of this episode, before blending."""
+        return self._chunk.seam_jump
 
     def fault(self, guidance: Guidance) -> str | None:
         """Why this policy can not use `guidance` (what its inbox is to drop); None if it can."""

@@ -229,7 +229,7 @@ def test_the_running_chunk_is_kept_until_the_new_one_can_act() -> None:
     np.testing.assert_array_equal(later.action.commands[:2], first[4:6])
     assert not np.array_equal(later.action.commands[2], first[6])
     jump = np.abs(later.action.commands[2] - first[6]) / (SPEC.action_high - SPEC.action_low)
-    assert system1.seam_jumps == [pytest.approx(jump.max())], "where the new chunk begins to act"
+    assert system1.seam_jump == pytest.approx(jump.max()), "where the new chunk begins to act"
 
 
 def test_an_answer_that_came_late_is_not_used_and_the_one_before_stays() -> None:

@@ -66,7 +66,7 @@ class System1Node:
         self._act_ns: list[int] = []
         self._pass_ns: list[int] = []  # of them, those in which the network ran
         self._passes: Counter[int] = Counter()
-        self._seams: dict[int, list[float]] = {}
+        self._seams: dict[int, float] = {}
         counts.update(act_ns=self._act_ns, pass_ns=self._pass_ns, passes=self._passes)
         counts.update(seams=self._seams, drops=self._inbox.drops, link_drops=requests.link.drops)
         counts.update(refused=policy.refused)
@@ -122,4 +122,4 @@ class System1Node:
         if replanned:
             self._passes[self._epoch] += 1
             self._pass_ns.append(duration_ns)
-        self._seams[self._epoch] = list(self._policy.seam_jumps)
+        self._seams[self._epoch] = self._policy.seam_jump
