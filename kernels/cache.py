@@ -103,9 +103,14 @@ class Prepared:
 
     def _write(self, file: Path, content: bytes) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
-        partial.write_bytes(content)
-        partial.replace(file)
+        write_whole(file, content)
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """The file appears whole or not at all."""
+    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
+    partial.write_bytes(content)
+    partial.replace(file)
 
 
 def _manifest(file: Path) -> Manifest:

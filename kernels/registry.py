@@ -12,7 +12,7 @@ from kernels.graph_engine import CudaGraphEngine
 from kernels.onnx_engine import CPU, CUDA, OnnxRecipe, OnnxTensorrtRecipe
 from kernels.openvino_engine import OpenVinoRecipe
 from kernels.recipe import Recipe
-from kernels.tensorrt_engine import TensorrtRecipe
+from kernels.tensorrt_build import TensorrtRecipe
 from kernels.torch_engine import TorchEngine
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
-"""Native TensorRT: engines built from ONNX, run as one CUDA graph without torch.
+"""Native TensorRT: an engine is run as one CUDA graph, without torch.
 
-Written against what TensorRT 8.5 to 11 share; where they differ, what is installed is asked.
+Written against what TensorRT 8.5 to 11 share; `kernels.tensorrt_build` makes the engines.
 """
 
 from __future__ import annotations
@@ -11,13 +11,9 @@ from typing import Any
 import numpy as np
 
 from dualsys.errors import DualsysError
-from kernels import hardware
 from kernels.cuda_run import CudaRun
-from kernels.engine import Engine, TensorSpec, check_inputs
-from kernels.half import PRODUCTS, halved
-from kernels.recipe import require_precision
+from kernels.engine import TensorSpec, check_inputs
 
-PRECISIONS = ("float32", "tf32", *PRODUCTS)
 _TYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32", "INT64": "int64",
           "UINT8": "uint8", "INT8": "int8", "BOOL": "bool"}  # fmt: skip
 
@@ -26,9 +22,9 @@ class TensorrtEngine:
     """A deserialised engine with fixed shapes; outputs are views of its pinned buffers."""
 
     def __init__(self, content: bytes, name: str, precision: str) -> None:
-        library = _library()
+        library = tensorrt_library()
         self.name, self.precision = name, precision
-        self._log = _log(library)
+        self._log = error_log(library)
         self._runtime = library.Runtime(self._log)
         self._engine = self._runtime.deserialize_cuda_engine(content)
         if self._engine is None:
@@ -79,78 +75,8 @@ class TensorrtEngine:
             raise DualsysError(f"TensorRT could not run the engine: {self._log.last}")
 
 
-class TensorrtRecipe:
-    """Built by TensorRT's own builder for the GPU at hand; takes minutes."""
-
-    quick = False
-
-    def __init__(self, name: str, precision: str) -> None:
-        require_precision(name, precision, PRECISIONS)
-        self.name, self.precision = name, precision
-
-    def flags(self, threads: int) -> dict[str, str]:
-        """TF32 or not, and whether the types stand in the graph."""
-        typed = "strongly" if _strongly_typed(_library()) is not None else "weakly"
-        return {"tf32": str(self.precision == "tf32"), "typed": typed}
-
-    def software(self) -> dict[str, str]:
-        """TensorRT's version."""
-        return {"tensorrt": str(_library().__version__)}
-
-    def hardware(self) -> dict[str, str]:
-        """The GPU and its driver."""
-        return hardware.gpu()
-
-    def build(self, graph: bytes, threads: int) -> bytes:
-        """The serialised engine. Raises `DualsysError` with the reason that TensorRT logged."""
-        library = _library()
-        if self.precision in PRODUCTS:
-            graph = halved(graph, self.precision)
-        log = _log(library)
-        builder = _builder(library, log)
-        network = builder.create_network(_creation_flags(library))
-        parser = library.OnnxParser(network, log)
-        if not parser.parse(graph):
-            errors = "; ".join(str(parser.get_error(k)) for k in range(parser.num_errors))
-            raise DualsysError(
-                f"TensorRT {library.__version__} can not read the graph: {errors}; choose "
-                "onnxruntime-cuda or torch-cuda-graph"
-            )
-        config = builder.create_builder_config()
-        self._configure(library, config, network)
-        content = builder.build_serialized_network(network, config)
-        if content is None:
-            raise DualsysError(f"TensorRT built no engine: {log.last or 'it gave no reason'}")
-        return bytes(content)
-
-    def _configure(self, library: Any, config: Any, network: Any) -> None:
-        flag = library.BuilderFlag
-        if self.precision == "tf32":
-            config.set_flag(flag.TF32)
-        else:
-            config.clear_flag(flag.TF32)
-        if self.precision not in PRODUCTS or _strongly_typed(library) is not None:
-            return
-        # Before strong typing the graph's casts are hints: types are pinned layer by layer.
-        wanted = {"float16": "FP16", "bfloat16": "BF16"}[self.precision]
-        if not hasattr(flag, wanted):
-            raise DualsysError(
-                f"TensorRT {library.__version__} does not compute in {self.precision}; choose "
-                "tensorrt-fp16 or tensorrt"
-            )
-        config.set_flag(getattr(flag, wanted))
-        config.set_flag(flag.OBEY_PRECISION_CONSTRAINTS)
-        for layer in (network.get_layer(k) for k in range(network.num_layers)):
-            kinds = {layer.get_output(k).dtype for k in range(layer.num_outputs)}
-            if kinds == {library.float32} and layer.type != library.LayerType.SHAPE:
-                layer.precision = library.float32
-
-    def open(self, content: bytes, threads: int) -> Engine:
-        """The engine, its buffers and its captured graph."""
-        return TensorrtEngine(content, self.name, self.precision)
-
-
-def _library() -> Any:
+def tensorrt_library() -> Any:
+    """The installed TensorRT. Raises `DualsysError` where there is none."""
     try:
         import tensorrt
     except ImportError as error:
@@ -161,30 +87,7 @@ def _library() -> Any:
     return tensorrt
 
 
-def _builder(library: Any, log: Any) -> Any:
-    try:
-        return library.Builder(log)
-    except TypeError as error:  # "pybind11::init(): factory function returned nullptr"
-        raise DualsysError(
-            f"TensorRT {library.__version__} finds no usable GPU ({log.last or error}); see "
-            "nvidia-smi, or choose an engine for processors"
-        ) from error
-
-
-def _strongly_typed(library: Any) -> int | None:
-    """The creation flag of strong typing (10 and later; 11 knows nothing else), or None."""
-    flag = getattr(library.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
-    return None if flag is None else 1 << int(flag)
-
-
-def _creation_flags(library: Any) -> int:
-    typed = _strongly_typed(library)
-    if typed is not None:
-        return typed
-    return 1 << int(library.NetworkDefinitionCreationFlag.EXPLICIT_BATCH)
-
-
-def _log(library: Any) -> Any:
+def error_log(library: Any) -> Any:
     """A logger that keeps the last error, which TensorRT does not put into what it raises."""
 
     class Log(library.ILogger):

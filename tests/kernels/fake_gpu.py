@@ -86,7 +86,7 @@ class FakeTensorrt(types.ModuleType):
 
     def __init__(self, driver: FakeDriver, **wrong: Any) -> None:
         super().__init__("tensorrt")
-        self.driver, self.wrong = driver, wrong
+        self.driver, self.wrong, self.recalled = driver, wrong, list[bytes]()
 
     class ILogger:
         ERROR, INTERNAL_ERROR, WARNING = "error", "internal", "warning"
@@ -130,19 +130,53 @@ class _Builder:
 
     def create_network(self, flags: int) -> Any:
         self.library.flags = flags
-        return types.SimpleNamespace()
+        shape = (-1, 3) if "open_shape" in self.library.wrong else (1, 3)
+        state = types.SimpleNamespace(name="state", shape=shape)
+        return types.SimpleNamespace(num_inputs=1, get_input=[state].__getitem__)
+
+    def create_optimization_profile(self) -> Any:
+        self.library.profile = {}
+
+        def set_shape(name: str, *shapes: tuple[int, ...]) -> None:
+            self.library.profile[name] = shapes
+
+        return types.SimpleNamespace(set_shape=set_shape)
 
     def create_builder_config(self) -> Any:
         self.library.set = set[str]()
-        return types.SimpleNamespace(
-            set_flag=self.library.set.add, clear_flag=self.library.set.discard
-        )
+        return _Config(self.library)
 
     def build_serialized_network(self, network: Any, config: Any) -> Any:
         if "no_tactic" in self.library.wrong:
             self.log.log("error", "no implementation obeys the constraints")
             return None
         return b"plan"
+
+
+class _Config:
+    """Flags, profiles and timings of one build; it times one kernel."""
+
+    def __init__(self, library: FakeTensorrt) -> None:
+        self.library = library
+        self.set_flag, self.clear_flag = library.set.add, library.set.discard
+        self.timed = 0
+
+    def add_optimization_profile(self, profile: Any) -> int:
+        return 0
+
+    def create_timing_cache(self, kept: bytes) -> bytes | None:
+        self.library.recalled.append(kept)
+        return kept if "damaged_timings" not in self.library.wrong or not kept else None
+
+    def set_timing_cache(self, timings: bytes, ignore_mismatch: bool) -> bool:
+        assert not ignore_mismatch
+        if timings and "foreign_timings" in self.library.wrong:
+            return False
+        self.timed = int(timings[8:] or 0) + 1
+        return True
+
+    def get_timing_cache(self) -> Any:
+        return types.SimpleNamespace(serialize=lambda: b"timings %d" % self.timed)
 
 
 class _Engine:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import sys
 import types
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from dualsys.environment import cache_folder
 from dualsys.errors import DualsysError, SpecMismatchError
+from kernels import hardware
 from kernels.cuda_run import CudaRun
 from kernels.engine import TensorSpec
-from kernels.tensorrt_engine import TensorrtRecipe
+from kernels.tensorrt_build import TensorrtRecipe
 from tests.kernels.fake_gpu import FakeDriver, FakeTensorrt
 
 THREE = TensorSpec((1, 3), "float32")
@@ -26,7 +29,13 @@ def pretend(monkeypatch: pytest.MonkeyPatch, memory: int = 1 << 20, **wrong: Any
     monkeypatch.setitem(sys.modules, "cuda", types.ModuleType("cuda"))
     monkeypatch.setitem(sys.modules, "cuda.bindings", bindings)
     monkeypatch.setitem(sys.modules, "tensorrt", library)
+    monkeypatch.setattr(hardware, "gpu", lambda: {"gpu": "made of Python"})
     return library
+
+
+@pytest.fixture(autouse=True)
+def _cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DUALSYS_CACHE", str(tmp_path))
 
 
 def test_an_engine_runs_as_one_graph_over_buffers_that_stay(
@@ -77,6 +86,7 @@ def test_a_full_gpu_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"no_gpu": 1}, r"finds no usable GPU \(CUDA initialization failure with error: 35\)"),
         ({"unsupported": "No importer for Foo"}, "can not read the graph: No importer for Foo"),
         ({"no_tactic": 1}, "built no engine: no implementation obeys the constraints"),
+        ({"open_shape": 1}, r"input 'state' open, \(-1, 3\); .*: export it with them"),
     ],
 )
 def test_a_build_that_fails_says_why(
@@ -85,6 +95,31 @@ def test_a_build_that_fails_says_why(
     pretend(monkeypatch, **wrong)
     with pytest.raises(DualsysError, match=said):
         TensorrtRecipe("tensorrt", "float32").build(b"graph", 1)
+
+
+def test_the_next_build_goes_on_from_the_timings_of_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    library = pretend(monkeypatch)
+    recipe = TensorrtRecipe("tensorrt", "float32")
+    for _ in range(2):
+        recipe.build(b"graph", 1)
+    assert library.recalled == [b"", b"timings 1"]
+    monkeypatch.setattr(hardware, "gpu", lambda: {"gpu": "another"})
+    recipe.build(b"graph", 1)
+    assert library.recalled[2:] == [b""], "another GPU has timings of its own"
+
+
+@pytest.mark.parametrize("wrong", ["foreign_timings", "damaged_timings"])
+def test_timings_that_are_of_no_use_are_measured_anew(
+    wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = pretend(monkeypatch, **{wrong: 1})
+    for _ in range(2):
+        TensorrtRecipe("tensorrt", "float32").build(b"graph", 1)
+    assert library.recalled == [b"", b"timings 1", b""]
+    (kept,) = (cache_folder() / "engines").glob("tensorrt-*.timings")
+    assert kept.read_bytes() == b"timings 1"
 
 
 @pytest.mark.parametrize(("precision", "set_"), [("float32", set()), ("tf32", {"TF32"})])
@@ -96,6 +131,7 @@ def test_tf32_is_on_where_it_was_asked_for_alone(
     assert recipe.build(b"graph", 1) == b"plan"
     assert library.set == set_
     assert library.flags == 1 << 2, "strongly typed"
+    assert library.profile == {"state": ((1, 3), (1, 3), (1, 3))}
     assert recipe.flags(1) == {"tf32": str(precision == "tf32"), "typed": "strongly"}
     assert recipe.software() == {"tensorrt": "10.9"}
 
