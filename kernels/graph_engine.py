@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -93,3 +94,25 @@ class CudaGraphEngine:
             self._graph.replay()
         self._stream.synchronize()
         return dict(self._out)
+
+    def stages_ms(self) -> dict[str, float]:
+        """Times of copies in, network (a graph of its own) and copies out, by device events."""
+        torch = self._torch
+        module, host, device, back = self._kept
+        with torch.inference_mode():
+            network = captured(lambda: module(**device))
+        outputs = network()
+        works: dict[str, Callable[[], Any]] = {
+            "copy_in": lambda: [t.copy_(host[n], non_blocking=True) for n, t in device.items()],
+            "network": network,
+            "copy_out": lambda: [t.copy_(outputs[n], non_blocking=True) for n, t in back.items()],
+        }
+        marks = [torch.cuda.Event(enable_timing=True) for _ in range(len(works) + 1)]
+        with torch.inference_mode(), torch.cuda.stream(self._stream):
+            marks[0].record()
+            for work, mark in zip(works.values(), marks[1:], strict=True):
+                work()
+                mark.record()
+        self._stream.synchronize()
+        spans = (a.elapsed_time(b) for a, b in itertools.pairwise(marks))
+        return dict(zip(works, spans, strict=True))

@@ -89,6 +89,15 @@ def test_equal_inputs_give_equal_bytes(engine: Engine) -> None:
     assert all(one[name].tobytes() == two[name].tobytes() for name in one)
 
 
+def test_an_engine_on_a_gpu_tells_what_its_stages_take(engine: Engine) -> None:
+    stages = getattr(engine, "stages_ms", None)
+    if stages is None:
+        pytest.skip("no copies to and from a device")
+    found = stages()
+    assert list(found) == ["copy_in", "network", "copy_out"]
+    assert min(found.values()) >= 0
+
+
 def test_read_only_arrays_are_taken(engine: Engine) -> None:
     arrays = example_arrays(INPUTS)
     for array in arrays.values():
