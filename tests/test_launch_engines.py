@@ -45,6 +45,20 @@ def test_memory_is_counted_over_ticks_and_calls(tmp_path: Path) -> None:
     assert found["calls"]["calls"] == 300
 
 
+def test_eight_bits_are_held_against_torch_on_inputs_that_calibrated_nothing(
+    tmp_path: Path,
+) -> None:
+    done = run("launch/int8_check.py", "--rounds", "2", "--out", tmp_path / "q.json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "q.json").read_text())
+    assert found["calibrated_on"] == found["compared_on"] == 23
+    engines = found["engines"]
+    assert len(engines) == 7
+    assert engines["float32"]["fault"] is None
+    assert engines["float32"]["outputs"]["chunk"]["cosine"] > 0.99999
+    assert all(row["pass"]["rounds"] == 2 for row in engines.values())
+
+
 def test_an_engine_that_disagrees_is_not_counted(tmp_path: Path) -> None:
     done = run("launch/steady_check.py", "--engine", "torch-cuda", "--out", tmp_path / "s.json")
     if torch.cuda.is_available():
