@@ -44,7 +44,7 @@ class InstructionRule:
 
 
 class AnyPlanRule:
-    """Names any plan, each as often as the others; for one request always the same.
+    """Names any plan, each as often as the others; at one tick of an episode always the same.
 
     The control of a comparison, and what System 1 learns from to do as it is told.
     """
@@ -54,7 +54,8 @@ class AnyPlanRule:
 
     def choose(self, request: PlanRequest) -> tuple[str, str]:
         """Return the plan drawn for the request."""
-        seed = (request.stamp.session, request.stamp.epoch, request.request_id)
+        # Not the session: it tells where files lie, and a plan must not hang on that.
+        seed = (request.stamp.epoch, request.stamp.tick, 3)
         number = int(np.random.default_rng(seed).integers(len(self._plans)))
         return self._plans[number], "drawn at random"
 
