@@ -53,6 +53,7 @@ class System2Config:
     checkpoint: str = "auto"  # a local folder, or "auto": the shipped one of the world's domain
     threads: int = 1
     device: str = "auto"  # where the local model runs; "auto": a GPU when there is one
+    engine: list[str] = field(default_factory=lambda: ["torch"])  # the first usable reads, proposes
     candidates: int = 5
     choice: str = "value"
     send_code: bool = True

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from dualsys.errors import DualsysError
-from kernels.engine import TensorSpec
+from kernels.engine import Engine, TensorSpec
 from kernels.network import Arrays, Network
 
 RANDOM = 4  # samples where nobody recorded any
@@ -39,6 +39,20 @@ class Reference:
     def source(self) -> str:
         """What it was made of, in words."""
         return f"{len(self.inputs)} {'recorded inputs' if self.recorded else 'random inputs'}"
+
+
+class RecordingEngine:
+    """Keeps what it is asked, but for the inputs `left_out`; answers as the engine inside."""
+
+    def __init__(self, inner: Engine, left_out: Sequence[str] = ()) -> None:
+        self._inner, self._left_out, self.asked = inner, left_out, list[Arrays]()
+        self.name, self.precision = inner.name, inner.precision
+        self.inputs, self.outputs = inner.inputs, inner.outputs
+
+    def run(self, arrays: Mapping[str, np.ndarray]) -> Arrays:
+        """Run the engine inside."""
+        self.asked.append({n: a.copy() for n, a in arrays.items() if n not in self._left_out})
+        return self._inner.run(arrays)
 
 
 def example_arrays(inputs: Mapping[str, TensorSpec], seed: int = 0) -> Arrays:

@@ -7,7 +7,6 @@ in CHECKPOINT/recorded.safetensors. Seeds are training's, so that no benchmark's
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,22 +18,8 @@ from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
 from kernels.engine import Engine
 from kernels.network import Arrays
-from kernels.reference import RECORDED, stacked
+from kernels.reference import RECORDED, RecordingEngine, stacked
 from sim import registry
-
-
-class RecordingEngine:
-    """Keeps what it is asked; answers as the engine inside."""
-
-    def __init__(self, inner: Engine) -> None:
-        self._inner, self.asked = inner, list[Arrays]()
-        self.name, self.precision = inner.name, inner.precision
-        self.inputs, self.outputs = inner.inputs, inner.outputs
-
-    def run(self, arrays: Mapping[str, np.ndarray]) -> Arrays:
-        """Run the engine inside."""
-        self.asked.append({n: a.copy() for n, a in arrays.items() if n != "noise"})
-        return self._inner.run(arrays)
 
 
 def passes(scenario: str, words: list[str], count: int) -> list[Arrays]:
@@ -42,7 +27,7 @@ def passes(scenario: str, words: list[str], count: int) -> list[Arrays]:
     recording: list[RecordingEngine] = []
 
     def watch(engine: Engine) -> Engine:
-        recording.append(RecordingEngine(engine))
+        recording.append(RecordingEngine(engine, left_out=["noise"]))
         return recording[0]
 
     with rig(load("eval", [f"scenario={scenario}", *words]), scenario, watch) as driven:

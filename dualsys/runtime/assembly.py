@@ -183,9 +183,11 @@ def make_planner(config: Config, spec: WorldSpec, plans: dict[str, str]) -> Plan
 
 
 def _vision_planner(system2: Config, spec: WorldSpec) -> Planner:
+    from dualsys.runtime.planner_engines import with_engines
     from dualsys.system2.vision import VisionPlanner
 
-    return VisionPlanner(spec, _planning(system2, spec), _thinking(system2))
+    planning, engine = with_engines(system2, _planning(system2, spec), spec)
+    return VisionPlanner(spec, planning, _thinking(system2), engine)
 
 
 def _remote_planner(system2: Config, spec: WorldSpec) -> Planner:

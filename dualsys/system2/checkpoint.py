@@ -6,8 +6,9 @@ project's. No pickle.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -20,8 +21,11 @@ from dualsys.errors import DualsysError
 from dualsys.finite import require_finite
 from dualsys.spec import WorldSpec, require_same
 from dualsys.system2.heads import Heads
-from dualsys.system2.language import LanguageModel
+from dualsys.system2.language import LanguageModel, Prefix
 from dualsys.system2.sizes import HeadsConfig
+
+if TYPE_CHECKING:
+    from dualsys.system2.compiled import CompiledPlanner
 
 HEADS, CARD = "heads.safetensors", "planner.json"
 NORMALISATION = ("state_mean", "state_std", "action_mean", "action_std")
@@ -43,18 +47,44 @@ class Card(msgspec.Struct, frozen=True):
 
 
 class Planning(msgspec.Struct):
-    """A loaded checkpoint: model, heads, normalisation and card; all tensors on `device`."""
+    """A loaded checkpoint: model, heads, normalisation and card; all tensors on `device`.
+
+    compiled: engines that do the same; without them torch reads and proposes.
+    """
 
     language: LanguageModel
     heads: Heads
     normalisation: dict[str, Tensor]
     card: Card
+    compiled: CompiledPlanner | None = None
 
     @property
     def device(self) -> torch.device:
         """Where model and heads are."""
         device: torch.device = self.language.model.device
         return device
+
+    def read(self, images: Sequence[np.ndarray], text: str) -> Prefix:
+        """Read a prompt once; see `LanguageModel.read`."""
+        reader = self.language if self.compiled is None else self.compiled
+        return reader.read(images, text)
+
+    def tokens(
+        self, hidden: Tensor, state: Tensor, plan: Tensor, proposal: Tensor | None
+    ) -> Tensor:
+        """What the heads read of a prompt that has no padding; see `Readout`."""
+        if self.compiled is not None and self.compiled.fits(hidden):
+            return self.compiled.tokens(hidden, state, plan, proposal)
+        mask = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
+        found: Tensor = self.heads.readout(hidden, mask, state, plan, proposal)
+        return found
+
+    def propose(self, tokens: Tensor, noise: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """So many candidates (1, N, knots, A), normalised, and both critics' values (1, N, 2)."""
+        if self.compiled is not None:
+            return self.compiled.propose(tokens, noise)
+        chunks = self.heads.candidates.ladder(noise, tokens, count)
+        return chunks, self.heads.value(tokens, chunks)
 
     def scale(self) -> dict[str, np.ndarray]:
         """The normalisation as arrays, for what is prepared on the processor."""

@@ -148,8 +148,9 @@ class ValueHead(nn.Module):
         context = tokens.repeat_interleave(count, 0)
         queries = self.queries.expand(batch * count, -1, -1)
         read = self.layers(torch.cat([queries, context, patches], 1))[:, : self.CRITICS]
-        values = (self.out(read) * self.value).sum(-1) + self.bias
-        return values.unflatten(0, (batch, count))
+        values = (self.out(read) * self.value).sum(-1)
+        # The bias last: OpenVINO 2026.4 adds it to the wrong entries of a (N, 2) sum.
+        return values.unflatten(0, (batch, count)) + self.bias
 
 
 class Bottleneck(nn.Module):

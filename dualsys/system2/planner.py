@@ -20,7 +20,8 @@ class Planner(Protocol):
     """Thinks about one request. Pure: no socket, thread or clock.
 
     `thought` is what is behind the newest guidance, for the log; None where there is nothing.
-    `faults` counts, by reason, the requests that came to no guidance.
+    `faults` counts, by reason, the requests that came to no guidance, or to it in another way than
+    was asked for.
 
     `think` yields a first valid guidance early and better ones after; the last has `final` set. The
     caller may stop iterating at any time; nothing of an unfinished thought may reach the next one.

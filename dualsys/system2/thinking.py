@@ -105,7 +105,7 @@ class Thinking:
         self.images = prompted(spec, observation, samples)
         text = describe(spec, observation.state, observation.instruction)
         ordered = [self.images[camera.name] for camera in spec.cameras]
-        self._prefix: Prefix = planning.language.read(ordered, text)
+        self._prefix: Prefix = planning.read(ordered, text)
         self._start = (self._prefix.length, self._prefix.logits)
         self._hidden = self._prefix.hidden
         # As System 1's noise: a function of episode and tick alone.
@@ -178,13 +178,13 @@ class Thinking:
     @torch.inference_mode()
     def propose(self) -> None:
         """The ladder of candidates under the present plan, their values and the choice."""
-        heads, normalisation = self.planning.heads, self.planning.normalisation
-        sizes, tokens = heads.config, self._tokens()
+        normalisation, sizes = self.planning.normalisation, self.planning.heads.config
+        tokens = self._tokens()
         noise = self._rng.standard_normal((1, sizes.knots, sizes.action_size), np.float32)
         source = torch.from_numpy(noise).to(tokens.device)
-        ladder = heads.candidates.ladder(source, tokens, self._config.candidates)
+        ladder, values = self.planning.propose(tokens, source, self._config.candidates)
         # The lesser of the two critics: a chunk is as good as the more doubtful one says.
-        self.values = heads.value(tokens, ladder).min(-1).values[0].cpu().numpy()
+        self.values = values.min(-1).values[0].cpu().numpy()
         knots = ladder[0] * normalisation["action_std"] + normalisation["action_mean"]
         ticks = knots.cpu().numpy().repeat(sizes.stride_ticks, axis=1).astype(np.float32)
         self.chunks = np.clip(ticks, self._spec.action_low, self._spec.action_high)
@@ -201,10 +201,7 @@ class Thinking:
         state = (raw - normalisation["state_mean"]) / normalisation["state_std"]
         plan = torch.zeros(1, len(self._spec.plans), device=hidden.device)
         plan[0, self.plan] = 1.0
-        mask = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
-        heads = self.planning.heads
-        tokens: Tensor = heads.readout(hidden.float(), mask, state[None], plan, self._proposal())
-        return tokens
+        return self.planning.tokens(hidden.float(), state[None], plan, self._proposal())
 
     def _proposal(self) -> Tensor | None:
         """System 1's chunk (1, T, A) as numbers; None without visual prompts, or a chunk."""

@@ -8,7 +8,8 @@ starts from its own request, so an interrupted one leaves nothing behind.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from dualsys.conformity import check_observation
 from dualsys.errors import SpecMismatchError
@@ -21,17 +22,31 @@ from dualsys.system2.planner import Stop, never
 from dualsys.system2.questions import Question, asked, chain
 from dualsys.system2.thinking import Interrupted, ThinkConfig, Thinking
 
+TORCH: Mapping[str, Any] = {"used": "torch", "refused": {}}
+
 
 class VisionPlanner:
-    """System 2 around a loaded checkpoint. `thought` is the one behind the newest guidance."""
+    """System 2 around a loaded checkpoint. `thought` is the one behind the newest guidance.
 
-    def __init__(self, spec: WorldSpec, planning: Planning, config: ThinkConfig) -> None:
+    engine: what a run's header says of the engine that reads and proposes.
+    """
+
+    def __init__(
+        self,
+        spec: WorldSpec,
+        planning: Planning,
+        config: ThinkConfig,
+        engine: Mapping[str, Any] = TORCH,
+    ) -> None:
         config.check(planning.card)
+        self.engine = dict(engine)
         self._spec, self.planning, self._config = spec, planning, config
         tokenize = planning.language.tokenize
         self._grammars = {q.name: AnswerGrammar(q, tokenize) for q in chain(spec)}
         self.thought: Thought | None = None
-        self.faults: Counter[str] = Counter()
+        # Prompts that the engine could not take are told with the faults: torch reads them.
+        compiled = planning.compiled
+        self.faults: Counter[str] = Counter() if compiled is None else compiled.declined
 
     def warm_up(self, budget: str) -> None:
         """Think twice about a black picture: the first passes take many times as long."""
