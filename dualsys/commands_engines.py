@@ -16,12 +16,13 @@ Config = dict[str, Any]
 
 def run_build(config: Config) -> int:
     """`dualsys build`. Exit code 1 when no engine but torch is usable."""
-    from dualsys.bench.building import build, check
+    from dualsys.bench.building import build, check, looks
 
     check(config)
-    names = config["engine"]["names"]
+    names = list(config["engine"]["names"])
+    total = len(names) * (2 if looks(config) else 1)
     with progress_bar() as bar:
-        task = bar.add_task("engines", total=len(names), note="")
+        task = bar.add_task("engines", total=total, note="")
         loops: dict[str, TaskID] = {}
         begun: list[str] = []
 
@@ -31,12 +32,12 @@ def run_build(config: Config) -> int:
 
         def episodes(variant: str, count: int, total: int) -> None:
             if variant not in loops:
-                bar.update(task, completed=len(names), note="")
+                bar.update(task, completed=total, note="")
                 loops[variant] = bar.add_task(f"drives, {variant}", total=total, note="")
             bar.update(loops[variant], advance=count)
 
         report = build(config, progress, episodes)
-        bar.update(task, completed=len(names), note="")
+        bar.update(task, completed=total, note="")
     show_build(report)
     console = table_console()
     console.print(f"kept in {report['folder']}", markup=False, soft_wrap=True)
@@ -63,8 +64,30 @@ def show_build(report: dict[str, Any]) -> None:
     for name, row in report["engines"].items():
         if row["refused"] is not None:
             console.print(f"{name}: {row['refused']}", markup=False, soft_wrap=True)
+    if parts := report["system2"]:
+        _show_parts(parts)
     if loop := report["closed_loop"]:
         _show_loop(loop)
+
+
+def _show_parts(found: dict[str, Any]) -> None:
+    """Print one row per engine and part of System 2."""
+    table = Table(title=f"System 2's parts, compared with torch on {found['checked_on']}")
+    for name in ("engine", "part"):
+        table.add_column(name, no_wrap=True)
+    for name in ("computes in", escape("built [s]"), "MB", "least cosine", "error, share of RMS"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    why: dict[str, str] = {}
+    for engine, parts in found["engines"].items():
+        for part, row in parts.items():
+            table.add_row(engine, part, *_cells(row, 0))
+            if row["refused"] is not None:
+                why[engine] = f"{part}: {row['refused']}"
+    console = table_console()
+    console.print(table)
+    for engine, reason in why.items():
+        console.print(f"{engine}, {reason}", markup=False, soft_wrap=True)
 
 
 def _cells(row: dict[str, Any], axes: int) -> list[str]:
@@ -75,7 +98,7 @@ def _cells(row: dict[str, Any], axes: int) -> list[str]:
         return [*first, *[""] * (2 + axes), "refused"]
     found = row["outputs"].values()
     worst = min(o["cosine"] for o in found), max(o["relative_error"] for o in found)
-    errors = [f"{axis['error']:.1e}" for axis in row["axes"].values()]
+    errors = [f"{axis['error']:.1e}" for axis in row.get("axes", {}).values()]
     verdict = "usable" if row["refused"] is None else "refused"
     return [*first, f"{worst[0]:.6f}", f"{worst[1]:.1e}", *errors, verdict]
 
@@ -119,17 +142,19 @@ def run_bench_engine(config: Config) -> int:
         table_console().print(f"written to {config['out']}: planners.json", markup=False)
         return 0
     for table in report["tables"]:
-        show_times(table)
+        show_times(table, f"{table['samples']} sample(s)")
+    for table in report["system2"]:
+        show_times(table, f"System 2, {table['samples']} candidate(s)")
     out = Path(config["out"])
     draw(report, out / "engines.png")
     table_console().print(f"written to {out}: engines.json, engines.png", markup=False)
     return 0
 
 
-def show_times(found: dict[str, Any]) -> None:
+def show_times(found: dict[str, Any], of: str) -> None:
     """Print one row per engine and part of the pass."""
     console = table_console()
-    title = f"{found['threads']} thread(s), {found['samples']} sample(s), {found['inputs']}"
+    title = f"{found['threads']} thread(s), {of}, {found['inputs']}"
     table = Table(title=title)
     for name in ("engine", "computes in", "what"):
         table.add_column(name, no_wrap=True)

@@ -223,6 +223,7 @@ class BuildConfig:
 
     scenario: str = MISSING  # a world of the registry: engines are built for its System 1
     system1: System1Config = field(default_factory=System1Config)
+    system2: System2Config = field(default_factory=System2Config)  # vlm: engines for it as well
     engine: EngineConfig = field(default_factory=EngineConfig)  # all of the list are built
     verify: str = "quick"  # or "full": episodes in closed loop, paired with torch's, as well
     suite: str = "auto"  # full: scenarios of the episodes; "auto": those of the world's domain
@@ -237,6 +238,7 @@ class BenchEngineConfig:
 
     scenario: str = MISSING  # a world of the registry: its System 1 is timed
     system1: System1Config = field(default_factory=System1Config)
+    system2: System2Config = field(default_factory=System2Config)  # vlm: its parts as well
     engine: EngineConfig = field(default_factory=EngineConfig)  # all of the list, beside torch
     threads: list[int] = MISSING  # one table for each
     samples: list[int] = MISSING  # flows over one encoding: the batch

@@ -12,8 +12,9 @@ from dualsys.bench.run import Order, bench
 from dualsys.bench.table import load_table
 from dualsys.config import parse_seeds
 from dualsys.errors import DualsysError, UnknownNameError
-from dualsys.runtime.assembly import checkpoint_folder
+from dualsys.runtime.assembly import checkpoint_folder, load_planning
 from dualsys.runtime.engines import prepared_system1
+from dualsys.runtime.planner_engines import prepared_system2
 from dualsys.runtime.results import git_state, machine, versions
 from dualsys.spec import WorldSpec
 from kernels import parity
@@ -57,7 +58,8 @@ def build(config: Config, progress: Progress, episodes: Episodes) -> dict[str, A
     rows = {}
     for name in names:
         progress(name)
-        rows[name] = examined(prepared, spec, name, threads)
+        row, engine = examined(prepared, name, threads)
+        rows[name] = row if engine is None else row | by_axis(engine, prepared, spec)
     report: dict[str, Any] = {
         "scenario": config["scenario"],
         "network": dict(prepared.network.identity),
@@ -65,6 +67,7 @@ def build(config: Config, progress: Progress, episodes: Episodes) -> dict[str, A
         "checked_on": prepared.reference.source,
         "tolerances": msgspec.to_builtins(TOLERANCES),
         "engines": rows,
+        "system2": _system2(config, spec, progress) if looks(config) else None,
         "closed_loop": None,
         "versions": versions(),
         "machine": machine(),
@@ -83,8 +86,29 @@ def build(config: Config, progress: Progress, episodes: Episodes) -> dict[str, A
     return report
 
 
-def examined(prepared: Prepared, spec: WorldSpec, name: str, threads: int) -> dict[str, Any]:
-    """Build one engine anew and compare it with torch; `refused` says why it is of no use."""
+def looks(config: Config) -> bool:
+    """Whether engines are asked for of a System 2 that runs here."""
+    return bool(config["system2"]["name"] == "vlm")
+
+
+def _system2(config: Config, spec: WorldSpec, progress: Progress) -> dict[str, Any]:
+    """Engines of every part of System 2: {engine: {part: its row}}."""
+    system2, found = config["system2"], dict[str, dict[str, Any]]()
+    parts = prepared_system2(system2, load_planning(system2, spec), spec)
+    for name in config["engine"]["names"]:
+        progress(f"{name}, System 2")
+        found[name] = {
+            part: examined(prepared, name, system2["threads"])[0]
+            for part, prepared in parts.items()
+        }
+    return {"checked_on": parts["reading"].reference.source, "engines": found}
+
+
+def examined(prepared: Prepared, name: str, threads: int) -> tuple[dict[str, Any], Engine | None]:
+    """Build one engine anew and compare it with torch; `refused` says why it is of no use.
+
+    Returned with the engine, None where there is none.
+    """
     row: dict[str, Any] = {"refused": None, "precision": None, "built_s": None, "size_bytes": None}
     try:
         if name in RECIPES:
@@ -93,24 +117,20 @@ def examined(prepared: Prepared, spec: WorldSpec, name: str, threads: int) -> di
             row |= {"built_s": manifest.built_s, "size_bytes": manifest.size_bytes}
         engine = opened(prepared, name, threads, build=False)
     except DualsysError as error:
-        return {**row, "refused": str(error)}
-    row["precision"] = engine.precision
-    return row | compared(engine, prepared, spec)
-
-
-def compared(engine: Engine, prepared: Prepared, spec: WorldSpec) -> dict[str, Any]:
-    """How far an engine agrees: per output, and of the command per axis in its unit."""
+        return {**row, "refused": str(error)}, None
     found = parity.compare(engine, prepared.reference)
+    row |= {"precision": engine.precision, "refused": found.fault(engine.precision)}
+    return row | {"outputs": msgspec.to_builtins(found.outputs)}, engine
+
+
+def by_axis(engine: Engine, prepared: Prepared, spec: WorldSpec) -> dict[str, Any]:
+    """The largest error of the command per axis, in its unit."""
     errors = parity.errors_by_axis(engine, prepared.reference, "chunk")
     axes = {
         axis.name: {"error": float(error), "unit": axis.unit, "range": axis.high - axis.low}
         for axis, error in zip(spec.action, errors, strict=True)
     }
-    return {
-        "refused": found.fault(engine.precision),
-        "outputs": msgspec.to_builtins(found.outputs),
-        "axes": axes,
-    }
+    return {"axes": axes}
 
 
 def _closed_loop(

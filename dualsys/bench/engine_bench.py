@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ import numpy as np
 import torch
 
 from dualsys.bench import planner_bench
-from dualsys.clock import MonotonicClock, StallDetector
+from dualsys.bench.parts_bench import bench_parts
+from dualsys.bench.side_by_side import REFERENCE, Progress, passes, timed, usable
 from dualsys.config import load
 from dualsys.errors import DualsysError
 from dualsys.messages import Observation, Stamp
@@ -24,18 +24,14 @@ from dualsys.system1.checkpoint import load_card
 from dualsys.system1.compiled import Part
 from dualsys.system1.policy import Policy
 from dualsys.trigger.rules import NeverTrigger
-from kernels import parity
-from kernels.cache import Prepared
-from kernels.choose import opened, require_engines
+from kernels.choose import require_engines
 from kernels.engine import Engine
 from kernels.network import Arrays
-from kernels.timing import Spans, Work, take_turns, told
+from kernels.timing import Work, told
 from sim import registry
 
 Config = dict[str, Any]
-REFERENCE = "torch"
 STAGES: tuple[Part, ...] = ("preprocess", "encode", "flow")
-Progress = Callable[[str, int], None]
 
 
 def bench_engines(config: Config, progress: Progress) -> dict[str, Any]:
@@ -57,6 +53,7 @@ def bench_engines(config: Config, progress: Progress) -> dict[str, Any]:
         "rounds": config["rounds"],
         "warm_up": config["warm_up"],
         "tables": tables,
+        "system2": bench_parts(config, spec, progress),
         "versions": versions(),
         "machine": machine(),
         "git": git,
@@ -109,8 +106,8 @@ def _table(
     whole = prepared_system1(folder, spec, samples)
     engines, refused = usable(whole, config["engine"]["names"], threads)
     inputs = whole.reference.inputs
-    timed: dict[str, dict[str, Work]] = {
-        "pass": {name: _passes(engine, inputs) for name, engine in engines.items()},
+    works_of: dict[str, dict[str, Work]] = {
+        "pass": {name: passes(engine, inputs) for name, engine in engines.items()},
         "tick": {
             name: ticks_of(policy_of(config, spec, engine, samples), inputs)
             for name, engine in engines.items()
@@ -120,14 +117,14 @@ def _table(
         part = prepared_system1(folder, spec, samples, stage)
         found, _ = usable(part, list(engines), threads)
         times = load_card(folder).network.flow_steps if stage == "flow" else 1
-        timed[stage] = {
-            name: _passes(engine, part.reference.inputs, times) for name, engine in found.items()
+        works_of[stage] = {
+            name: passes(engine, part.reference.inputs, times) for name, engine in found.items()
         }
     rows: dict[str, dict[str, Any]] = {name: {} for name in engines}
     stalls: list[tuple[int, int]] = []
-    for what, works in timed.items():
+    for what, works in works_of.items():
         label = f"{what}, {threads} thread(s), {samples} sample(s)"
-        spans, met = _measured(works, config, partial(progress, label, 1))
+        spans, met = timed(works, config, partial(progress, label, 1))
         stalls += met
         for name, mine in spans.items():
             rows[name][what] = told(mine, spans[REFERENCE], met)
@@ -141,46 +138,6 @@ def _table(
         "stalls": len(stalls),
         "longest_stall_ms": max((b - a for a, b in stalls), default=0) / 1e6,
     }
-
-
-def usable(
-    prepared: Prepared, names: list[str], threads: int
-) -> tuple[dict[str, Engine], dict[str, str]]:
-    """Engines that agree with torch, the reference always among them; and why others are left."""
-    engines: dict[str, Engine] = {}
-    refused: dict[str, str] = {}
-    for name in dict.fromkeys([REFERENCE, *names]):
-        try:
-            engine = opened(prepared, name, threads, build=True)
-        except DualsysError as error:
-            refused[name] = str(error)
-            continue
-        fault = parity.compare(engine, prepared.reference).fault(engine.precision)
-        if fault is None:
-            engines[name] = engine
-        else:
-            refused[name] = fault
-    return engines, refused
-
-
-def _measured(
-    works: dict[str, Work], config: Config, progress: Callable[[], None]
-) -> tuple[dict[str, Spans], list[tuple[int, int]]]:
-    stalls = StallDetector(MonotonicClock())
-    stalls.start()
-    try:
-        spans = take_turns(works, config["rounds"], config["warm_up"], progress)
-    finally:
-        met = stalls.stop()
-    return spans, met
-
-
-def _passes(engine: Engine, inputs: list[Arrays], times: int = 1) -> Work:
-    def work(number: int) -> None:
-        for _ in range(times):
-            engine.run(inputs[number % len(inputs)])
-
-    return work
 
 
 def policy_of(config: Config, spec: WorldSpec, engine: Engine, samples: int) -> Policy:

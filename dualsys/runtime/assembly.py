@@ -186,7 +186,7 @@ def _vision_planner(system2: Config, spec: WorldSpec) -> Planner:
     from dualsys.runtime.planner_engines import with_engines
     from dualsys.system2.vision import VisionPlanner
 
-    planning, engine = with_engines(system2, _planning(system2, spec), spec)
+    planning, engine = with_engines(system2, load_planning(system2, spec), spec)
     return VisionPlanner(spec, planning, _thinking(system2), engine)
 
 
@@ -197,7 +197,7 @@ def _remote_planner(system2: Config, spec: WorldSpec) -> Planner:
 
     where = EndpointConfig(**{k: system2[k] for k in EndpointConfig.__struct_fields__})
     endpoint = ChatEndpoint(where, secret(system2["key_variable"]))
-    local = _planning(system2, spec) if system2["checkpoint"] else None
+    local = load_planning(system2, spec) if system2["checkpoint"] else None
     return RemotePlanner(spec, endpoint, local, _thinking(system2))
 
 
@@ -214,7 +214,8 @@ def planner_folder(system2: Config, spec: WorldSpec) -> Path:
     return Path(__file__).parent.parent / "weights" / f"{spec.domain}-planner"
 
 
-def _planning(system2: Config, spec: WorldSpec) -> Planning:
+def load_planning(system2: Config, spec: WorldSpec) -> Planning:
+    """The checkpoint of a planner that runs here, read and proposed with torch."""
     import torch
 
     from dualsys.system2 import checkpoint

@@ -123,3 +123,25 @@ def test_a_condemned_engine_runs_nowhere_until_it_is_built_anew(
         used("[onnxruntime]")
     run(words(untrained, tmp_path, "engine.names=[onnxruntime,torch]"))
     assert used("[torch,onnxruntime]")["used"] == "torch"
+
+
+def test_engines_of_system_2_are_built_part_by_part(
+    untrained: Path, planner_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = "engine.names=[onnxruntime,tensorrt,torch]"
+    planner = ["system2=vlm", f"system2.checkpoint={planner_folder}"]
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["build", *words(untrained, tmp_path, names, *planner)])
+    assert ended.value.code == 0
+    report = msgspec.json.decode((tmp_path / "build.json").read_bytes())["system2"]
+    assert report["checked_on"] == "4 random inputs"
+    parts = report["engines"]["onnxruntime"]
+    assert list(parts) == ["vision", "reading", "readout"], "no candidates are asked for"
+    for row in parts.values():
+        assert row["refused"] is None
+        assert min(output["cosine"] for output in row["outputs"].values()) > 0.99999
+        assert row["size_bytes"] > 1000
+    assert all(row["refused"] for row in report["engines"]["tensorrt"].values())
+    shown = capsys.readouterr().out
+    assert "System 2's parts, compared with torch" in shown
+    assert "tensorrt, readout: " in shown

@@ -55,3 +55,21 @@ def test_wrong_words_are_one_clear_line(
         cli.main([*words(untrained, tmp_path), word])
     assert ended.value.code == 2
     assert said in capfd.readouterr().err
+
+
+def test_parts_of_system_2_are_timed_beside_torch(
+    untrained: Path, planner_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["engine.names=[onnxruntime,tensorrt]", "rounds=2", "warm_up=1", "threads=[1]",
+            "samples=[1]", "planner_rounds=3", "system2=vlm",
+            f"system2.checkpoint={planner_folder}"]  # fmt: skip
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words(untrained, tmp_path, *more))
+    assert ended.value.code == 0
+    (table,) = msgspec.json.decode((tmp_path / "engines.json").read_bytes())["system2"]
+    assert list(table["engines"]) == ["torch", "onnxruntime"]
+    for rows in table["engines"].values():
+        assert list(rows) == ["vision", "reading", "readout"]
+        assert all(row["rounds"] == 3 and row["p50_ms"] > 0 for row in rows.values())
+    assert "tensorrt" in table["refused"]
+    assert "System 2, 0 candidate(s)" in capsys.readouterr().out

@@ -1,0 +1,62 @@
+"""Engines timed beside torch in one run: which are usable, their runs, and the machine's stalls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from dualsys.clock import MonotonicClock, StallDetector
+from dualsys.errors import DualsysError
+from kernels import parity
+from kernels.cache import Prepared
+from kernels.choose import opened
+from kernels.engine import Engine
+from kernels.network import Arrays
+from kernels.timing import Spans, Work, take_turns
+
+Config = dict[str, Any]
+REFERENCE = "torch"
+Progress = Callable[[str, int], None]
+
+
+def usable(
+    prepared: Prepared, names: list[str], threads: int
+) -> tuple[dict[str, Engine], dict[str, str]]:
+    """Engines that agree with torch, the reference always among them; and why others are left."""
+    engines: dict[str, Engine] = {}
+    refused: dict[str, str] = {}
+    for name in dict.fromkeys([REFERENCE, *names]):
+        try:
+            engine = opened(prepared, name, threads, build=True)
+        except DualsysError as error:
+            refused[name] = str(error)
+            continue
+        fault = parity.compare(engine, prepared.reference).fault(engine.precision)
+        if fault is None:
+            engines[name] = engine
+        else:
+            refused[name] = fault
+    return engines, refused
+
+
+def timed(
+    works: dict[str, Work], config: Config, progress: Callable[[], None]
+) -> tuple[dict[str, Spans], list[tuple[int, int]]]:
+    """Spans of the works by name, and the machine's stalls meanwhile."""
+    stalls = StallDetector(MonotonicClock())
+    stalls.start()
+    try:
+        spans = take_turns(works, config["rounds"], config["warm_up"], progress)
+    finally:
+        met = stalls.stop()
+    return spans, met
+
+
+def passes(engine: Engine, inputs: list[Arrays], times: int = 1) -> Work:
+    """Runs of an engine, one input after the other."""
+
+    def work(number: int) -> None:
+        for _ in range(times):
+            engine.run(inputs[number % len(inputs)])
+
+    return work
