@@ -7,7 +7,6 @@ in CHECKPOINT/recorded.safetensors. Seeds are training's, so that no benchmark's
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,22 +18,9 @@ from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
 from kernels.engine import Engine
 from kernels.network import Arrays
+from kernels.recording import RecordingEngine
 from kernels.reference import RECORDED, stacked
 from sim import registry
-
-
-class RecordingEngine:
-    """Keeps what it is asked; answers as the engine inside."""
-
-    def __init__(self, inner: Engine) -> None:
-        self._inner, self.asked = inner, list[Arrays]()
-        self.name, self.precision = inner.name, inner.precision
-        self.inputs, self.outputs = inner.inputs, inner.outputs
-
-    def run(self, arrays: Mapping[str, np.ndarray]) -> Arrays:
-        """Run the engine inside."""
-        self.asked.append({n: a.copy() for n, a in arrays.items() if n != "noise"})
-        return self._inner.run(arrays)
 
 
 def passes(scenario: str, words: list[str], count: int) -> list[Arrays]:
@@ -50,7 +36,8 @@ def passes(scenario: str, words: list[str], count: int) -> list[Arrays]:
         driven.run(0, registry.FIRST_TRAINING_SEED)
     asked = recording[0].asked
     places = np.linspace(0, len(asked) - 1, min(count, len(asked))).round().astype(int)
-    return [asked[place] for place in places]
+    # The noise is drawn anew where the inputs are read.
+    return [{n: a for n, a in asked[place].items() if n != "noise"} for place in places]
 
 
 def main() -> None:

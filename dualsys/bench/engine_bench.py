@@ -61,7 +61,7 @@ def bench_engines(config: Config, progress: Progress) -> dict[str, Any]:
         "machine": machine(),
         "git": git,
     }
-    _write(report, Path(config["out"]) / "engines.json")
+    write(report, Path(config["out"]) / "engines.json")
     return report
 
 
@@ -79,11 +79,12 @@ def bench_planners(config: Config, progress: Progress) -> dict[str, Any]:
         "machine": machine(),
         "git": git,
     }
-    _write(report, Path(config["out"]) / "planners.json")
+    write(report, Path(config["out"]) / "planners.json")
     return report
 
 
-def _write(report: dict[str, Any], file: Path) -> None:
+def write(report: dict[str, Any], file: Path) -> None:
+    """Write a report as JSON."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
 
@@ -110,7 +111,7 @@ def _table(
     engines, refused = usable(whole, config["engine"]["names"], threads)
     inputs = whole.reference.inputs
     timed: dict[str, dict[str, Work]] = {
-        "pass": {name: _passes(engine, inputs) for name, engine in engines.items()},
+        "pass": {name: passes(engine, inputs) for name, engine in engines.items()},
         "tick": {
             name: ticks_of(policy_of(config, spec, engine, samples), inputs)
             for name, engine in engines.items()
@@ -121,13 +122,13 @@ def _table(
         found, _ = usable(part, list(engines), threads)
         times = load_card(folder).network.flow_steps if stage == "flow" else 1
         timed[stage] = {
-            name: _passes(engine, part.reference.inputs, times) for name, engine in found.items()
+            name: passes(engine, part.reference.inputs, times) for name, engine in found.items()
         }
     rows: dict[str, dict[str, Any]] = {name: {} for name in engines}
     stalls: list[tuple[int, int]] = []
     for what, works in timed.items():
         label = f"{what}, {threads} thread(s), {samples} sample(s)"
-        spans, met = _measured(works, config, partial(progress, label, 1))
+        spans, met = measured(works, config, partial(progress, label, 1))
         stalls += met
         for name, mine in spans.items():
             rows[name][what] = told(mine, spans[REFERENCE], met)
@@ -163,9 +164,10 @@ def usable(
     return engines, refused
 
 
-def _measured(
+def measured(
     works: dict[str, Work], config: Config, progress: Callable[[], None]
 ) -> tuple[dict[str, Spans], list[tuple[int, int]]]:
+    """The spans of all works, in turns, and when the machine stood still meanwhile [ns]."""
     stalls = StallDetector(MonotonicClock())
     stalls.start()
     try:
@@ -175,7 +177,9 @@ def _measured(
     return spans, met
 
 
-def _passes(engine: Engine, inputs: list[Arrays], times: int = 1) -> Work:
+def passes(engine: Engine, inputs: list[Arrays], times: int = 1) -> Work:
+    """The inputs one after the other, each so many times."""
+
     def work(number: int) -> None:
         for _ in range(times):
             engine.run(inputs[number % len(inputs)])
