@@ -143,8 +143,9 @@ def scores(exits: nn.ModuleList, sampler: Sampler, met: list[Arrays]) -> dict[st
 def _flown(
     exits: nn.ModuleList, sampler: Sampler, arrays: Arrays, scale: float
 ) -> tuple[Tensor, Tensor]:
-    """Mean squares over the free actions: of the velocities' errors, last of the velocity itself;
-    and of the chunks' errors, whose last is zero.
+    """Mean squares over the free actions, of each exit and last of the network.
+
+    First of the velocities' errors, for the network of the velocity itself; then of the chunks'.
     """
     network, steps = sampler.network, sampler.network.config.flow_steps
     given = {n: torch.from_numpy(np.array(a)) for n, a in arrays.items()}

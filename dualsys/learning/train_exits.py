@@ -7,6 +7,8 @@ and guidance as in its own training.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -28,7 +30,7 @@ def losses(exits: nn.ModuleList, network: System1Network, batch: Batch) -> dict[
     driver = torch.randint(len(exits) + 1, (len(x),), device=x.device)
     free = 1 - batch.committed
     total: list[Tensor] = [x.new_zeros(()) for _ in exits]
-    for tau, then in zip(taus[:-1], taus[1:], strict=True):
+    for tau, then in pairwise(taus):
         velocities = foretold(exits, network, x, tau, context, committed)
         for number, velocity in enumerate(velocities[:-1]):
             error = (velocity - velocities[-1]).square().mean(-1)

@@ -1,4 +1,4 @@
-"""How deep the flow of a tick goes, in steps and in blocks: fixed, by how unsure it is, or by time."""
+"""How deep a tick's flow goes, in steps and in blocks: fixed, by how unsure it is, or by time."""
 
 from __future__ import annotations
 
