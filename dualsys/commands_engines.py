@@ -136,14 +136,14 @@ def show_depth(found: dict[str, Any]) -> None:
     )
     for name in ("engine", "steps x blocks"):
         table.add_column(name, no_wrap=True)
-    for name in ("pass p50 [ms]", "p99", "off the true flow [std]", "worst", "off its own [std]"):
+    errors = ("off the true flow [std]", "median", "worst", "off its own [std]")
+    for name in ("pass p50 [ms]", "p99", *errors):
         table.add_column(escape(name), justify="right")
     for engine, rows in found["engines"].items():
         for effort, row in rows.items():
             times = (f"{row['pass'][key]:.2f}" for key in ("p50_ms", "p99_ms"))
-            true, own = row["to_true"], row["to_own"]
-            errors = (true["rms"], true["worst"], own["rms"])
-            table.add_row(engine, effort, *times, *(f"{error:.4f}" for error in errors))
+            off = (*row["to_true"].values(), row["to_own"]["rms"])
+            table.add_row(engine, effort, *times, *(f"{error:.4f}" for error in off))
     console.print(table)
     told = {**found["refused"], "early exits": found["no_exits"]}
     for name, why in told.items():

@@ -171,7 +171,8 @@ def times(
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Drive, and measure on what was met."""
-    folder, names = options.checkpoint, [n for s in options.suites for n in registry.suite(s)]
+    folder = options.checkpoint
+    names = options.scenarios or [n for suite in options.suites for n in registry.suite(suite)]
     words = [f"system1.checkpoint={folder}", f"runtime.episode_s={options.episode_s}",
              *options.words]  # fmt: skip
     jobs = [(name, seed) for name in names for seed in parse_seeds(options.seeds)]
@@ -189,7 +190,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "schema": "dualsys-reuse/1",
         "checkpoint": str(folder),
-        "suites": options.suites,
+        "scenarios": names,
         "seeds": parse_seeds(options.seeds),
         "words": words,
         "passes": len(met),
@@ -208,14 +209,14 @@ def show(report: dict[str, Any]) -> None:
     told = ", ".join(f"{name} {value:.4f}" for name, value in report["change"].items())
     console.print(f"{report['passes']} passes; change from one to the next: {told}")
     table = Table(title="picture features reused where the pictures changed no more than that")
-    for name in ("threshold", "passes that reuse", "error", "worst"):
+    for name in ("threshold", "passes that reuse", "error", "median", "worst"):
         table.add_column(name, justify="right")
     for row in report["thresholds"]:
         error = row.get("error")
-        cells = (f"{error['rms']:.4f}", f"{error['worst']:.4f}") if error else ("", "")
+        cells = [f"{value:.4f}" for value in error.values()] if error else []
         table.add_row(f"{row['threshold']:g}", percent(row["reused"]), *cells)
     for name, error in report["anyhow"].items():
-        table.add_row(name, "", f"{error['rms']:.4f}", f"{error['worst']:.4f}")
+        table.add_row(name, "", *(f"{value:.4f}" for value in error.values()))
     console.print(table)
     for name, row in (report["times"] or {"engines": {}})["engines"].items():
         whole, alone = row["pass"]["p50_ms"], row["pictures"]["p50_ms"]
@@ -227,9 +228,11 @@ def main() -> None:
     """Measure, print, write the report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--suites", nargs="+", required=True)
+    wanted = parser.add_mutually_exclusive_group(required=True)
+    wanted.add_argument("--suites", nargs="+")
+    wanted.add_argument("--scenarios", nargs="+")
     parser.add_argument("--seeds", default=f"{registry.FIRST_TRAINING_SEED}")
-    parser.add_argument("--episode-s", type=float, default=20.0, help="at most, of each drive")
+    parser.add_argument("--episode-s", type=float, default=10.0, help="at most, of each drive")
     parser.add_argument("--engines", nargs="+", default=["onnxruntime", "openvino"])
     parser.add_argument("--rounds", type=int, default=1000, help="of the times; 0: leave them out")
     parser.add_argument("--out", type=Path, default=Path("runs/reuse.json"))

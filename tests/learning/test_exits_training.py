@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 import torch
@@ -20,25 +20,16 @@ from dualsys.system1.depth import EXITS, Effort
 from dualsys.system1.network import Guided, System1Network
 from dualsys.system1.stepped import SteppedEngine
 from kernels.engine import Engine
-from sim.driving.spec import SPEC
 from tests.system1.test_parts import CONFIG, LAYERS, sampler_of
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A small checkpoint of the driving worlds whose flow has two blocks."""
-    torch.manual_seed(0)
-    cameras = tuple((c.name, c.height, c.width, c.channels) for c in SPEC.cameras)
-    config = msgspec.structs.replace(
-        CONFIG, cameras=cameras, state_size=len(SPEC.state), plans=len(SPEC.plans), layers=2
-    )
-    network = System1Network(config)
-    torch.nn.init.normal_(network.action_out.weight, std=0.2)
-    scale = {"state_std": torch.full((len(SPEC.state),), 10.0), "action_std": torch.full((2,), 0.1)}
-    centre = {"state_mean": torch.zeros(len(SPEC.state)), "action_mean": torch.zeros(2)}
-    card = checkpoint.Card(config, SPEC, {}, {"batches": {"commit_rate": 0.7}}, {}, {})
-    checkpoint.save(tmp_path / "weights", network, scale | centre, card)
-    return tmp_path / "weights"
+def folder(layered: Path, tmp_path: Path) -> Path:
+    """A small checkpoint of the driving worlds whose flow has two blocks, without exits."""
+    weights = Path(shutil.copytree(layered, tmp_path / "weights"))
+    (weights / EXITS).unlink()
+    (weights / exits.CARD).unlink()
+    return weights
 
 
 def words(folder: Path, drives: Path, *more: str) -> list[str]:
