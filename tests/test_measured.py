@@ -57,7 +57,8 @@ def test_the_early_exits_are_told_as_their_cards_tell_them(domain: str) -> None:
 @pytest.mark.parametrize("name", ["driving", "mt10"])
 def test_what_reused_pictures_cost_is_told_as_it_was_measured(name: str) -> None:
     found = result(f"reuse-{name}.json")
-    told = {tuple(cells[:2]): cells[2:] for cells in rows(ENGINES) if cells[0] == name}
+    section = ENGINES.split("### Features of pictures", 1)[1]
+    told = {tuple(cells[:2]): cells[2:] for cells in rows(section) if cells[0] == name}
     known = {f"{row['threshold']:g}": row for row in found["thresholds"]}
     assert len(told) > 3
     for (_, threshold), cells in told.items():
@@ -65,9 +66,9 @@ def test_what_reused_pictures_cost_is_told_as_it_was_measured(name: str) -> None
         if row is None:
             assert cells[1] == f"{found['anyhow'][threshold]['rms']:.3f}"
         else:
-            wanted = f"{row['error']['rms']:.3f}" if row["reused"] else ""
+            wanted = f"{row['error']['rms']:.3f}" if row["reused"] else "-"
             assert cells == [percent(row["reused"]), wanted]
-    assert f"{found['passes']} passes" in ENGINES
+    assert f"{found['passes']} passes" in section
 
 
 @pytest.mark.parametrize("name", ["ablation-mt10.json", "ablation-driving.json"])
