@@ -65,12 +65,17 @@ def test_exits_come_beside_weights_that_stay_and_a_run_takes_them(
     assert met[0].taken.keys() == {Effort(2, 1)}
 
 
-def test_a_training_that_goes_on_ends_as_one_in_one_go(folder: Path, drives: Path) -> None:
-    for more in (["steps=2"], ["steps=4"]):
-        with pytest.raises(SystemExit):
+def test_a_training_goes_on_from_its_state_with_the_same_settings_alone(
+    folder: Path, drives: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    made = []
+    for more in (["steps=2"], ["steps=4"], ["steps=4"], ["steps=4", "seed=1"]):
+        with pytest.raises(SystemExit) as ended:
             cli.main(words(folder, drives, *more))
-    resumed = (folder.parent / "training" / "state.safetensors").stat().st_size
-    assert resumed > 0
+        made.append((folder / EXITS).read_bytes())
+    assert made[0] != made[1] == made[2] == made[3], "nothing is left to learn at the end"
+    assert ended.value.code == 2
+    assert "was begun with seed=0" in capfd.readouterr().err
     _, card = exits.load(folder, checkpoint.digest_of(folder / checkpoint.WEIGHTS))
     assert card.training["steps"] == 4
 
