@@ -21,7 +21,7 @@ commands:
   collect   expert demonstrations, or the episodes of runs=[DIR,...], as a LeRobotDataset v3
   train     train system1 data=DIR out=DIR, train system2 data=DIR out=DIR,
             train heads|value planner=DIR data=[DIR,...], train instruct planner=DIR scores=FILE,
-            train gate data=[FILE,...] out=DIR
+            train gate data=[FILE,...] out=DIR, train exits checkpoint=DIR data=DIR out=DIR
   calibrate what System 1's uncertainty foretells in runs=[DIR,...], and its thresholds
   distill   teach System 1 what guided runs achieved: runs=[DIR,...] start=DIR out=DIR
   score     how well a planner answers and proposes: planner=DIR data=DIR out=FILE.json
@@ -68,7 +68,7 @@ def _dispatch(words: list[str]) -> int:
         command, overrides = f"train {overrides[0]}", overrides[1:]
     if command == "train":
         raise DualsysError(
-            "say what to train: dualsys train system1|system2|heads|value|instruct|gate"
+            "say what to train: dualsys train system1|system2|heads|value|instruct|gate|exits"
         )
     if command not in COMMANDS:
         raise UnknownNameError("command", command, COMMANDS)

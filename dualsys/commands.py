@@ -235,4 +235,5 @@ RUN: dict[str, Callable[[Config], int]] = {
     "train value": learning.run_train_value,
     "train instruct": learning.run_train_instruct,
     "train gate": learning.run_train_gate,
+    "train exits": learning.run_train_exits,
 }

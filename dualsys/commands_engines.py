@@ -122,33 +122,65 @@ def _difference(found: dict[str, Any]) -> tuple[str, str]:
 
 def run_bench_engine(config: Config) -> int:
     """`dualsys bench-engine`."""
+    from dualsys.bench import depth_bench
     from dualsys.bench.engine_bench import bench_engines, bench_planners, check, draw
 
     check(config)
-    planners = bool(config["planners"])
-    total = config["planner_rounds"] + 1 if planners else config["rounds"] + config["warm_up"]
+    planners, depth = bool(config["planners"]), config["depth"]
+    bench = bench_planners if planners else depth_bench.bench_depth if depth else bench_engines
     with progress_bar() as bar:
         tasks: dict[str, TaskID] = {}
 
-        def progress(what: str, count: int) -> None:
+        def progress(what: str, rounds: int) -> None:
             if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total, note="")
-            bar.update(tasks[what], advance=count)
+                tasks[what] = bar.add_task(what, total=rounds, note="")
+            bar.update(tasks[what], advance=1)
 
-        report = (bench_planners if planners else bench_engines)(config, progress)
+        report = bench(config, progress)
     if planners:
         for found in report["planners"]:
             show_planner(found)
         table_console().print(f"written to {config['out']}: planners.json", markup=False)
         return 0
     for table in report["tables"]:
-        show_times(table, f"{table['samples']} sample(s)")
-    for table in report["system2"]:
+        if depth:
+            show_depth(table)
+        else:
+            show_times(table, f"{table['samples']} sample(s)")
+    for table in report.get("system2", []):
         show_times(table, f"System 2, {table['samples']} candidate(s)")
-    out = Path(config["out"])
-    draw(report, out / "engines.png")
-    table_console().print(f"written to {out}: engines.json, engines.png", markup=False)
+    out, name = Path(config["out"]), "depth" if depth else "engines"
+    (depth_bench.draw if depth else draw)(report, out / f"{name}.png")
+    table_console().print(f"written to {out}: {name}.json, {name}.png", markup=False)
     return 0
+
+
+def show_depth(found: dict[str, Any]) -> None:
+    """Print one row per engine and effort."""
+    console = table_console()
+    table = Table(
+        title=f"{found['threads']} thread(s), {found['samples']} sample(s), {found['inputs']}"
+    )
+    for name in ("engine", "steps x blocks"):
+        table.add_column(name, no_wrap=True)
+    errors = ("off the true flow [std]", "median", "worst", "off its own [std]")
+    for name in ("pass p50 [ms]", "p99", *errors):
+        table.add_column(escape(name), justify="right")
+    for engine, rows in found["engines"].items():
+        for effort, row in rows.items():
+            times = (f"{row['pass'][key]:.2f}" for key in ("p50_ms", "p99_ms"))
+            off = (*row["to_true"].values(), row["to_own"]["rms"])
+            table.add_row(engine, effort, *times, *(f"{error:.4f}" for error in off))
+    console.print(table)
+    told = {**found["refused"], "early exits": found["no_exits"]}
+    for name, why in told.items():
+        if why:
+            console.print(f"{name}: {why}", markup=False, soft_wrap=True)
+    console.print(
+        f"machine stalls meanwhile: {found['stalls']}, the longest {found['longest_stall_ms']:.0f} "
+        "ms",
+        highlight=False,
+    )
 
 
 def show_times(found: dict[str, Any], of: str) -> None:

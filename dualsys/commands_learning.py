@@ -161,6 +161,13 @@ def run_train_instruct(config: Config) -> int:
     return _train(config, fit_instruct)
 
 
+def run_train_exits(config: Config) -> int:
+    """`dualsys train exits`."""
+    from dualsys.learning.fit_exits import fit_exits
+
+    return _train(config, fit_exits)
+
+
 def run_train_gate(config: Config) -> int:
     """`dualsys train gate`."""
     from dualsys.learning.fit_gate import FOLDS, fit_gate

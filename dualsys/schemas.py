@@ -15,6 +15,7 @@ from omegaconf import MISSING
 from dualsys.learning.schemas import (
     DistillConfig,
     ScoreConfig,
+    TrainExitsConfig,
     TrainGateConfig,
     TrainHeadsConfig,
     TrainInstructConfig,
@@ -38,8 +39,9 @@ class System1Config:
     samples: int = MISSING  # flows over one encoding; their spread is a part of the uncertainty
     spread_weight: float = MISSING
     cascade: bool = True  # go on from System 2's candidate; false carries it out as it is
-    depth: str = "own"  # steps of the flow: as trained, or fixed, unsure, time
-    depth_steps: list[int] = field(default_factory=lambda: [1, 2, 4, 10])  # to choose among
+    depth: str = "own"  # of the flow: as trained, or fixed, unsure, time
+    depth_steps: list[int] = field(default_factory=lambda: [1, 2, 4, 10])  # to choose among ...
+    depth_layers: list[int] = field(default_factory=list)  # ... with so many blocks; empty: all
     depth_thresholds: list[float] = field(default_factory=list)  # unsure: entropies between [nat]
     depth_margin_ms: float = 2.0  # time: left of the tick for what comes after the flow
 
@@ -244,12 +246,13 @@ class BenchEngineConfig:
     samples: list[int] = MISSING  # flows over one encoding: the batch
     rounds: int = MISSING
     warm_up: int = MISSING  # rounds before those that count
+    depth: bool = False  # instead: every effort (steps x blocks), its time and its chunk's error
     planners: list[str] = field(default_factory=list)  # of published sizes, to be timed instead
     planner_modes: list[str] = MISSING  # eager, compiled, cuda-graph
     planner_rounds: int = MISSING
     planner_device: str = "auto"
     prompt_words: int = MISSING  # tokens of text in the prompt, beside one picture
-    out: str = MISSING  # engines.json and engines.png, or planners.json
+    out: str = MISSING  # engines.json and engines.png, or depth.json and .png, or planners.json
 
 
 COMMANDS: dict[str, type[Any]] = {
@@ -270,4 +273,5 @@ COMMANDS: dict[str, type[Any]] = {
     "train value": TrainValueConfig,
     "train instruct": TrainInstructConfig,
     "train gate": TrainGateConfig,
+    "train exits": TrainExitsConfig,
 }

@@ -19,7 +19,7 @@ import torch
 from rich.table import Table
 
 from dualsys.bench.planner_bench import bench_planner
-from dualsys.clock import MonotonicClock, StallDetector
+from dualsys.bench.side_by_side import passes, timed
 from dualsys.console import table_console
 from dualsys.environment import cache_folder
 from dualsys.errors import DualsysError
@@ -33,7 +33,7 @@ from kernels.cache import Prepared
 from kernels.choose import built, opened
 from kernels.fused.measured import measured
 from kernels.registry import RECIPES
-from kernels.timing import Work, take_turns, told
+from kernels.timing import Work, told
 
 WEIGHTS = Path(__file__).parent.parent / "dualsys" / "weights"
 ENGINES = ("torch-cuda", "torch-cuda-graph", "torch-fused", "tensorrt-fp16", "tensorrt",
@@ -77,10 +77,7 @@ def _engines(prepared: Prepared, names: tuple[str, ...], rounds: int) -> Report:
     if names[0] not in engines:
         return {"refused": refused, "agreement": agreement, "times": {}}
     inputs = prepared.reference.inputs
-    works: dict[str, Work] = {
-        name: lambda number, engine=engine: engine.run(inputs[number % len(inputs)])  # type: ignore[misc]
-        for name, engine in engines.items()
-    }
+    works = {name: passes(engine, inputs) for name, engine in engines.items()}
     stages = {
         name: engine.stages_ms() for name, engine in engines.items() if hasattr(engine, "stages_ms")
     }
@@ -94,12 +91,7 @@ def _engines(prepared: Prepared, names: tuple[str, ...], rounds: int) -> Report:
 
 
 def _timed(works: dict[str, Work], rounds: int, against: str) -> Report:
-    stalls = StallDetector(MonotonicClock())
-    stalls.start()
-    try:
-        spans = take_turns(works, rounds, max(1, rounds // 10))
-    finally:
-        met = stalls.stop()
+    spans, met = timed(works, rounds)
     return {name: told(mine, spans[against], met) for name, mine in spans.items()}
 
 
@@ -126,7 +118,7 @@ def planners(options: argparse.Namespace) -> Report:
             found[name] = {"refused": "no time was left"}
             continue
         try:
-            found[name] = bench_planner(name, config, spec, lambda what, count: None)
+            found[name] = bench_planner(name, config, spec, lambda what, rounds: None)
         except (DualsysError, RuntimeError) as error:
             found[name] = {"refused": str(error).splitlines()[0]}
         torch.cuda.empty_cache()

@@ -20,7 +20,8 @@ from typing import Any
 import msgspec
 from rich.table import Table
 
-from dualsys.clock import MonotonicClock, StallDetector
+from dualsys.bench import side_by_side
+from dualsys.bench.side_by_side import passes
 from dualsys.config import load
 from dualsys.console import table_console
 from dualsys.environment import set_headless_defaults
@@ -32,7 +33,7 @@ from kernels import parity
 from kernels.network import Arrays
 from kernels.onnx_engine import OnnxEngine
 from kernels.reference import Reference
-from kernels.timing import Work, take_turns, told
+from kernels.timing import told
 from sim import registry
 
 SHARES = {"matrix products": ["MatMul", "Gemm"], "convolutions": ["Conv"], "all": None}
@@ -117,18 +118,9 @@ def check(options: argparse.Namespace) -> dict[str, Any]:
 
 def timed(engines: dict[str, OnnxEngine], met: Reference, rounds: int) -> dict[str, Any]:
     """Every engine's pass, in turns, with one thread."""
-
-    def passes(engine: OnnxEngine) -> Work:
-        return lambda number: engine.run(met.inputs[number % len(met.inputs)])
-
-    stalls = StallDetector(MonotonicClock())
-    stalls.start()
-    try:
-        works = {name: passes(engine) for name, engine in engines.items()}
-        spans = take_turns(works, rounds, max(1, rounds // 10))
-    finally:
-        met_stalls = stalls.stop()
-    return {name: told(mine, spans["float32"], met_stalls) for name, mine in spans.items()}
+    works = {name: passes(engine, met.inputs) for name, engine in engines.items()}
+    spans, stalls = side_by_side.timed(works, rounds)
+    return {name: told(mine, spans["float32"], stalls) for name, mine in spans.items()}
 
 
 def show(found: dict[str, Any]) -> None:

@@ -1,9 +1,10 @@
 """Ship a checkpoint of either system: `python launch/ship_weights.py CHECKPOINT RESULTS.json ...`.
 
-Copies weights and card into dualsys/weights/DOMAIN (System 1) or DOMAIN-planner (System 2) and
-writes the scores of the results files (of `dualsys eval`, for a planner also of `dualsys score`)
-into the card, for a planner also which model it is. Refuses results that another checkpoint made,
-be it one that stood in the same folder at the commit that they name.
+Copies weights (System 1's early exits, too) and card into dualsys/weights/DOMAIN (System 1) or
+DOMAIN-planner (System 2) and writes the scores of the results files (of `dualsys eval`, for a
+planner also of `dualsys score`) into the card, for a planner also which model it is. Refuses
+results that another checkpoint made, be it one that stood in the same folder at the commit that
+they name.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from dualsys.errors import DualsysError
 from dualsys.learning.cards import model_of
 from dualsys.learning.lineage import VALUE, tensors_digest
 from dualsys.system1 import checkpoint as system1
+from dualsys.system1.depth import EXITS
+from dualsys.system1.exits import CARD as EXITS_CARD
 from dualsys.system2 import checkpoint as system2
 
 KEPT = ("episodes", "success_rate", "success_ci95", "collision_rate", "collision_ci95")
@@ -97,9 +100,10 @@ def ship(checkpoint: Path, files: list[Path]) -> Path:
     )
     folder.mkdir(parents=True, exist_ok=True)
     if folder.resolve() != checkpoint.resolve():
-        kept = [p for p in checkpoint.iterdir() if p.is_file()] if planner else []
-        for path in kept or [checkpoint / system1.WEIGHTS]:
-            shutil.copyfile(path, folder / path.name)
+        named = {system1.WEIGHTS, EXITS, EXITS_CARD}
+        for path in checkpoint.iterdir():
+            if path.is_file() and (planner or path.name in named):
+                shutil.copyfile(path, folder / path.name)
     (folder / name).write_bytes(msgspec.json.format(msgspec.json.encode(card), indent=1))
     return folder
 

@@ -63,6 +63,29 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def layered(untrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `untrained`, with two blocks that say something, and an untrained early exit."""
+    import msgspec
+    import torch
+
+    from dualsys.system1 import checkpoint, exits
+    from dualsys.system1.network import System1Network
+
+    folder = tmp_path_factory.mktemp("layered")
+    sampler, card = checkpoint.load(untrained)
+    config = msgspec.structs.replace(card.network, layers=2)
+    torch.manual_seed(0)
+    network = System1Network(config)
+    torch.nn.init.normal_(network.action_out.weight, std=0.2)
+    norm = {name: sampler.get_buffer(name) for name in checkpoint.NORMALISATION}
+    checkpoint.save(folder, network, norm, msgspec.structs.replace(card, network=config))
+    weights = checkpoint.digest_of(folder / checkpoint.WEIGHTS)
+    sizes = (2, config.width, 16, config.action_size)
+    exits.save(folder, exits.exits_of(*sizes), exits.ExitCard(weights, *sizes, {}, {}, {}, {}))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def drives(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset of two short drives."""
     from dualsys.learning.shards import finalise, write_shard

@@ -36,6 +36,39 @@ def test_thinking_is_timed_under_every_budget(planner_folder: Path, tmp_path: Pa
     assert "ratio" in done.stdout
 
 
+def test_reused_picture_features_are_held_against_fresh_ones(
+    untrained: Path, tmp_path: Path
+) -> None:
+    words = ["--scenarios", "driving/merge", "--episode-s", "1.5", "--engines", "torch"]
+    out = ["--rounds", "2", "--out", tmp_path / "reuse.json", "system2=none"]
+    done = run("launch/reuse_check.py", untrained, *words, *out)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "reuse.json").read_text())
+    shares = [row["reused"] for row in report["thresholds"]]
+    assert shares == sorted(shares)
+    assert 0 < shares[-1] < 1
+    assert all(
+        row["error"]["worst"] >= row["error"]["rms"]
+        for row in report["thresholds"]
+        if row["reused"]
+    )
+    assert set(report["anyhow"]) == {"4 steps, not 10", "products in float16"}
+    assert report["times"]["engines"]["torch"]["share"] > 0
+    assert "passes; change" in done.stdout
+
+
+def test_features_are_held_while_pictures_stay_near_the_one_that_was_encoded() -> None:
+    script = runpy.run_path(str(ROOT / "launch/reuse_check.py"))
+    asked = [
+        {"image_eye": np.full((1, 2, 2, 3), level, np.uint8), "state": np.zeros(1)}
+        for level in (10, 11, 12, 13, 200)
+    ]
+    assert script["held"](asked, 0.0) == [0, 1, 2, 3, 4]
+    assert script["held"](asked, 2 / 255) == [0, 0, 0, 3, 4], "of the encoded one, not the last"
+    assert script["change"](asked[4], asked[0]) == pytest.approx(190 / 255)
+    assert script["change"](asked[0], asked[4]) == pytest.approx(190 / 255), "no wrap-around"
+
+
 def test_values_are_checked_against_what_came(thinking_run: Path, tmp_path: Path) -> None:
     words = ["--states", "2", "--workers", "1", "--horizon-s", "1"]
     done = run("launch/value_check.py", thinking_run, *words, "--out", tmp_path / "values.json")

@@ -36,6 +36,41 @@ def after(heading: str, end: str = "\n\n#") -> str:
     return MEASURED.split(heading, 1)[1].split(end, 1)[0]
 
 
+ENGINES = (ROOT / "docs/engines.md").read_text()
+
+
+@pytest.mark.parametrize("domain", ["driving", "manipulation"])
+def test_the_early_exits_are_told_as_their_cards_tell_them(domain: str) -> None:
+    card = json.loads((ROOT / "dualsys/weights" / domain / "exits.json").read_text())
+    told = {tuple(cells[:2]): cells[2:] for cells in rows(ENGINES) if cells[0] == domain}
+    for number in (1, 2):
+        wanted = [
+            f"{card['scores'][noise][f'behind_{number}'][error]:.3f}"
+            for noise in ("noise 0", "noise 1")
+            for error in ("velocity_error", "chunk_error")
+        ]
+        assert told[domain, str(number)] == wanted
+    command = ENGINES.split(f"dualsys train exits checkpoint=dualsys/weights/{domain} ", 1)[1]
+    assert f"steps={card['training']['steps']} " in command.splitlines()[0]
+
+
+@pytest.mark.parametrize("name", ["driving", "mt10"])
+def test_what_reused_pictures_cost_is_told_as_it_was_measured(name: str) -> None:
+    found = result(f"reuse-{name}.json")
+    section = ENGINES.split("### Features of pictures", 1)[1]
+    told = {tuple(cells[:2]): cells[2:] for cells in rows(section) if cells[0] == name}
+    known = {f"{row['threshold']:g}": row for row in found["thresholds"]}
+    assert len(told) > 3
+    for (_, threshold), cells in told.items():
+        row = known.get(threshold)
+        if row is None:
+            assert cells[1] == f"{found['anyhow'][threshold]['rms']:.3f}"
+        else:
+            wanted = f"{row['error']['rms']:.3f}" if row["reused"] else "-"
+            assert cells == [percent(row["reused"]), wanted]
+    assert f"{found['passes']} passes" in section
+
+
 @pytest.mark.parametrize("name", ["ablation-mt10.json", "ablation-driving.json"])
 def test_the_tables_of_the_parts_are_those_of_the_benchmarks(name: str) -> None:
     # The nearest table below the file's name: the other benchmark's has the same variants.

@@ -13,6 +13,7 @@ from typing import Any
 from dualsys.errors import DualsysError
 from dualsys.runtime.assembly import checkpoint_folder, gate_folder, planner_folder
 from dualsys.spec import WorldSpec
+from dualsys.system1.depth import EXITS, OWN
 
 Config = dict[str, Any]
 
@@ -32,6 +33,8 @@ def _named(config: Config, spec: WorldSpec) -> Iterator[tuple[str, Path]]:
     if system1["driver"] in ("network", "sac"):
         word = f"system1.driver={system1['driver']} system1.checkpoint={system1['checkpoint']}"
         yield word, checkpoint_folder(config, spec)
+        if system1["depth"] != OWN and system1["depth_layers"]:
+            yield f"early exits of {word}", checkpoint_folder(config, spec) / EXITS
     if system2["name"] == "vlm" or (system2["name"] == "remote" and system2["checkpoint"]):
         yield f"system2.checkpoint={system2['checkpoint']}", planner_folder(system2, spec)
     if system2["name"] == "foretold" and system2["scores"]:
@@ -45,13 +48,18 @@ def _named(config: Config, spec: WorldSpec) -> Iterator[tuple[str, Path]]:
 
 
 def digest(word: str, path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of all files of a folder."""
+    """SHA-256 of a file, or of the names and contents of all files of a folder.
+
+    But for early exits: they stand for themselves, and without them all is as it was.
+    """
     if not path.exists():
         raise DualsysError(f"{word}: there is nothing at {path}; give a file or folder that exists")
     if path.is_file():
         return _file_digest(path)
     total = hashlib.sha256()
     for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        if file.stem == Path(EXITS).stem:
+            continue
         total.update(f"{file.relative_to(path).as_posix()} {_file_digest(file)}\n".encode())
     return total.hexdigest()
 

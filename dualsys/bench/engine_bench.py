@@ -35,7 +35,7 @@ STAGES: tuple[Part, ...] = ("preprocess", "encode", "flow")
 
 
 def bench_engines(config: Config, progress: Progress) -> dict[str, Any]:
-    """Time all engines of the list; `progress` is told what is timed, and rounds that are done.
+    """Time all engines of the list; `progress` is told of every round.
 
     Every table holds torch, with which the others are compared. Raises `DualsysError` for settings
     that leave nothing to measure.
@@ -58,7 +58,7 @@ def bench_engines(config: Config, progress: Progress) -> dict[str, Any]:
         "machine": machine(),
         "git": git,
     }
-    _write(report, Path(config["out"]) / "engines.json")
+    write(report, Path(config["out"]) / "engines.json")
     return report
 
 
@@ -76,11 +76,12 @@ def bench_planners(config: Config, progress: Progress) -> dict[str, Any]:
         "machine": machine(),
         "git": git,
     }
-    _write(report, Path(config["out"]) / "planners.json")
+    write(report, Path(config["out"]) / "planners.json")
     return report
 
 
-def _write(report: dict[str, Any], file: Path) -> None:
+def write(report: dict[str, Any], file: Path) -> None:
+    """Write a report as JSON."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
 
@@ -90,6 +91,8 @@ def check(config: Config) -> None:
     require_engines(config["engine"]["names"])
     registry.require(config["scenario"])
     planner_bench.check(config)
+    if config["planners"] and config["depth"]:
+        raise DualsysError("depth=true is about System 1, planners=... about System 2: give one")
     for key in ("rounds", "warm_up", "planner_rounds", "prompt_words"):
         if config[key] < 1:
             raise DualsysError(f"{key}={config[key]}: at least one round is needed")
@@ -122,9 +125,10 @@ def _table(
         }
     rows: dict[str, dict[str, Any]] = {name: {} for name in engines}
     stalls: list[tuple[int, int]] = []
+    rounds, warm_up = config["rounds"], config["warm_up"]
     for what, works in works_of.items():
         label = f"{what}, {threads} thread(s), {samples} sample(s)"
-        spans, met = timed(works, config, partial(progress, label, 1))
+        spans, met = timed(works, rounds, warm_up, partial(progress, label, rounds + warm_up))
         stalls += met
         for name, mine in spans.items():
             rows[name][what] = told(mine, spans[REFERENCE], met)

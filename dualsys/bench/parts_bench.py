@@ -23,7 +23,7 @@ def bench_parts(config: Config, spec: WorldSpec, progress: Progress) -> list[dic
     if not looks(config):
         return []
     parts = prepared_system2(config["system2"], load_planning(config["system2"], spec), spec)
-    tables = []
+    tables, rounds = [], config["planner_rounds"]
     for threads in config["threads"]:
         torch.set_num_threads(threads)
         engines: dict[str, dict[str, Engine]] = {}
@@ -37,9 +37,8 @@ def bench_parts(config: Config, spec: WorldSpec, progress: Progress) -> list[dic
         for part, prepared in parts.items():
             inputs = prepared.reference.inputs
             works = {name: passes(engines[part][name], inputs) for name in precision}
-            rounds = {"rounds": config["planner_rounds"], "warm_up": 2}
             label = f"{part}, {threads} thread(s)"
-            spans, met = timed(works, rounds, partial(progress, label, 1))
+            spans, met = timed(works, rounds, 1, partial(progress, label, rounds + 1))
             stalls += met
             for name, mine in spans.items():
                 rows[name][part] = told(mine, spans[REFERENCE], met)

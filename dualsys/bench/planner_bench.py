@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dualsys.clock import MonotonicClock, StallDetector
+from dualsys.bench.side_by_side import Progress, timed
 from dualsys.device import device_of
 from dualsys.errors import DualsysError, UnknownNameError
 from dualsys.spec import WorldSpec
@@ -17,12 +17,11 @@ from dualsys.system2.heads import Heads
 from dualsys.system2.published import PUBLISHED, PublishedPlanner
 from dualsys.system2.sizes import HeadsConfig
 from kernels.graph_engine import captured
-from kernels.timing import Work, take_turns, told
+from kernels.timing import Work, told
 
 MODES = ("eager", "compiled", "cuda-graph")
 SHORT, FULL = 8, 64  # tokens of an answer
 STRIDE_TICKS = 4
-Progress = Callable[[str, int], None]
 Stage = Callable[[], Any]
 
 
@@ -48,6 +47,7 @@ def bench_planner(
     stages = stages_of(planner, spec, device)
     rows: dict[str, dict[str, Any]] = {}
     refused: dict[str, str] = {}
+    rounds = config["planner_rounds"]
     for stage, plain in stages.items():
         works: dict[str, Work] = {}
         for mode in dict.fromkeys(["eager", *config["planner_modes"]]):
@@ -55,13 +55,7 @@ def bench_planner(
                 works[mode] = _work(plain, mode, device)
             except (DualsysError, RuntimeError) as error:
                 refused[f"{stage}, {mode}"] = str(error).strip().splitlines()[0]
-        stalls = StallDetector(MonotonicClock())
-        stalls.start()
-        try:
-            step = partial(progress, f"{name}, {stage}", 1)
-            spans = take_turns(works, config["planner_rounds"], 1, step)
-        finally:
-            met = stalls.stop()
+        spans, met = timed(works, rounds, 1, partial(progress, f"{name}, {stage}", rounds + 1))
         rows[stage] = {mode: told(mine, spans["eager"], met) for mode, mine in spans.items()}
     one, five = (rows[f"{n} candidates"]["eager"]["p50_ms"] for n in (1, 5))
     prefix = min(row["p50_ms"] for row in rows["prefix"].values())

@@ -16,7 +16,12 @@ from kernels.timing import Spans, Work, take_turns
 
 Config = dict[str, Any]
 REFERENCE = "torch"
-Progress = Callable[[str, int], None]
+Step = Callable[[], None]
+Progress = Callable[[str, int], None]  # what is timed, of how many rounds; one more is done
+
+
+def _nothing() -> None:
+    pass
 
 
 def usable(
@@ -40,13 +45,17 @@ def usable(
 
 
 def timed(
-    works: dict[str, Work], config: Config, progress: Callable[[], None]
+    works: dict[str, Work], rounds: int, warm_up: int | None = None, then: Step = _nothing
 ) -> tuple[dict[str, Spans], list[tuple[int, int]]]:
-    """Spans of the works by name, and the machine's stalls meanwhile."""
+    """Spans of the works by name, and when the machine stood still meanwhile [ns].
+
+    Without a number of rounds to warm up, it is a tenth. `then` is called after each round.
+    """
+    warm_up = max(1, rounds // 10) if warm_up is None else warm_up
     stalls = StallDetector(MonotonicClock())
     stalls.start()
     try:
-        spans = take_turns(works, config["rounds"], config["warm_up"], progress)
+        spans = take_turns(works, rounds, warm_up, then)
     finally:
         met = stalls.stop()
     return spans, met

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dualsys.learning.joined import JoinedDataset
 from dualsys.learning.trainer import STATE
+from dualsys.system1.depth import EXITS
 
 DIGITS = 12
 HEADS, VALUE = "heads.", "heads.value."
@@ -40,7 +41,7 @@ def tensors_digest(folder: Path, without: str = "") -> str:
 
 def _weights(folder: Path) -> Iterator[tuple[str, Tensor]]:
     for path in sorted(folder.glob("*.safetensors")):
-        if path.name != STATE:
+        if path.name not in (STATE, EXITS):  # no other training reads early exits
             with safe_open(path, "pt") as file:
                 for name in sorted(file.keys()):
                     yield name, file.get_tensor(name)

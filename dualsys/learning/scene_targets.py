@@ -18,7 +18,7 @@ def scene_targets(
     Each target has zero mean and unit spread where its object is present (mask 1).
     """
     spec = dataset.spec
-    rows, columns = np.array(chosen).reshape(-1, 2).T
+    rows, columns = np.array(chosen, int).reshape(-1, 2).T  # of none, too
     scene = dataset.scene.reshape(len(dataset.scene), spec.scene_rows, -1)
     mask = np.ascontiguousarray(scene[:, rows, spec.scene_fields.index("present")], np.float32)
     value = np.ascontiguousarray(scene[:, rows, columns], np.float32)

@@ -61,6 +61,19 @@ class TrainSystem1Config(Optimisation):
 
 
 @dataclass
+class TrainExitsConfig(Optimisation):
+    """`dualsys train exits`."""
+
+    checkpoint: str = MISSING  # System 1, whose weights stay as they are; its exits come beside
+    data: Any = MISSING  # a dataset of what it meets, or a list of them
+    out: str = MISSING  # state and curve
+    planner: str = ""  # System-2 checkpoint whose plans, candidates and codes are met
+    advice_every_ticks: int = MISSING
+    advice_candidates: int = MISSING
+    hidden: int = MISSING
+
+
+@dataclass
 class PlannerWeights:
     """Weights of the terms of the loss."""
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dualsys.environment import cache_folder
 from dualsys.errors import DualsysError, UnknownNameError
 from dualsys.runtime.assembly import Config, checkpoint_folder
-from dualsys.runtime.thresholds import weights_digest
 from dualsys.spec import WorldSpec
-from dualsys.system1.depth import OWN, Depth
+from dualsys.system1.depth import EXITS, OWN, Depth, Effort
 from dualsys.system1.stepped import SteppedEngine
 from kernels.cache import Prepared
 from kernels.choose import Choice, choose
@@ -30,21 +29,38 @@ def make_engine(config: Config, spec: WorldSpec, build: bool = True) -> Choice:
     """
     import torch
 
+    from dualsys.system1 import checkpoint
+
     names, threads = tuple(config["engine"]["names"]), config["engine"]["threads"]
     torch.set_num_threads(threads)
     folder, samples = checkpoint_folder(config, spec), config["system1"]["samples"]
-    weights, depth = weights_digest(folder), make_depth(config)
-    return _engine(folder, weights, spec, samples, names, threads, build, depth)
+    depth = make_depth(config, checkpoint.load_card(folder).network.layers)
+    files = (folder / checkpoint.WEIGHTS, folder / EXITS)
+    contents = tuple(checkpoint.digest_of(file) if file.is_file() else None for file in files)
+    return _engine(folder, contents, spec, samples, names, threads, build, depth)
 
 
-def make_depth(config: Config) -> Depth | None:
-    """How many steps a tick's flow takes; None: as the network was trained, in one graph."""
+def make_depth(config: Config, layers: int) -> Depth | None:
+    """How deep a tick's flow goes; None: as the network was trained, in one graph.
+
+    `layers` is the number of the network's blocks, which a step takes where no other is given.
+    """
     system1 = config["system1"]
     if system1["depth"] == OWN:
         return None
-    steps, thresholds = system1["depth_steps"], system1["depth_thresholds"]
-    margin = round(1e6 * system1["depth_margin_ms"])
-    depth = Depth(system1["depth"], tuple(steps), tuple(thresholds), margin)
+    steps, blocks = system1["depth_steps"], system1["depth_layers"]
+    if (blocks and len(blocks) != len(steps)) or max(blocks, default=0) > layers:
+        raise DualsysError(
+            f"system1.depth_layers={blocks}: give one number from 1 to {layers} for each of "
+            f"system1.depth_steps={steps}, or none at all"
+        )
+    pairs = zip(steps, blocks or [layers] * len(steps), strict=True)
+    depth = Depth(
+        system1["depth"],
+        tuple(Effort(*pair) for pair in pairs),
+        tuple(system1["depth_thresholds"]),
+        round(1e6 * system1["depth_margin_ms"]),
+    )
     depth.check()
     if depth.rule == "time" and config["runtime"]["name"] == "lockstep":
         raise DualsysError(
@@ -57,7 +73,7 @@ def make_depth(config: Config) -> Depth | None:
 @functools.lru_cache(maxsize=4)  # a worker has many jobs of one System 1
 def _engine(
     folder: Path,
-    contents: str | None,  # digest of the weights: those of a folder can change
+    contents: tuple[str | None, ...],  # digests of weights and exits: those of a folder can change
     spec: WorldSpec,
     samples: int,
     names: tuple[str, ...],
@@ -67,41 +83,51 @@ def _engine(
 ) -> Choice:
     if depth is None:
         return choose(names, prepared_system1(folder, spec, samples), threads, build)
-    encode, flow = (prepared_system1(folder, spec, samples, part) for part in ("encode", "flow"))
-    return _stepped(names, encode, flow, threads, build, depth, samples)
+    encode = prepared_system1(folder, spec, samples, "encode")
+    flows = {n: prepared_system1(folder, spec, samples, "flow", n) for n in depth.layers}
+    return _stepped(names, encode, flows, threads, build, depth, samples)
 
 
 def _stepped(
     names: Sequence[str],
     encode: Prepared,
-    flow: Prepared,
+    flows: Mapping[int, Prepared],
     threads: int,
     build: bool,
     depth: Depth,
     samples: int,
 ) -> Choice:
-    """The first kind of engine that is usable for both parts."""
+    """The first kind of engine that is usable for all parts."""
     refused: dict[str, str] = {}
     for name in names:
         try:
-            first, second = (choose([name], part, threads, build) for part in (encode, flow))
+            first = choose([name], encode, threads, build)
+            steps = {n: choose([name], part, threads, build).engine for n, part in flows.items()}
         except UnknownNameError:
             raise
         except DualsysError as error:
             refused[name] = str(error)
             continue
-        engine = SteppedEngine(first.engine, second.engine, depth, samples)
+        engine = SteppedEngine(first.engine, steps, depth, samples)
         return Choice(engine, refused, first.checked)
-    raise DualsysError(f"no engine of {list(names)} can be used in two parts: {refused}")
+    raise DualsysError(f"no engine of {list(names)} can be used in parts: {refused}")
 
 
-def prepared_system1(folder: Path, spec: WorldSpec, samples: int, part: Part = "whole") -> Prepared:
+def prepared_system1(
+    folder: Path,
+    spec: WorldSpec,
+    samples: int,
+    part: Part = "whole",
+    layers: int | None = None,
+) -> Prepared:
     """What engines of a checkpoint, or of a part of it, are made of, and those that were built.
 
-    Raises `SpecMismatchError` for a checkpoint of another world.
+    `layers`: blocks that a step of the flow takes; None: all. Raises `SpecMismatchError` for a
+    checkpoint of another world.
     """
     from dualsys.system1.compiled import network_of
 
     if samples < 1:
         raise DualsysError(f"system1.samples must be one or more, it is {samples}")
-    return Prepared(cache_folder() / "engines", network_of(folder, spec, samples, part))
+    network = network_of(folder, spec, samples, part, layers)
+    return Prepared(cache_folder() / "engines", network)

@@ -6,6 +6,7 @@ normalisation. No pickle.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,11 @@ def save(
     partial = folder / f"{CARD}.partial"
     partial.write_bytes(msgspec.json.format(msgspec.json.encode(card), indent=1))
     partial.replace(folder / CARD)
+
+
+def digest_of(file: Path) -> str:
+    """What stands in a file, in sixteen digits."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 
 def load_card(folder: Path) -> Card:

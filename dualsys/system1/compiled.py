@@ -12,8 +12,11 @@ import numpy as np
 import dualsys
 from dualsys.errors import DualsysError
 from dualsys.spec import WorldSpec, require_same
-from dualsys.system1 import checkpoint
-from dualsys.system1.parts import Preprocessing, parts, preprocessing_inputs, step_inputs
+from dualsys.system1 import checkpoint, exits
+from dualsys.system1.checkpoint import digest_of
+from dualsys.system1.depth import EXITS
+from dualsys.system1.exits import Exit
+from dualsys.system1.parts import FlowStep, Preprocessing, parts, preprocessing_inputs, step_inputs
 from dualsys.system1.sampler import IMAGE, Sampler, sampler_inputs
 from kernels.network import Arrays, Made, Network
 from kernels.reference import RECORDED, apart
@@ -24,30 +27,37 @@ Part = Literal["whole", "preprocess", "encode", "flow"]
 
 _CODE = (
     *("system1/network.py", "system1/encoder.py", "system1/sampler.py", "system1/parts.py"),
-    "flow.py",
+    *("system1/exits.py", "flow.py"),
 )
 
 
-def network_of(folder: Path, spec: WorldSpec, samples: int, part: Part = "whole") -> Network:
+def network_of(
+    folder: Path, spec: WorldSpec, samples: int, part: Part = "whole", layers: int | None = None
+) -> Network:
     """The pass of a checkpoint with so many samples, or a part of it.
 
-    Raises `DualsysError` where there is no checkpoint, `SpecMismatchError` for another world's.
+    A step of the flow takes its first `layers` blocks; None: all of them, with no early exit.
+    Raises `DualsysError` where there is no checkpoint or no such exit, `SpecMismatchError` for
+    another world's.
     """
     card = checkpoint.load_card(folder)
     require_same(spec, card.spec, "the world", f"the checkpoint {folder}")
-    weights = (folder / checkpoint.WEIGHTS).read_bytes()
     recorded = folder / RECORDED
     identity = {
         "part": part,
-        "weights": hashlib.sha256(weights).hexdigest()[:16],
-        "recorded": _digest(recorded) if recorded.is_file() else "nothing",
+        "weights": digest_of(folder / checkpoint.WEIGHTS),
+        "recorded": digest_of(recorded) if recorded.is_file() else "nothing",
         "samples": str(samples),
         "code": _code(),
     }
+    early = None
+    if part == "flow" and layers not in (None, card.network.layers):
+        early = exit_at(folder, layers)
+        identity |= {"layers": str(layers), "exits": digest_of(folder / EXITS)}
 
     def made() -> Made:
         sampler, _ = checkpoint.load(folder, spec, samples)
-        return part_of(sampler, part)
+        return part_of(sampler, part, early)
 
     def met() -> list[Arrays]:
         return part_inputs(recorded_inputs(folder, samples), part, folder, samples)
@@ -55,16 +65,28 @@ def network_of(folder: Path, spec: WorldSpec, samples: int, part: Part = "whole"
     return Network(identity, made, met)
 
 
-def part_of(sampler: Sampler, part: Part) -> Made:
-    """The module of a part, and its inputs."""
+def exit_at(folder: Path, layers: int | None) -> Exit:
+    """The early exit of a checkpoint behind so many blocks. Raises `DualsysError` without one."""
+    found, _ = exits.load(folder, digest_of(folder / checkpoint.WEIGHTS))
+    for early in found:
+        if early.layers == layers:
+            return early
+    raise DualsysError(
+        f"{folder} has early exits behind {[early.layers for early in found]} blocks, none behind "
+        f"{layers}"
+    )
+
+
+def part_of(sampler: Sampler, part: Part, early: Exit | None = None) -> Made:
+    """The module of a part, and its inputs; a step of the flow goes as far as `early`."""
     if part == "whole":
         return sampler, sampler_inputs(sampler)
     if part == "preprocess":
         return Preprocessing(), preprocessing_inputs(sampler)
-    encoder, inputs, step = parts(sampler)
+    encoder, inputs, _ = parts(sampler)
     if part == "encode":
         return encoder, inputs
-    return step, step_inputs(TorchEngine(encoder, inputs).outputs)
+    return FlowStep(sampler, early), step_inputs(TorchEngine(encoder, inputs).outputs)
 
 
 def part_inputs(met: list[Arrays], part: Part, folder: Path, samples: int) -> list[Arrays]:
@@ -101,10 +123,6 @@ def recorded_inputs(folder: Path, samples: int) -> list[Arrays]:
         shape = (samples, *arrays["candidate"].shape[1:])
         arrays["noise"] = np.random.default_rng(number).standard_normal(shape, np.float32)
     return found
-
-
-def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 
 @functools.cache

@@ -12,12 +12,16 @@ showed it (real-time chunking, arXiv 2506.07339; conditioned in training instead
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
+
 import msgspec
 import torch
 from torch import Tensor, nn
 
 from dualsys.flow import Block, integrate, keys_values, time_embedding
 from dualsys.system1.encoder import ImageEncoder
+from dualsys.system1.exits import Exit
 
 
 class NetworkConfig(msgspec.Struct, frozen=True):
@@ -141,11 +145,32 @@ class System1Network(nn.Module):
         return mean, log_scale.clamp(-7.0, 3.0)
 
     def velocity(
-        self, x: Tensor, tau: Tensor, context: Context, committed: Tensor | None = None
+        self,
+        x: Tensor,
+        tau: Tensor,
+        context: Context,
+        committed: Tensor | None = None,
+        early: Exit | None = None,
     ) -> Tensor:
         """Velocity of the flow at x (B, T, A) and time tau (B,) in [0, 1] -> (B, T, A).
 
-        committed (B, T): 1 where x is a committed action, which stands at tau = 1.
+        committed (B, T): 1 where x is a committed action, which stands at tau = 1. `early` says it
+        from its first blocks alone.
+        """
+        behind = self.behind_blocks(x, tau, context, committed)
+        if early is not None:
+            foretold: Tensor = early(next(islice(behind, early.layers - 1, None)))
+            return foretold
+        *_, hidden = behind
+        out: Tensor = self.action_out(self.action_norm(hidden))
+        return out
+
+    def behind_blocks(
+        self, x: Tensor, tau: Tensor, context: Context, committed: Tensor | None = None
+    ) -> Iterator[Tensor]:
+        """What stands behind the flow's blocks, one after the other (B, T, D); as `velocity`.
+
+        A block that is not asked for is not run.
         """
         times, second = tau[:, None], None
         if committed is not None:
@@ -153,10 +178,9 @@ class System1Network(nn.Module):
             second = committed > 0
         time = self.time_in(time_embedding(times, self.config.width))
         hidden = self.action_in(x) + self.action_place
-        for block, key, value in zip(self.blocks, context.keys, context.values, strict=True):
+        for block, key, value in zip(self.blocks, context.keys, context.values, strict=False):
             hidden = block(hidden, key, value, time, second)
-        out: Tensor = self.action_out(self.action_norm(hidden))
-        return out
+            yield hidden
 
     def flow(
         self, source: Tensor, context: Context, steps: int, committed: Tensor | None = None

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dualsys.system1.encoder import pixels_of
+from dualsys.system1.exits import Exit
 from dualsys.system1.network import Context
 from dualsys.system1.sampler import IMAGE, Sampler, sampler_inputs
 from kernels.engine import TensorSpec
@@ -52,20 +53,25 @@ class ContextEncoder(nn.Module):
 
 
 class FlowStep(nn.Module):
-    """One Euler step of the flow, of any length, for K chunks over one context."""
+    """One Euler step of the flow, of any length, for K chunks over one context.
 
-    def __init__(self, sampler: Sampler) -> None:
+    With `early` it takes the first blocks alone.
+    """
+
+    def __init__(self, sampler: Sampler, early: Exit | None = None) -> None:
         super().__init__()
-        self.sampler = sampler
+        self.sampler, self.early = sampler, early
 
     def forward(
         self, x: Tensor, fixed: Tensor, keys: Tensor, values: Tensor, tau: Tensor, size: Tensor
     ) -> dict[str, Tensor]:
         """From x (K, T, A) at tau (1,) to that at tau + size (1,), and as a chunk: physical."""
-        none = x.new_zeros(0)
-        context = Context(list(keys.split(1)), list(values.split(1)), none, none, none)
-        network = self.sampler.network
-        velocity = network.velocity(x, tau.expand(x.shape[0]), context, fixed.expand(x.shape[:2]))
+        network, none = self.sampler.network, x.new_zeros(0)
+        layers = network.config.layers if self.early is None else self.early.layers
+        # What no block looks at is not even copied.
+        seen, read = (list(each[:layers].split(1)) for each in (keys, values))
+        context, times = Context(seen, read, none, none, none), tau.expand(x.shape[0])
+        velocity = network.velocity(x, times, context, fixed.expand(x.shape[:2]), self.early)
         moved = x + size * (1 - fixed)[..., None] * velocity
         std, mean = self.sampler.get_buffer("action_std"), self.sampler.get_buffer("action_mean")
         return {"moved": moved, "chunk": moved * std + mean}

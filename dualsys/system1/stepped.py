@@ -1,41 +1,45 @@
-"""System 1's pass from an engine for each part; how many flow steps it takes is decided in it."""
+"""System 1's pass from an engine for each part; how deep its flow goes is decided in it."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
 
 from dualsys.errors import DualsysError
-from dualsys.system1.depth import Depth
+from dualsys.system1.depth import Depth, Effort, Pace
 from dualsys.system1.uncertainty import laplace_entropy
 from kernels.engine import Engine, TensorSpec
 
-RECENT = 100  # steps whose slowest is how long one takes
+FIRST = 10  # steps of each kind before the first tick; how long the later half took counts
 
 
 class SteppedEngine:
-    """`Sampler` in two parts, with as many Euler steps as `depth` says, pass by pass.
+    """`Sampler` in parts, with the Euler steps and blocks that `depth` says, pass by pass.
 
-    taken: how often each number of steps was.
+    taken: how often each effort was.
     """
 
-    def __init__(self, encoder: Engine, step: Engine, depth: Depth, samples: int) -> None:
-        if encoder.precision != step.precision:
-            raise DualsysError(
-                f"the encoder's engine computes in {encoder.precision}, the flow step's in "
-                f"{step.precision}; make both in one precision"
-            )
-        self.name, self.precision = f"{encoder.name}, stepped", step.precision
-        self._encoder, self._step = encoder, step
+    def __init__(
+        self, encoder: Engine, flows: Mapping[int, Engine], depth: Depth, samples: int
+    ) -> None:
+        """`flows`: by the number of blocks, the engine of one step; one for each of the depth's."""
+        for step in flows.values():
+            if encoder.precision != step.precision:
+                raise DualsysError(
+                    f"the encoder's engine computes in {encoder.precision}, the flow step's in "
+                    f"{step.precision}; make both in one precision"
+                )
+        self.name, self.precision = f"{encoder.name}, stepped", encoder.precision
+        self._encoder, self._flows = encoder, dict(flows)
         self._depth, self._samples = depth, samples
-        self._recent_ns: deque[int] = deque(maxlen=RECENT)
-        self.taken: Counter[int] = Counter()
+        self._pace = Pace(_first_ns(flows))
+        self.taken: Counter[Effort] = Counter()
         self.inputs = encoder.inputs
         outputs = {name: encoder.outputs[name] for name in ("scale", "perceived")}
-        chunk = step.outputs["chunk"]
+        chunk = next(iter(flows.values())).outputs["chunk"]
         outputs["chunk"] = TensorSpec((1, *chunk.shape[1:]), chunk.dtype)
         if samples > 1:
             outputs["samples"] = chunk
@@ -56,10 +60,9 @@ class SteppedEngine:
         begun = time.monotonic_ns()
         seen = {name: array.copy() for name, array in self._encoder.run(arrays).items()}
         left = None if left_ns is None else left_ns - (time.monotonic_ns() - begun)
-        slowest = max(self._recent_ns, default=0)
-        count = self._depth.steps(laplace_entropy(seen["scale"][0]), left, slowest)
-        self.taken[count] += 1
-        found = self._flow(seen, count)
+        effort = self._depth.chosen(laplace_entropy(seen["scale"][0]), left, self._pace.step_ns())
+        self.taken[effort] += 1
+        found = self._flow(seen, effort)
         chunks = found["chunk"]
         out = {"scale": seen["scale"], "perceived": seen["perceived"], "chunk": chunks[:1]}
         if self._samples > 1:
@@ -68,14 +71,28 @@ class SteppedEngine:
             out["spread"] = found["moved"].std(0, ddof=1).mean().reshape(1, 1)
         return out
 
-    def _flow(self, seen: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
+    def _flow(self, seen: dict[str, np.ndarray], effort: Effort) -> dict[str, np.ndarray]:
         given = {name: seen[name] for name in ("fixed", "keys", "values")}
-        found = {"moved": seen["source"]}
-        size = np.full(1, 1 / count, np.float32)
-        for number in range(count):
+        found, step = {"moved": seen["source"]}, self._flows[effort.layers]
+        size = np.full(1, 1 / effort.steps, np.float32)
+        for number in range(effort.steps):
             begun = time.monotonic_ns()
-            tau = np.full(1, number / count, np.float32)
-            moved = self._step.run({**given, "x": found["moved"], "tau": tau, "size": size})
+            tau = np.full(1, number / effort.steps, np.float32)
+            moved = step.run({**given, "x": found["moved"], "tau": tau, "size": size})
             found = {name: array.copy() for name, array in moved.items()}
-            self._recent_ns.append(time.monotonic_ns() - begun)
+            self._pace.took(effort.layers, time.monotonic_ns() - begun)
         return found
+
+
+def _first_ns(flows: Mapping[int, Engine]) -> dict[int, int]:
+    """The slowest step of each kind, once it runs as it does later."""
+    found = {}
+    for layers, engine in flows.items():
+        zeros = {name: np.zeros(spec.shape, spec.dtype) for name, spec in engine.inputs.items()}
+        spans = []
+        for _ in range(FIRST):
+            begun = time.monotonic_ns()
+            engine.run(zeros)
+            spans.append(time.monotonic_ns() - begun)
+        found[layers] = max(spans[FIRST // 2 :])
+    return found

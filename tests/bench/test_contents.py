@@ -12,6 +12,7 @@ from dualsys.bench.command import run_bench
 from dualsys.bench.contents import contents
 from dualsys.config import load
 from dualsys.errors import DualsysError
+from dualsys.system1.depth import EXITS
 from sim import registry
 from tests.benchmarks import words
 
@@ -38,6 +39,26 @@ def test_every_file_that_decides_results_is_known_by_its_content(tmp_path: Path)
         assert named(*chosen, f"{key}={file}") == {f"{key}={file}"}
     assert named("system2=none", "trigger=uncertainty", f"trigger.calibration={file}") == set()
     assert named(scripted, "trigger=uncertainty", "trigger.threshold=1.0") == set()
+
+
+def test_early_exits_stand_for_themselves_where_a_run_takes_them(
+    untrained: Path, tmp_path: Path
+) -> None:
+    weights = shutil.copytree(untrained, tmp_path / "weights")
+    spec, checkpoint = registry.spec_of("driving/merge"), f"system1.checkpoint={weights}"
+    driver = f"system1.driver=network {checkpoint}"
+    own = load("eval", ["scenario=driving/merge", "system2=none", checkpoint])
+    depth = ["system1.depth=fixed", "system1.depth_steps=[1]", "system1.depth_layers=[1]"]
+    early = load("eval", ["scenario=driving/merge", "system2=none", checkpoint, *depth])
+    before = contents([own], spec)
+    (weights / EXITS).write_text("one")
+    (weights / "exits.json").write_text("{}")
+    assert contents([own], spec) == before, "results that are there stay what they are"
+    named = contents([own, early], spec)
+    assert named.keys() == {driver, f"early exits of {driver}"}
+    (weights / EXITS).write_text("another")
+    changed = contents([own, early], spec)
+    assert [word for word in named if named[word] != changed[word]] == [f"early exits of {driver}"]
 
 
 def test_a_file_of_tried_plans_counts_without_the_dataset_that_it_names(tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from dualsys import cli
+from dualsys.bench.depth_bench import off
 
 
 def words(untrained: Path, out: Path, *more: str) -> list[str]:
@@ -37,6 +39,52 @@ def test_engines_are_timed_beside_torch(
     assert "machine stalls meanwhile" in shown
 
 
+def test_every_effort_is_timed_and_held_against_the_true_flow(
+    layered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["depth=true", "engine.names=[torch-fused]", "rounds=3", "warm_up=1", "threads=[1]"]
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*words(layered, tmp_path, *more, "samples=[2]"), "system1.depth_steps=[1,4,10]"])
+    assert ended.value.code == 0
+    report = msgspec.json.decode((tmp_path / "depth.json").read_bytes())
+    (table,) = report["tables"]
+    assert list(table["engines"]) == ["torch"], "the reference is always there"
+    assert "torch-fused" in table["refused"]
+    rows = table["engines"]["torch"]
+    assert list(rows) == ["own", "1x1", "4x1", "10x1", "1x2", "4x2", "10x2"]
+    assert all(row["pass"]["rounds"] == 3 and row["pass"]["p50_ms"] > 0 for row in rows.values())
+    assert all(row["to_true"]["worst"] >= row["to_true"]["rms"] for row in rows.values())
+    assert rows["10x2"]["to_true"]["rms"] == rows["own"]["to_own"]["rms"] == 0
+    assert rows["4x2"]["to_own"]["rms"] < 1e-4, "the network's own steps in parts are its own pass"
+    assert rows["1x2"]["to_true"]["rms"] > rows["4x2"]["to_true"]["rms"] > 0
+    assert (tmp_path / "depth.png").read_bytes()[:4] == b"\x89PNG"
+    shown = capsys.readouterr().out
+    assert "10x1" in shown
+    assert "machine stalls meanwhile" in shown
+
+
+def test_without_exits_every_effort_takes_all_blocks(
+    untrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["depth=true", "engine.names=[torch]", "rounds=1", "warm_up=1", "threads=[1]"]
+    with pytest.raises(SystemExit):
+        cli.main([*words(untrained, tmp_path, *more, "samples=[1]"), "system1.depth_steps=[1]"])
+    report = msgspec.json.decode((tmp_path / "depth.json").read_bytes())
+    assert list(report["tables"][0]["engines"]["torch"]) == ["own", "1x1"]
+    assert "no early exits at" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("committed", [0, 5])
+def test_what_is_committed_is_no_error(committed: int) -> None:
+    found, wanted = np.zeros((2, 8, 2)), np.zeros((2, 8, 2))
+    found[:, :committed] = 9
+    found[1, committed:] = [0.2, 0.4]
+    inputs = [{"committed_ticks": np.full((1, 1), committed, np.float32)}] * 2
+    error = off(found, wanted, inputs, np.array([0.1, 0.2]))
+    assert error == pytest.approx({"rms": 2**0.5, "median": 2**0.5, "worst": 2.0})
+    assert set(off(wanted, wanted, [{}, {}], np.ones(2)).values()) == {0.0}
+
+
 @pytest.mark.parametrize(
     ("word", "said"),
     [
@@ -46,13 +94,14 @@ def test_engines_are_timed_beside_torch(
         ("threads=[]", "threads=[]: give a list of numbers from 1 on"),
         ("samples=[0]", "samples=[0]: give a list"),
         ("scenario=driving/merg", "Did you mean 'driving/merge'"),
+        ("depth=true planners=[smolvlm-256m]", "give one"),
     ],
 )
 def test_wrong_words_are_one_clear_line(
     word: str, said: str, untrained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        cli.main([*words(untrained, tmp_path), word])
+        cli.main([*words(untrained, tmp_path), *word.split()])
     assert ended.value.code == 2
     assert said in capfd.readouterr().err
 
