@@ -36,6 +36,7 @@ class System1Config:
     max_guidance_age_s: float = MISSING
     phase_limit_s: float = MISSING
     noise_scale: float = MISSING
+    told_ticks: int = MISSING  # of the commands carried out before a pass can act, so many are told
     samples: int = MISSING  # flows over one encoding; their spread is a part of the uncertainty
     spread_weight: float = MISSING
     cascade: bool = True  # go on from System 2's candidate; false carries it out as it is

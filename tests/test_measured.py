@@ -157,6 +157,68 @@ def test_the_gate_is_told_as_it_was_measured() -> None:
         assert f"{worth[kind]['value']:.1%} ({low} .. {high})" in flat
 
 
+def test_the_prices_of_a_call_are_told_as_they_were_measured() -> None:
+    found = result("pareto-longtail-hard.json")
+    told = {cells[0]: cells for cells in rows(after("pareto-longtail-hard.json"))}
+    gates = [v for v in found["measured"] if f"random as {v}" in found["measured"]]
+    assert len(gates) == 7
+    for gate in gates:
+        at_random = f"random as {gate}"
+        all_, twin = (found["measured"][v]["all"] for v in (gate, at_random))
+        low, high = all_["collision_ci95"]
+        saved = found["compared"][gate]["all"]["collision"]
+        fewer = [f"{100 * share:.1f}" for share in saved["fewer_ci95"]]
+        lead = found["compared"][at_random]["all"]["collision"]
+        points = [f"{100 * share:.1f}" for share in (lead["mean"], *lead["ci95"])]
+        p = "p < 0.001" if lead["p_holm"] < 0.0005 else f"p {lead['p_holm']:.3f}"
+        assert lead["shown"]
+        assert told[gate][1:] == [
+            f"{all_['mean']['calls_per_tick']['value']:.2%}",
+            percent(all_["success_rate"]),
+            f"{percent(all_['collision_rate'])}, {low:.1%} .. {high:.1%}",
+            f"{percent(saved['fewer'])} ({fewer[0]} .. {fewer[1]})",
+            percent(twin["success_rate"]),
+            percent(twin["collision_rate"]),
+            f"{points[0]} ({points[1]} .. {points[2]}), {p}",
+        ]
+
+
+def test_others_on_the_same_drives_are_told_as_they_were_measured() -> None:
+    found = result("peers-driving.json")
+    section = after("## Others on the same drives")
+    told = {cells[0]: cells[1:] for cells in reversed(rows(section))}
+    drivers = {name: name for name in found["measured"]}
+    drivers["dual system"] = "both systems, the learned gate"
+    for variant, name in drivers.items():
+        pools = found["measured"][variant]
+        cells = [pools["all"][f"{key}_rate"] for key in ("success", "collision")]
+        ends = [pools["all"][f"{key}_ci95"] for key in ("success", "collision")]
+        wanted = [
+            text
+            for rate, (low, high) in zip(cells, ends, strict=True)
+            for text in (percent(rate), f"{low:.1%} .. {high:.1%}")
+        ]
+        assert told[name] == [*wanted, f"{pools['all']['mean']['score']['value']:.3f}"]
+        for pool, row in (
+            ("driving/roundabout", "driving/roundabout"),
+            ("driving/intersection", "driving/intersection"),
+            ("seen", "rare, kinds that training may show"),
+            ("unseen", "rare, kinds never seen"),
+        ):
+            rates = (pools[pool][f"{key}_rate"] for key in ("success", "collision"))
+            assert told[row][list(drivers).index(variant)] == ", ".join(f"{r:.0%}" for r in rates)
+    lead = found["compared"]["IDM and MOBIL of highway-env"]["all"]
+    flat = " ".join(section.split())
+    for key, sign in (("success", -1), ("collision", 1)):
+        low, high = sorted(sign * end for end in lead[key]["ci95"])
+        points = f"{100 * sign * lead[key]['mean']:.1f} points of {key}"
+        assert points in flat
+        assert f"({100 * low:.1f} .. {100 * high:.1f}" in flat
+        assert lead[key]["shown"]
+    minutes = sum(s["elapsed_s"] for s in result("sittings/peers-driving.json")["sittings"]) / 60
+    assert f"took {minutes:.0f} minutes" in flat
+
+
 @pytest.mark.parametrize("domain", ["driving", "manipulation"])
 def test_values_and_pairs_are_told_as_they_were_measured(domain: str) -> None:
     ranking = result(f"values-{domain}.json")["rankings"]["all (gain in spreads)"]

@@ -209,10 +209,10 @@ class Policy:
         arrays["noise"][:] = _noise(observation.stamp, inputs["noise"].shape)
         arrays["noise"][0] *= self._config.noise_scale
         if "committed" in arrays:
-            kept = self._committed(observation.stamp.tick)
-            if len(kept):
-                arrays["committed"][0, : len(kept)] = kept
-                arrays["committed_ticks"][:] = len(kept)
+            told = self._committed(observation.stamp.tick)[: self._config.told_ticks]
+            if len(told):
+                arrays["committed"][0, : len(told)] = told
+                arrays["committed_ticks"][:] = len(told)
         if guidance is not None:
             age = observation.stamp.tick - guidance.stamp.tick
             arrays["plan"][0, guidance.plan] = 1.0

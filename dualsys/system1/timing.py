@@ -20,6 +20,7 @@ class PolicyConfig(msgspec.Struct, frozen=True):
     spread_weight: float = 1.0  # of the samples' spread in the uncertainty
     cascade: bool = True  # go on from System 2's candidate; False carries it out as it is
     commit_ticks: int = 1  # ticks until a new chunk takes effect: so far the running one is kept
+    told_ticks: int = 1  # of those, how many the network is told
     budget: str = "short"  # of the thinking that a request asks for
 
     @classmethod
@@ -35,6 +36,7 @@ class PolicyConfig(msgspec.Struct, frozen=True):
         cascade: bool = True,
         commit_ticks: int = 1,
         budget: str = "short",
+        told_ticks: int = 1,
     ) -> PolicyConfig:
         """The same timing for any control rate; raises `DualsysError` for a negative time."""
         for name, value in (
@@ -44,6 +46,7 @@ class PolicyConfig(msgspec.Struct, frozen=True):
             ("phase_limit_s", phase_limit_s),
             ("noise_scale", noise_scale),
             ("spread_weight", spread_weight),
+            ("told_ticks", told_ticks),
         ):
             if not 0 <= value < math.inf:
                 raise DualsysError(f"system1.{name} must be zero or more, it is {value}")
@@ -56,5 +59,6 @@ class PolicyConfig(msgspec.Struct, frozen=True):
             spread_weight,
             cascade,
             commit_ticks,
+            told_ticks,
             budget,
         )

@@ -218,7 +218,7 @@ def test_the_running_chunk_is_kept_until_the_new_one_can_act() -> None:
     engine = PointEngine(horizon=8)
     engine.inputs["committed"] = TensorSpec((1, 3, 2), "float32")
     engine.inputs["committed_ticks"] = TensorSpec((1, 1), "float32")
-    system1 = policy(engine, commit_ticks=2)
+    system1 = policy(engine, commit_ticks=2, told_ticks=2)
     first = system1.act(observation(0), None, 0).action.commands
     assert engine.calls[0]["committed_ticks"] == 0, "nothing runs yet"
     state = np.array([-5.0, 5.0], np.float32)
@@ -230,6 +230,21 @@ def test_the_running_chunk_is_kept_until_the_new_one_can_act() -> None:
     assert not np.array_equal(later.action.commands[2], first[6])
     jump = np.abs(later.action.commands[2] - first[6]) / (SPEC.action_high - SPEC.action_low)
     assert system1.seam_jump == pytest.approx(jump.max()), "where the new chunk begins to act"
+
+
+def test_of_a_long_committed_beginning_the_network_is_told_the_first_ticks() -> None:
+    engine = PointEngine(horizon=8)
+    engine.inputs["committed"] = TensorSpec((1, 4, 2), "float32")
+    engine.inputs["committed_ticks"] = TensorSpec((1, 1), "float32")
+    system1 = policy(engine, commit_ticks=3, told_ticks=1)
+    first = system1.act(observation(0), None, 0).action.commands
+    state = np.array([-5.0, 5.0], np.float32)
+    later = [system1.act(observation(t, state=state), None, 0) for t in range(1, 5)][-1]
+    assert engine.calls[-1]["committed_ticks"] == 1
+    np.testing.assert_array_equal(engine.calls[-1]["committed"][0, :1], first[4:5])
+    assert not engine.calls[-1]["committed"][0, 1:].any()
+    np.testing.assert_array_equal(later.action.commands[:3], first[4:7])
+    assert not np.array_equal(later.action.commands[3], first[7])
 
 
 def test_an_answer_that_came_late_is_not_used_and_the_one_before_stays() -> None:
