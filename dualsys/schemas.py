@@ -126,6 +126,7 @@ class EngineConfig:
 
     names: list[str] = MISSING
     threads: int = 1
+    opset: int = 17  # of ONNX graphs: the newest that older deployments (TensorRT 8.5) still read
 
 
 @dataclass

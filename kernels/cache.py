@@ -26,8 +26,8 @@ class NotBuiltError(DualsysError):
 class Prepared:
     """What is known of one network; every part is made when it is first asked for."""
 
-    def __init__(self, root: Path, network: Network) -> None:
-        self.network, self.folder = network, root / network.key
+    def __init__(self, root: Path, network: Network, opset: int = OPSET) -> None:
+        self.network, self.folder, self.opset = network, root / network.key, opset
 
     @functools.cached_property
     def made(self) -> Made:
@@ -46,10 +46,10 @@ class Prepared:
     @functools.cached_property
     def graph(self) -> bytes:
         """The network as an ONNX model. Raises `DualsysError` where it can not be one."""
-        file = self.folder / f"graph-opset{OPSET}.onnx"
+        file = self.folder / f"graph-opset{self.opset}.onnx"
         if not file.is_file():
             module, inputs = self.made
-            self._write(file, export_onnx(module, inputs, self.reference.names))
+            self._write(file, export_onnx(module, inputs, self.reference.names, self.opset))
         return file.read_bytes()
 
     def put(self, identity: Identity, content: bytes, built_s: float) -> None:

@@ -31,6 +31,9 @@ def export_onnx(
         raise DualsysError(f"ONNX export needs the extra `onnx` ({error})") from error
     import torch
 
+    newest = onnx.defs.onnx_opset_version()
+    if not 7 <= opset <= newest:  # the exporter would print its whole graph first
+        raise DualsysError(f"there is no ONNX opset {opset} to write; take one from 7 to {newest}")
     names = list(inputs)
 
     class Positional(torch.nn.Module):

@@ -11,6 +11,7 @@ import torch
 from kernels.cache import Prepared
 from kernels.choose import Choice, built, choose, opened
 from kernels.engine import Engine, TensorSpec
+from kernels.export import OPSET
 from kernels.network import Arrays, Network
 from kernels.registry import RECIPES
 
@@ -20,13 +21,14 @@ def prepared_of(
     inputs: Mapping[str, TensorSpec],
     folder: Path,
     recorded: Sequence[Arrays] = (),
+    opset: int = OPSET,
     **identity: str,
 ) -> Prepared:
     """A module with its folder of engines; another `identity` is another network."""
     network = Network(
         {"weights": "of a test", **identity}, lambda: (module, inputs), lambda: list(recorded)
     )
-    return Prepared(folder, network)
+    return Prepared(folder, network, opset)
 
 
 def choice_of(

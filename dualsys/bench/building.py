@@ -54,7 +54,9 @@ def build(config: Config, progress: Progress, episodes: Episodes) -> dict[str, A
     names, threads = list(config["engine"]["names"]), config["engine"]["threads"]
     spec, git = registry.spec_of(config["scenario"]), git_state()
     folder = checkpoint_folder(config, spec)
-    prepared = prepared_system1(folder, spec, config["system1"]["samples"])
+    prepared = prepared_system1(
+        folder, spec, config["system1"]["samples"], opset=config["engine"]["opset"]
+    )
     rows = {}
     for name in names:
         progress(name)
@@ -94,7 +96,8 @@ def looks(config: Config) -> bool:
 def _system2(config: Config, spec: WorldSpec, progress: Progress) -> dict[str, Any]:
     """Engines of every part of System 2: {engine: {part: its row}}."""
     system2, found = config["system2"], dict[str, dict[str, Any]]()
-    parts = prepared_system2(system2, load_planning(system2, spec), spec)
+    planning, opset = load_planning(system2, spec), config["engine"]["opset"]
+    parts = prepared_system2(system2, planning, spec, opset)
     for name in config["engine"]["names"]:
         progress(f"{name}, System 2")
         found[name] = {

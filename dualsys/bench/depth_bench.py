@@ -7,7 +7,7 @@ of the network's own pass; in standard deviations of the action, where it is not
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from dualsys.spec import WorldSpec
 from dualsys.system1 import checkpoint
 from dualsys.system1.depth import OWN, Depth, Effort
 from dualsys.system1.stepped import SteppedEngine
+from kernels.cache import Prepared
 from kernels.engine import Engine
 from kernels.network import Arrays
 from kernels.timing import told
@@ -76,12 +77,14 @@ def _table(
 ) -> dict[str, Any]:
     folder = checkpoint_folder(config, spec)
     efforts, layers, why = efforts_of(folder, config["system1"]["depth_steps"])
-    engines, refused = _engines(config, spec, folder, efforts, threads, samples)
-    reference = prepared_system1(folder, spec, samples).reference
+    opset = config["engine"]["opset"]
+    parts = partial(prepared_system1, folder, spec, samples, opset=opset)
+    engines, refused = _engines(config, parts, efforts, threads, samples)
+    reference = parts().reference
     inputs = as_in_runs(reference.inputs, config["system1"]["noise_scale"])
     std = checkpoint.load(folder)[0].get_buffer("action_std").numpy()
     true = SteppedEngine(
-        *_parts(folder, spec, samples, threads, REFERENCE, [layers]),
+        *_parts(parts, threads, REFERENCE, [layers]),
         Depth("fixed", (Effort(TRUE_STEPS, layers),)),
         samples,
     )
@@ -113,20 +116,18 @@ def _table(
 
 def _engines(
     config: Config,
-    spec: WorldSpec,
-    folder: Path,
+    parts: Callable[..., Prepared],
     efforts: list[Effort],
     threads: int,
     samples: int,
 ) -> tuple[dict[str, dict[str, Engine]], dict[str, str]]:
     """By name, the engine of the own pass and of every effort; and why others are left."""
-    whole = prepared_system1(folder, spec, samples)
-    found, refused = usable(whole, config["engine"]["names"], threads)
+    found, refused = usable(parts(), config["engine"]["names"], threads)
     engines: dict[str, dict[str, Engine]] = {}
     layers = sorted({effort.layers for effort in efforts})
     for name, own in found.items():
         try:
-            encoder, flows = _parts(folder, spec, samples, threads, name, layers)
+            encoder, flows = _parts(parts, threads, name, layers)
         except DualsysError as error:
             refused[name] = str(error)
             continue
@@ -138,13 +139,11 @@ def _engines(
 
 
 def _parts(
-    folder: Path, spec: WorldSpec, samples: int, threads: int, name: str, layers: list[int]
+    parts: Callable[..., Prepared], threads: int, name: str, layers: list[int]
 ) -> tuple[Engine, dict[int, Engine]]:
     """One engine's encoder and steps. Raises `DualsysError` where one does not agree with torch."""
-    parts = [prepared_system1(folder, spec, samples, "encode")]
-    parts += [prepared_system1(folder, spec, samples, "flow", number) for number in layers]
     made = []
-    for part in parts:
+    for part in (parts("encode"), *(parts("flow", number) for number in layers)):
         found, refused = usable(part, [name], threads)
         if name not in found:
             raise DualsysError(refused[name])

@@ -105,8 +105,8 @@ def _table(
     config: Config, spec: WorldSpec, threads: int, samples: int, progress: Progress
 ) -> dict[str, Any]:
     """Pass, tick and stages of every usable engine with so many threads and samples."""
-    folder = checkpoint_folder(config, spec)
-    whole = prepared_system1(folder, spec, samples)
+    folder, opset = checkpoint_folder(config, spec), config["engine"]["opset"]
+    whole = prepared_system1(folder, spec, samples, opset=opset)
     engines, refused = usable(whole, config["engine"]["names"], threads)
     inputs = whole.reference.inputs
     works_of: dict[str, dict[str, Work]] = {
@@ -117,7 +117,7 @@ def _table(
         },
     }
     for stage in STAGES:
-        part = prepared_system1(folder, spec, samples, stage)
+        part = prepared_system1(folder, spec, samples, stage, opset=opset)
         found, _ = usable(part, list(engines), threads)
         times = load_card(folder).network.flow_steps if stage == "flow" else 1
         works_of[stage] = {

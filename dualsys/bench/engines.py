@@ -14,7 +14,7 @@ class Engines:
     """What came of each choice: System 1's engine, and the device on which System 2 thinks.
 
     The choice of an engine is that of driver, checkpoint and list of engines; of a device, planner,
-    checkpoint and setting ("auto" is a GPU where there is one).
+    checkpoint, list of engines and setting ("auto" is a GPU where there is one).
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,8 @@ class Engines:
             )
         if row["device"] is None:
             return
-        choice, used = [system2[k] for k in ("name", "checkpoint", "device")], row["device"]
+        keys = ("name", "checkpoint", "engine", "device")
+        choice, used = [system2[k] for k in keys], row["device"]
         first, before = self._devices.setdefault(msgspec.json.encode(choice), (cell, used))
         if before != used:
             raise DualsysError(

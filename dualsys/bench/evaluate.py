@@ -51,6 +51,7 @@ def run_job(job: Job) -> JobResult:
             driven.shield.counts,
             driven.period_ns,
             driven.engine,
+            driven.planner_engine,
             dict(lockstep.codes),
         )
 

@@ -22,7 +22,8 @@ def bench_parts(config: Config, spec: WorldSpec, progress: Progress) -> list[dic
     """One table for each number of threads; nothing without a System 2 that runs here."""
     if not looks(config):
         return []
-    parts = prepared_system2(config["system2"], load_planning(config["system2"], spec), spec)
+    planning, opset = load_planning(config["system2"], spec), config["engine"]["opset"]
+    parts = prepared_system2(config["system2"], planning, spec, opset)
     tables, rounds = [], config["planner_rounds"]
     for threads in config["threads"]:
         torch.set_num_threads(threads)

@@ -40,6 +40,7 @@ class Rig:
         spec = world.world_spec
         self.period_ns, driver = spec.period_ns, config["system1"]["driver"]
         planner = assembly.make_planner(config, spec, dict(world.plan_hints))
+        self.planner_engine = {} if planner is None else dict(planner.engine)
         oracle: OracleTrigger | None = None
         if driver == "network":
             choice = make_engine(config, spec)

@@ -82,6 +82,8 @@ def _episode(driven: Rig, job: Job, seed: int) -> Row:
         raise WorkerError(f"the episode {place} failed: {cause(error)}") from error
     codes = dict(driven.lockstep.episode_codes)
     device = planner_device(job.config["system2"])
+    if device is not None and driven.planner_engine["used"] != "torch":
+        device = f"{device}, {driven.planner_engine['used']}"
     return {**row, "codes": codes, "engine": driven.engine["used"], "device": device}
 
 

@@ -174,7 +174,7 @@ def make_planner(config: Config, spec: WorldSpec, plans: dict[str, str]) -> Plan
             )
         return ScriptedPlanner(spec, foretold_rule(Path(config["system2"]["scores"]), spec))
     if name == "vlm":
-        return _vision_planner(config["system2"], spec)
+        return _vision_planner(config, spec)
     if name == "remote":
         return _remote_planner(config["system2"], spec)
     raise UnknownNameError(
@@ -182,11 +182,12 @@ def make_planner(config: Config, spec: WorldSpec, plans: dict[str, str]) -> Plan
     )
 
 
-def _vision_planner(system2: Config, spec: WorldSpec) -> Planner:
+def _vision_planner(config: Config, spec: WorldSpec) -> Planner:
     from dualsys.runtime.planner_engines import with_engines
     from dualsys.system2.vision import VisionPlanner
 
-    planning, engine = with_engines(system2, load_planning(system2, spec), spec)
+    system2, opset = config["system2"], config["engine"]["opset"]
+    planning, engine = with_engines(system2, load_planning(system2, spec), spec, opset)
     return VisionPlanner(spec, planning, _thinking(system2), engine)
 
 

@@ -15,6 +15,7 @@ from dualsys.system1.depth import EXITS, OWN, Depth, Effort
 from dualsys.system1.stepped import SteppedEngine
 from kernels.cache import Prepared
 from kernels.choose import Choice, choose
+from kernels.export import OPSET
 
 if TYPE_CHECKING:
     from dualsys.system1.compiled import Part
@@ -32,12 +33,13 @@ def make_engine(config: Config, spec: WorldSpec, build: bool = True) -> Choice:
     from dualsys.system1 import checkpoint
 
     names, threads = tuple(config["engine"]["names"]), config["engine"]["threads"]
+    opset = config["engine"]["opset"]
     torch.set_num_threads(threads)
     folder, samples = checkpoint_folder(config, spec), config["system1"]["samples"]
     depth = make_depth(config, checkpoint.load_card(folder).network.layers)
     files = (folder / checkpoint.WEIGHTS, folder / EXITS)
     contents = tuple(checkpoint.digest_of(file) if file.is_file() else None for file in files)
-    return _engine(folder, contents, spec, samples, names, threads, build, depth)
+    return _engine(folder, contents, spec, samples, names, threads, opset, build, depth)
 
 
 def make_depth(config: Config, layers: int) -> Depth | None:
@@ -78,13 +80,14 @@ def _engine(
     samples: int,
     names: tuple[str, ...],
     threads: int,
+    opset: int,
     build: bool,
     depth: Depth | None,
 ) -> Choice:
+    prepared = functools.partial(prepared_system1, folder, spec, samples, opset=opset)
     if depth is None:
-        return choose(names, prepared_system1(folder, spec, samples), threads, build)
-    encode = prepared_system1(folder, spec, samples, "encode")
-    flows = {n: prepared_system1(folder, spec, samples, "flow", n) for n in depth.layers}
+        return choose(names, prepared(), threads, build)
+    encode, flows = prepared("encode"), {n: prepared("flow", n) for n in depth.layers}
     return _stepped(names, encode, flows, threads, build, depth, samples)
 
 
@@ -119,6 +122,8 @@ def prepared_system1(
     samples: int,
     part: Part = "whole",
     layers: int | None = None,
+    *,
+    opset: int = OPSET,
 ) -> Prepared:
     """What engines of a checkpoint, or of a part of it, are made of, and those that were built.
 
@@ -130,4 +135,4 @@ def prepared_system1(
     if samples < 1:
         raise DualsysError(f"system1.samples must be one or more, it is {samples}")
     network = network_of(folder, spec, samples, part, layers)
-    return Prepared(cache_folder() / "engines", network)
+    return Prepared(cache_folder() / "engines", network, opset)

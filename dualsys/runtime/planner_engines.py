@@ -14,6 +14,7 @@ from dualsys.runtime.log import read_log
 from dualsys.spec import WorldSpec
 from kernels.cache import Prepared
 from kernels.choose import choose, require_engines
+from kernels.export import OPSET
 
 if TYPE_CHECKING:
     from dualsys.system2.checkpoint import Planning
@@ -22,7 +23,7 @@ REFERENCE = "torch"
 
 
 def with_engines(
-    system2: Config, planning: Planning, spec: WorldSpec
+    system2: Config, planning: Planning, spec: WorldSpec, opset: int = OPSET
 ) -> tuple[Planning, dict[str, Any]]:
     """The planner with the first kind of engine that is usable for all its parts, and which it is.
 
@@ -37,7 +38,7 @@ def with_engines(
         try:
             found = {
                 part: choose([name], prepared, system2["threads"], build=True)
-                for part, prepared in prepared_system2(system2, planning, spec).items()
+                for part, prepared in prepared_system2(system2, planning, spec, opset).items()
             }
         except DualsysError as error:
             refused[name] = str(error)
@@ -52,7 +53,9 @@ def with_engines(
     )
 
 
-def prepared_system2(system2: Config, planning: Planning, spec: WorldSpec) -> dict[str, Prepared]:
+def prepared_system2(
+    system2: Config, planning: Planning, spec: WorldSpec, opset: int = OPSET
+) -> dict[str, Prepared]:
     """What engines of a planner's parts are made of, and those that were built, part by part.
 
     Raises `DualsysError` for a model of a family that is not exported.
@@ -66,4 +69,4 @@ def prepared_system2(system2: Config, planning: Planning, spec: WorldSpec) -> di
         system2["candidates"],
         lambda log: [m for _, m in read_log(log) if isinstance(m, PlanRequest)],
     )
-    return {name: Prepared(cache_folder() / "engines", n) for name, n in networks.items()}
+    return {name: Prepared(cache_folder() / "engines", n, opset) for name, n in networks.items()}

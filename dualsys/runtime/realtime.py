@@ -147,7 +147,7 @@ def _report(
         for epoch, record in records.items()
     ]
     shield = counts["world"].get("shield", {})
-    engine = counts["system1"].get("engine", {})
+    engine, planner_engine = (counts[role].get("engine", {}) for role in ("system1", "system2"))
     result = JobResult(
         run.scenario,
         rows,
@@ -158,6 +158,7 @@ def _report(
         shield,
         run.spec.period_ns,
         engine,
+        planner_engine,
         dict(codes),
     )
     results = summarise(config, [run.scenario], [result], git)

@@ -48,6 +48,7 @@ class JobResult(msgspec.Struct, frozen=True):
     shield: dict[str, int]
     period_ns: int
     engine: dict[str, Any]  # which one ran, and why those before it in the list did not
+    planner_engine: dict[str, Any]  # the same of System 2; empty where it has no model here
     codes: dict[str, int]  # how often each plan and code was sent
 
 
@@ -74,7 +75,7 @@ def summarise(
         "scenario": scenarios[0] if len(scenarios) == 1 else scenarios,
         "runtime": config["runtime"]["name"],
         "system1": config["system1"],
-        "system2": {**config["system2"], **_device(config["system2"])},
+        "system2": {**config["system2"], **_model(config["system2"], results[0].planner_engine)},
         "trigger": config["trigger"],
         "engine": {**config["engine"], **results[0].engine},
         "latency": config["latency"],
@@ -218,10 +219,11 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _device(system2: dict[str, Any]) -> dict[str, str]:
-    """Where a planner with a model of its own ran; nothing for the others."""
+def _model(system2: dict[str, Any], engine: dict[str, Any]) -> dict[str, Any]:
+    """Where and by which engine a planner's own model ran; nothing for the others."""
     device = planner_device(system2)
-    return {} if device is None else {"device": device}
+    known = {} if device is None else {"device": device}
+    return known | ({"engine": {"names": system2["engine"], **engine}} if engine else {})
 
 
 def _total(counts: Any) -> dict[str, int]:

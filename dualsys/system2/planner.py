@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
 
 from dualsys.messages import Guidance, PlanRequest, Thought
 
 Stop = Callable[[], bool]
+
+TORCH: Mapping[str, Any] = {"used": "torch", "refused": {}}
 
 
 def never() -> bool:
@@ -21,7 +23,8 @@ class Planner(Protocol):
 
     `thought` is what is behind the newest guidance, for the log; None where there is nothing.
     `faults` counts, by reason, the requests that came to no guidance, or to it in another way than
-    was asked for.
+    was asked for. `engine` is what a run's header says of the engine that runs its model: which
+    one, and why those before it in the list did not; empty for a planner without a model here.
 
     `think` yields a first valid guidance early and better ones after; the last has `final` set. The
     caller may stop iterating at any time; nothing of an unfinished thought may reach the next one.
@@ -31,6 +34,7 @@ class Planner(Protocol):
 
     thought: Thought | None
     faults: Counter[str]
+    engine: Mapping[str, Any]
 
     def warm_up(self, budget: str) -> None:
         """Make the first thought as quick as the later ones; nothing of it is told or counted."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,7 +20,7 @@ from dualsys.spec import WorldSpec
 from dualsys.system2.checkpoint import Planning
 from dualsys.system2.endpoint import EndpointError
 from dualsys.system2.language import describe
-from dualsys.system2.planner import Stop, never
+from dualsys.system2.planner import TORCH, Stop, never
 from dualsys.system2.prompts import prompted
 from dualsys.system2.questions import Answers, Question, asked
 from dualsys.system2.thinking import ThinkConfig, Thinking
@@ -48,6 +48,7 @@ class RemotePlanner:
         self._spec, self._endpoint, self._local, self._config = spec, endpoint, local, config
         self.thought: Thought | None = None
         self.faults: Counter[str] = Counter()
+        self.engine: Mapping[str, Any] = {} if local is None else TORCH
 
     def warm_up(self, budget: str) -> None:
         """Nothing: that machine is warm or cold by itself, and a question there has a price."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -67,6 +67,7 @@ class ScriptedPlanner:
         self._spec, self._rule = spec, rule
         self.thought: Thought | None = None
         self.faults: Counter[str] = Counter()
+        self.engine: Mapping[str, Any] = {}
 
     def warm_up(self, budget: str) -> None:
         """A rule is always warm."""

@@ -18,18 +18,13 @@ from dualsys.spec import WorldSpec
 from dualsys.system2.blank import blank_request
 from dualsys.system2.checkpoint import Planning
 from dualsys.system2.grammar import AnswerGrammar
-from dualsys.system2.planner import Stop, never
+from dualsys.system2.planner import TORCH, Stop, never
 from dualsys.system2.questions import Question, asked, chain
 from dualsys.system2.thinking import Interrupted, ThinkConfig, Thinking
 
-TORCH: Mapping[str, Any] = {"used": "torch", "refused": {}}
-
 
 class VisionPlanner:
-    """System 2 around a loaded checkpoint. `thought` is the one behind the newest guidance.
-
-    engine: what a run's header says of the engine that reads and proposes.
-    """
+    """System 2 around a loaded checkpoint. `thought` is the one behind the newest guidance."""
 
     def __init__(
         self,
@@ -39,7 +34,7 @@ class VisionPlanner:
         engine: Mapping[str, Any] = TORCH,
     ) -> None:
         config.check(planning.card)
-        self.engine = dict(engine)
+        self.engine = engine
         self._spec, self.planning, self._config = spec, planning, config
         tokenize = planning.language.tokenize
         self._grammars = {q.name: AnswerGrammar(q, tokenize) for q in chain(spec)}

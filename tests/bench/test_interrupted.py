@@ -146,7 +146,7 @@ def test_an_interrupt_is_told_and_completed(
 def a_config(engine: dict[str, Any], device: str) -> dict[str, Any]:
     return {
         "system1": {"driver": "network", "checkpoint": "auto", "samples": 1},
-        "system2": {"name": "vlm", "checkpoint": "auto", "device": device},
+        "system2": {"name": "vlm", "checkpoint": "auto", "engine": ["torch"], "device": device},
         "engine": engine,
     }
 
@@ -191,6 +191,7 @@ def test_an_episode_says_on_which_device_its_planner_thought(
     assert found["devices"] == {"periodic": device_of("auto")}
     (episode,) = out.rglob("episodes/*/*/0.json")
     row = json.loads(episode.read_text())
+    assert row["device"] == device_of("auto"), "torch is not named"
     episode.write_text(json.dumps({**row, "device": "elsewhere"}))
     with pytest.raises(DualsysError, match=r"thought on .*, in periodic, .* on elsewhere"):
         run_bench([*arguments, "seeds=0:2"])

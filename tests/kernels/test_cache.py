@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import onnx
 import pytest
 
 from dualsys.errors import DualsysError
@@ -84,6 +85,19 @@ def test_other_threads_are_another_engine_and_both_are_kept(tmp_path: Path) -> N
     for threads in (1, 2, 1):
         opened(prepared, "onnxruntime", threads, build=True)
     assert len(list(tmp_path.rglob("*.engine"))) == 2
+
+
+def test_another_opset_is_another_engine_that_answers_alike(tmp_path: Path) -> None:
+    answers = []
+    for opset in (17, 20):
+        prepared = prepared_of(Small(), INPUTS, tmp_path, opset=opset)
+        assert onnx.load_from_string(prepared.graph).opset_import[0].version == opset
+        answers.append(answer(opened(prepared, "onnxruntime", 1, build=True)))
+    assert answers[0] == answers[1]
+    assert len(list(tmp_path.rglob("*.engine"))) == 2
+    for opset in (0, 99):
+        with pytest.raises(DualsysError, match=f"no ONNX opset {opset} to write; take one from 7"):
+            prepared_of(Small(), INPUTS, tmp_path, opset=opset).graph  # noqa: B018
 
 
 def test_another_network_has_a_folder_of_its_own(tmp_path: Path) -> None:

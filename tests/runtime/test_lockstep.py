@@ -123,6 +123,7 @@ class Slow:
 
     thought = None
     faults: ClassVar[Counter[str]] = Counter()
+    engine: ClassVar[dict[str, str]] = {}
 
     def warm_up(self, budget: str) -> None: ...
 

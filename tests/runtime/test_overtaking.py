@@ -25,6 +25,7 @@ class Ponderer:
 
     thought = None
     faults: ClassVar[Counter[str]] = Counter()
+    engine: ClassVar[dict[str, str]] = {}
 
     def warm_up(self, budget: str) -> None:
         """Nothing is slow."""

@@ -38,6 +38,7 @@ def test_in_lockstep_equal_runs_write_equal_bytes(
     for name in ("one", "two"):
         config = configuration(tmp_path / name, untrained, planner_folder)
         results = evaluate(config, [SCENARIO], [0], lambda _: None)
+    assert results["system2"]["engine"] == {"names": ["torch"], "used": "torch", "refused": {}}
     codes = results["codes"]
     assert codes["messages"] >= codes["different"] >= 1
     assert 0 <= codes["code_bits"] <= 16, "eight values of four levels"
@@ -54,7 +55,10 @@ def test_on_the_wall_clock_thoughts_are_logged_and_used(
     config = configuration(
         tmp_path, untrained, planner_folder, "runtime=realtime", "trigger.period_s=0.4"
     )
-    results = realtime({**config, "out": str(tmp_path)}, SCENARIO, [0])
+    system2 = {**config["system2"], "engine": ["tensorrt", "torch"]}
+    results = realtime({**config, "system2": system2, "out": str(tmp_path)}, SCENARIO, [0])
+    told = results["system2"]["engine"]
+    assert (told["used"], list(told["refused"])) == ("torch", ["tensorrt"])
     # How many there are is the machine's business on the wall clock.
     check([message for _, message in read_log(tmp_path / "log.mcap")], least=1)
     assert results["timing"]["system2"]["p50_ms"] > 0

@@ -23,6 +23,7 @@ def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
     if planner is None:
         counts["think_ns"] = []
         return
+    counts["engine"] = dict(planner.engine)
     planner.warm_up(run.config["system2"]["budget"])
     with (
         RequestServer(ipc(folder, "requests")) as requests,
