@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from dualsys.codec import encode
+from dualsys.runtime.log import LogWriter, read_log
+from dualsys.runtime.probe import requests_of
+from dualsys.system2.checkpoint import RECORDED
 from tests.scripts import ROOT, run
 
 
@@ -65,3 +69,25 @@ def test_an_engine_that_disagrees_is_not_counted(tmp_path: Path) -> None:
         pytest.skip("there is a GPU")
     assert done.returncode == 2
     assert "needs a GPU that torch sees" in done.stderr
+
+
+def test_requests_of_runs_are_kept_beside_a_planner(tmp_path: Path) -> None:
+    requests = requests_of("driving/merge", 4)
+    planner = tmp_path / "planner"
+    planner.mkdir()
+    for number in range(2):
+        with LogWriter(tmp_path / f"run{number}" / "log.mcap", {}) as log:
+            for request in requests[2 * number : 2 * number + 2]:
+                log.write("requests", request)
+    runs = [tmp_path / "run0", tmp_path / "run1"]
+    done = run("launch/record_requests.py", planner, *runs, "--count", "2")
+    assert done.returncode == 0, done.stderr
+    kept = [message for _, message in read_log(planner / RECORDED)]
+    assert [encode(message) for message in kept] == [encode(requests[n]) for n in (0, 3)]
+    for arguments, fault in (
+        ((planner, tmp_path), f"{tmp_path} holds no log.mcap"),
+        ((tmp_path / "none", *runs), f"there is no planner at {tmp_path / 'none'}"),
+        ((planner, *runs, "--count", "0"), "keep at least one request"),
+    ):
+        done = run("launch/record_requests.py", *arguments)
+        assert (done.returncode, fault in done.stderr) == (2, True), done.stderr

@@ -50,15 +50,18 @@ def _named(config: Config, spec: WorldSpec) -> Iterator[tuple[str, Path]]:
 def digest(word: str, path: Path) -> str:
     """SHA-256 of a file, or of the names and contents of all files of a folder.
 
-    But for early exits: they stand for themselves, and without them all is as it was.
+    But for early exits, which stand for themselves, and for the requests that engines are compared
+    on: without either all is as it was.
     """
+    from dualsys.system2.checkpoint import RECORDED  # torch comes with it
+
     if not path.exists():
         raise DualsysError(f"{word}: there is nothing at {path}; give a file or folder that exists")
     if path.is_file():
         return _file_digest(path)
     total = hashlib.sha256()
     for file in sorted(file for file in path.rglob("*") if file.is_file()):
-        if file.stem == Path(EXITS).stem:
+        if file.stem == Path(EXITS).stem or file.name == RECORDED:
             continue
         total.update(f"{file.relative_to(path).as_posix()} {_file_digest(file)}\n".encode())
     return total.hexdigest()

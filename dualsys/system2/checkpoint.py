@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dualsys.system2.compiled import CompiledPlanner
 
 HEADS, CARD = "heads.safetensors", "planner.json"
+RECORDED = "recorded.mcap"  # beside the weights: requests that the planner met at work
 NORMALISATION = ("state_mean", "state_std", "action_mean", "action_std")
 
 

@@ -18,7 +18,7 @@ import dualsys
 from dualsys.messages import PlanRequest
 from dualsys.spec import WorldSpec
 from dualsys.system2.blank import blank_request
-from dualsys.system2.checkpoint import HEADS, Planning
+from dualsys.system2.checkpoint import HEADS, RECORDED, Planning
 from dualsys.system2.language import Prefix, describe
 from dualsys.system2.parts import parts_of
 from dualsys.system2.thinking import ThinkConfig, Thinking
@@ -28,7 +28,6 @@ from kernels.reference import RecordingEngine
 from kernels.torch_engine import TorchEngine
 
 MODEL = "model.safetensors"
-RECORDED = "recorded.mcap"  # beside the weights: requests that the planner met at work
 INSTRUCTION = 32  # tokens that an instruction may have
 STEP = 16  # a prompt's length is a multiple of it
 _CODE = ("system2/parts.py", "system2/heads.py", "flow.py")

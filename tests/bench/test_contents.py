@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from dualsys.bench.command import run_bench
-from dualsys.bench.contents import contents
+from dualsys.bench.contents import contents, digest
 from dualsys.config import load
 from dualsys.errors import DualsysError
 from dualsys.system1.depth import EXITS
+from dualsys.system2.checkpoint import RECORDED
 from sim import registry
 from tests.benchmarks import words
 
@@ -59,6 +60,17 @@ def test_early_exits_stand_for_themselves_where_a_run_takes_them(
     (weights / EXITS).write_text("another")
     changed = contents([own, early], spec)
     assert [word for word in named if named[word] != changed[word]] == [f"early exits of {driver}"]
+
+
+def test_requests_that_engines_are_compared_on_change_no_planner(
+    planner_folder: Path, tmp_path: Path
+) -> None:
+    planner = shutil.copytree(planner_folder, tmp_path / "planner")
+    before = digest("planner", planner)
+    (planner / RECORDED).write_text("requests")
+    assert digest("planner", planner) == before
+    (planner / "config.json").write_text("{}")
+    assert digest("planner", planner) != before
 
 
 def test_a_file_of_tried_plans_counts_without_the_dataset_that_it_names(tmp_path: Path) -> None:

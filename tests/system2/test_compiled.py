@@ -17,8 +17,8 @@ from dualsys.messages import Guidance
 from dualsys.runtime import planner_engines
 from dualsys.runtime.log import LogWriter
 from dualsys.system2 import checkpoint as checkpoints
-from dualsys.system2.checkpoint import Planning
-from dualsys.system2.compiled import RECORDED, CompiledPlanner
+from dualsys.system2.checkpoint import RECORDED, Planning
+from dualsys.system2.compiled import CompiledPlanner
 from dualsys.system2.parts import parts_of
 from dualsys.system2.thinking import ThinkConfig
 from dualsys.system2.vision import VisionPlanner
