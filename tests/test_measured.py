@@ -183,6 +183,36 @@ def test_the_prices_of_a_call_are_told_as_they_were_measured() -> None:
         ]
 
 
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("longtail-hard", "rare driving situations"),
+        ("mt10", "MT10"),
+        ("driving", "nominal driving"),
+    ],
+)
+def test_late_answers_are_told_as_they_were_measured(name: str, head: str) -> None:
+    found = result(f"delays-{name}.json")
+    section = after("## Late answers")
+    assert f"`docs/results/delays-{name}.json`" in section
+    table = section.split(f"\n| {head} |", 1)[1].split("\n\n", 1)[0]
+    told = {cells[0]: cells[1:] for cells in rows(table)}
+    intact = found["measured"]["no delay"]["all"]["success_rate"]
+    for variant, pools in found["measured"].items():
+        all_, cells = pools["all"], told[variant]
+        low, high = all_["success_ci95"]
+        wanted = [percent(all_["success_rate"]), f"{low:.1%} .. {high:.1%}"]
+        if name != "mt10":
+            wanted.append(percent(all_["collision_rate"]))
+        assert cells[: len(wanted) + 1] == [*wanted, f"{all_['success_rate'] / intact:.0%}"]
+        assert cells[-2:] == [f"{all_['mean_seam_jump']:.4f}", f"{all_['mean_jerk']:.4f}"]
+        if variant != "no delay":
+            gain = found["compared"][variant]["all"]["success"]
+            points = [f"{100 * value:+.1f}" for value in (gain["mean"], *gain["ci95"])]
+            shown = "" if gain["shown"] else ", no difference shown"
+            assert cells[-3] == f"{points[0]} ({points[1]} .. {points[2]}){shown}"
+
+
 def test_others_on_the_same_drives_are_told_as_they_were_measured() -> None:
     found = result("peers-driving.json")
     section = after("## Others on the same drives")

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from dualsys.bench.engine_bench import check, write
-from dualsys.bench.side_by_side import REFERENCE, Config, Progress, passes, timed, usable
+from dualsys.bench.side_by_side import REFERENCE, Config, Progress, passes, tables, timed, usable
 from dualsys.errors import DualsysError
 from dualsys.runtime.assembly import checkpoint_folder
 from dualsys.runtime.engines import prepared_system1
@@ -38,11 +37,6 @@ def bench_depth(config: Config, progress: Progress) -> dict[str, Any]:
     """Time and compare all efforts; returns what depth.json holds."""
     check(config)
     spec, git = registry.spec_of(config["scenario"]), git_state()
-    tables = []
-    for threads in config["threads"]:
-        torch.set_num_threads(threads)
-        for samples in config["samples"]:
-            tables.append(_table(config, spec, threads, samples, progress))
     report = {
         "schema": "dualsys-depth/1",
         "scenario": config["scenario"],
@@ -50,7 +44,7 @@ def bench_depth(config: Config, progress: Progress) -> dict[str, Any]:
         "warm_up": config["warm_up"],
         "noise_scale": config["system1"]["noise_scale"],
         "true_steps": TRUE_STEPS,
-        "tables": tables,
+        "tables": tables(config, partial(_table, config, spec, progress)),
         "versions": versions(),
         "machine": machine(),
         "git": git,
@@ -73,7 +67,7 @@ def efforts_of(folder: Path, steps: list[int]) -> tuple[list[Effort], int, str |
 
 
 def _table(
-    config: Config, spec: WorldSpec, threads: int, samples: int, progress: Progress
+    config: Config, spec: WorldSpec, progress: Progress, threads: int, samples: int
 ) -> dict[str, Any]:
     folder = checkpoint_folder(config, spec)
     efforts, layers, why = efforts_of(folder, config["system1"]["depth_steps"])

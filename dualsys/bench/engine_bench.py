@@ -8,11 +8,10 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import torch
 
 from dualsys.bench import planner_bench
 from dualsys.bench.parts_bench import bench_parts
-from dualsys.bench.side_by_side import REFERENCE, Progress, passes, timed, usable
+from dualsys.bench.side_by_side import REFERENCE, Progress, passes, tables, timed, usable
 from dualsys.config import load
 from dualsys.errors import DualsysError
 from dualsys.messages import Observation, Stamp
@@ -42,17 +41,12 @@ def bench_engines(config: Config, progress: Progress) -> dict[str, Any]:
     """
     check(config)
     spec, git = registry.spec_of(config["scenario"]), git_state()
-    tables = []
-    for threads in config["threads"]:
-        torch.set_num_threads(threads)
-        for samples in config["samples"]:
-            tables.append(_table(config, spec, threads, samples, progress))
     report = {
         "schema": "dualsys-engines/1",
         "scenario": config["scenario"],
         "rounds": config["rounds"],
         "warm_up": config["warm_up"],
-        "tables": tables,
+        "tables": tables(config, partial(_table, config, spec, progress)),
         "system2": bench_parts(config, spec, progress),
         "versions": versions(),
         "machine": machine(),
@@ -102,7 +96,7 @@ def check(config: Config) -> None:
 
 
 def _table(
-    config: Config, spec: WorldSpec, threads: int, samples: int, progress: Progress
+    config: Config, spec: WorldSpec, progress: Progress, threads: int, samples: int
 ) -> dict[str, Any]:
     """Pass, tick and stages of every usable engine with so many threads and samples."""
     folder, opset = checkpoint_folder(config, spec), config["engine"]["opset"]

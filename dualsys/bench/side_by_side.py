@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from dualsys.clock import MonotonicClock, StallDetector
 from dualsys.errors import DualsysError
 from kernels import parity
@@ -69,3 +71,12 @@ def passes(engine: Engine, inputs: list[Arrays], times: int = 1) -> Work:
             engine.run(inputs[number % len(inputs)])
 
     return work
+
+
+def tables(config: Config, one: Callable[[int, int], dict[str, Any]]) -> list[dict[str, Any]]:
+    """One table for each number of threads and of samples."""
+    found = []
+    for threads in config["threads"]:
+        torch.set_num_threads(threads)
+        found += [one(threads, samples) for samples in config["samples"]]
+    return found
