@@ -213,6 +213,20 @@ def test_late_answers_are_told_as_they_were_measured(name: str, head: str) -> No
             assert cells[-3] == f"{points[0]} ({points[1]} .. {points[2]}){shown}"
 
 
+def test_the_rare_situations_are_solved_as_it_is_told() -> None:
+    found = result("solvable.json")
+    told = {cells[0]: cells[1:] for cells in rows(after("## Can the rare situations be solved?"))}
+    kinds = {name.split("@")[0] for name in found["scenarios"]}
+    assert len(kinds) == 9
+    for kind in kinds:
+        by_level = [found["scenarios"][f"{kind}@{level}"] for level in (0.5, 1.0)]
+        for driver, cell in zip(("holds on", "rules", "search"), told[kind], strict=True):
+            assert cell == ", ".join(f"{rates[driver]['success_rate']:.0%}" for rates in by_level)
+        assert all(rates["search"]["success_rate"] == 1 for rates in by_level)
+    low, high = found["scenarios"]["driving/cut_in@0.5"]["search"]["success_ci95"]
+    assert f"{low:.1%} .. {high:.1%}" in after("## Can the rare situations be solved?")
+
+
 def test_others_on_the_same_drives_are_told_as_they_were_measured() -> None:
     found = result("peers-driving.json")
     section = after("## Others on the same drives")
