@@ -213,6 +213,18 @@ def test_late_answers_are_told_as_they_were_measured(name: str, head: str) -> No
             assert cells[-3] == f"{points[0]} ({points[1]} .. {points[2]}){shown}"
 
 
+@pytest.mark.parametrize("name", ["bench", "driving", "manipulation"])
+def test_equal_runs_wrote_equal_bytes(name: str) -> None:
+    found = result(f"repeat-{name}.json")
+    assert found["equal"]
+    assert len({run["sha256"] for run in found["runs"]}) == 1
+    section = after("## Equal runs, equal bytes")
+    assert f"`docs/results/repeat-{name}.json`" in section
+    if name == "bench":
+        assert f"{found['runs'][0]['bytes']:,} bytes" in section
+        assert [run["by"] for run in found["runs"]] == ["1 worker", "2 workers", "Ray, 2 workers"]
+
+
 def test_the_rare_situations_are_solved_as_it_is_told() -> None:
     found = result("solvable.json")
     told = {cells[0]: cells[1:] for cells in rows(after("## Can the rare situations be solved?"))}
