@@ -12,7 +12,7 @@ from dualsys.bench.summary import POOLED
 
 HEIGHT_PX = 380
 DELAY = "delay [control ticks]"
-LATE = re.compile(r"(System [12]) late by (\d+)")
+LATE = re.compile(r"(System [12] late) by (\d+)(, .+)?")
 
 
 def whole(bench: dict[str, Any], name: str) -> dict[str, Any]:
@@ -95,15 +95,15 @@ def _families(bench: dict[str, Any]) -> dict[str, list[str]]:
 def delays(bench: dict[str, Any]) -> go.Figure | None:
     """Success against the delay of each system."""
     figure = go.Figure()
-    for system, (ticks, rows) in _late(bench).items():
-        figure.add_scatter(x=ticks, **rates_of(rows), mode="lines+markers", name=f"{system} late")
+    for name, (ticks, rows) in _late(bench).items():
+        figure.add_scatter(x=ticks, **rates_of(rows), mode="lines+markers", name=name)
     return _shaped(figure, "Success against delay", DELAY, "success rate")
 
 
 def roughness(bench: dict[str, Any]) -> go.Figure | None:
     """Seam jump and jerk against the delay of each system: does a late chunk join smoothly?"""
     figure = go.Figure()
-    for system, (ticks, rows) in _late(bench).items():
+    for late, (ticks, rows) in _late(bench).items():
         for measure, name in (("seam_jump", "seam jump"), ("jerk", "jerk")):
             means = [row["mean"][measure] for row in rows]
             value = np.array([mean["value"] for mean in means])
@@ -113,23 +113,23 @@ def roughness(bench: dict[str, Any]) -> go.Figure | None:
                 y=value,
                 error_y={"type": "data", "array": high - value, "arrayminus": value - low},
                 mode="lines+markers",
-                name=f"{name}, {system} late",
+                name=f"{name}, {late}",
             )
     title = "Seam jump and jerk of the command against delay"
     return _shaped(figure, title, DELAY, "share of the axis' range")
 
 
 def _late(bench: dict[str, Any]) -> dict[str, tuple[list[int], list[dict[str, Any]]]]:
-    """Of each system, delays [ticks] and what was measured of all scenarios under them."""
+    """Of each system, and of its settings, delays [ticks] and what was measured under them."""
     named: dict[str, list[tuple[int, str]]] = {}
     for name in bench["measured"]:
         if match := LATE.fullmatch(name):
-            named.setdefault(match[1], []).append((int(match[2]), name))
+            named.setdefault(match[1] + (match[3] or ""), []).append((int(match[2]), name))
     first = [(0, "no delay")] if "no delay" in bench["measured"] else []
     found = {}
-    for system, late in named.items():
-        points = [*first, *sorted(late)]
-        found[system] = [ticks for ticks, _ in points], [whole(bench, name) for _, name in points]
+    for late, members in named.items():
+        points = [*first, *sorted(members)]
+        found[late] = [ticks for ticks, _ in points], [whole(bench, name) for _, name in points]
     return found
 
 

@@ -28,6 +28,7 @@ variants:
   learned at 0.2: {words: [trigger.period_s=0.5], against: never}
   no delay: {words: [latency=none]}
   System 1 late by 4: {words: [latency=fixed, latency.system1_ticks=4], against: no delay}
+  System 1 late by 2, told all: {words: [latency=fixed, latency.system1_ticks=2], against: no delay}
 """
 
 
@@ -173,11 +174,17 @@ def test_figures_stand_where_there_is_something_to_show() -> None:
 
 def test_the_delay_table_of_the_house_becomes_two_figures() -> None:
     """Success, seam jump and jerk against the delay of either system, from no delay on."""
-    ticks = [0, 1, 2, 4, 8, 16]
+    every = [0, 1, 2, 4, 8, 16]
+    curves = {
+        "System 1 late": every,
+        "System 1 late, more passes": [0, 4, 8],
+        "System 1 late, told all": [0, 8],
+        "System 2 late": every,
+    }
     row = measured(1.5, 0.0, 0.0)
     bench: dict[str, Any] = {"measured": {}}
     for name in load_table("delays", []):
-        late = int(name.split()[-1]) if name != "no delay" else 0
+        late = int(name.split(",")[0].split()[-1]) if name != "no delay" else 0
         jumps = {
             measure: {"value": 0.01 * late, "ci95": [0.01 * late - 0.002, 0.01 * late + 0.003]}
             for measure in ("seam_jump", "jerk")
@@ -188,18 +195,19 @@ def test_the_delay_table_of_the_house_becomes_two_figures() -> None:
     success, jumps = figures.delays(bench), figures.roughness(bench)
     assert success is not None
     assert jumps is not None
-    assert [trace.name for trace in success.data] == ["System 1 late", "System 2 late"]
+    assert [trace.name for trace in success.data] == list(curves)
     assert [trace.name for trace in jumps.data] == [
-        f"{what}, System {n} late" for n in (1, 2) for what in ("seam jump", "jerk")
+        f"{what}, {name}" for name in curves for what in ("seam jump", "jerk")
     ]
     for trace in success.data:
-        assert list(trace.x) == ticks
-        assert list(trace.y) == pytest.approx([0.9 - late / 100 for late in ticks])
+        assert list(trace.x) == curves[trace.name]
+        assert list(trace.y) == pytest.approx([0.9 - late / 100 for late in trace.x])
     for trace in jumps.data:
+        ticks = curves[trace.name.split(", ", 1)[1]]
         assert list(trace.x) == ticks
         assert list(trace.y) == pytest.approx([0.01 * late for late in ticks])
-        assert list(trace.error_y.array) == pytest.approx([0.003] * 6)
-        assert list(trace.error_y.arrayminus) == pytest.approx([0.002] * 6)
+        assert list(trace.error_y.array) == pytest.approx([0.003] * len(ticks))
+        assert list(trace.error_y.arrayminus) == pytest.approx([0.002] * len(ticks))
     assert figures.roughness({"measured": {"never": {"driving/merge": row}}}) is None
 
 
