@@ -250,7 +250,7 @@ class BenchEngineConfig:
     warm_up: int = MISSING  # rounds before those that count
     depth: bool = False  # instead: every effort (steps x blocks), its time and its chunk's error
     planners: list[str] = field(default_factory=list)  # of published sizes, to be timed instead
-    planner_modes: list[str] = MISSING  # eager, compiled, cuda-graph
+    planner_modes: list[str] = MISSING  # eager, compiled, cuda-graph, an engine
     planner_rounds: int = MISSING
     planner_device: str = "auto"
     prompt_words: int = MISSING  # tokens of text in the prompt, beside one picture

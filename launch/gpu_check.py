@@ -103,12 +103,12 @@ def kernels_on_gpu(options: argparse.Namespace) -> Report:
 
 
 def planners(options: argparse.Namespace) -> Report:
-    """Planners of published sizes, eager, compiled and as CUDA graphs."""
+    """Planners of published sizes, eager and in the modes that are asked for."""
     _need_gpu(options)
     spec: WorldSpec = checkpoint.load_card(WEIGHTS / "driving").spec
     config = {
         "planner_device": "cuda",
-        "planner_modes": ["compiled", "cuda-graph"],
+        "planner_modes": options.planner_modes,
         "planner_rounds": 30,
         "prompt_words": 100,
     }
@@ -165,6 +165,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=560.0, help="no step begins later")
     parser.add_argument("--rounds", type=int, default=2000)
     parser.add_argument("--domains", nargs="+", default=["driving", "manipulation"])
+    modes = ["compiled", "cuda-graph"]  # and, where there is the time to build it, tensorrt-fp16
+    parser.add_argument("--planner-modes", nargs="+", default=modes)
     parser.add_argument("--rehearse", action="store_true", help="on a processor, to try the script")
     options = parser.parse_args()
     options.end = time.monotonic() + options.seconds

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from dualsys.bench.planner_stages import Stage, stages_of
 from dualsys.bench.side_by_side import Progress, timed
 from dualsys.device import device_of
 from dualsys.errors import DualsysError, UnknownNameError
 from dualsys.spec import WorldSpec
-from dualsys.system2.heads import Heads
 from dualsys.system2.published import PUBLISHED, PublishedPlanner
-from dualsys.system2.sizes import HeadsConfig
+from kernels.cache import Prepared
+from kernels.choose import built, opened
+from kernels.engine import Engine
 from kernels.graph_engine import captured
+from kernels.network import Made, Network
+from kernels.reference import example_arrays
+from kernels.registry import ENGINES, RECIPES
 from kernels.timing import Work, told
 
-MODES = ("eager", "compiled", "cuda-graph")
-SHORT, FULL = 8, 64  # tokens of an answer
-STRIDE_TICKS = 4
-Stage = Callable[[], Any]
+MODES = ("eager", "compiled", "cuda-graph", *ENGINES)
 
 
 def check(config: dict[str, Any]) -> None:
@@ -47,16 +49,19 @@ def bench_planner(
     stages = stages_of(planner, spec, device)
     rows: dict[str, dict[str, Any]] = {}
     refused: dict[str, str] = {}
-    rounds = config["planner_rounds"]
-    for stage, plain in stages.items():
+    rounds, engines = config["planner_rounds"], Engines()
+    for what, stage in stages.items():
         works: dict[str, Work] = {}
         for mode in dict.fromkeys(["eager", *config["planner_modes"]]):
             try:
-                works[mode] = _work(plain, mode, device)
+                if mode in ENGINES:
+                    works[mode] = engines.work(stage, mode)
+                else:
+                    works[mode] = _work(stage, mode, device)
             except (DualsysError, RuntimeError) as error:
-                refused[f"{stage}, {mode}"] = str(error).strip().splitlines()[0]
-        spans, met = timed(works, rounds, 1, partial(progress, f"{name}, {stage}", rounds + 1))
-        rows[stage] = {mode: told(mine, spans["eager"], met) for mode, mine in spans.items()}
+                refused[f"{what}, {mode}"] = str(error).strip().splitlines()[0]
+        spans, met = timed(works, rounds, 1, partial(progress, f"{name}, {what}", rounds + 1))
+        rows[what] = {mode: told(mine, spans["eager"], met) for mode, mine in spans.items()}
     one, five = (rows[f"{n} candidates"]["eager"]["p50_ms"] for n in (1, 5))
     prefix = min(row["p50_ms"] for row in rows["prefix"].values())
     return {
@@ -72,49 +77,52 @@ def bench_planner(
     }
 
 
-def stages_of(planner: PublishedPlanner, spec: WorldSpec, device: str) -> dict[str, Stage]:
-    """What is timed; the answers go on from one prefix, which they leave as it was."""
-    read = planner.read()
-    sizes = HeadsConfig(
-        text_width=planner.text_width,
-        state_size=len(spec.state),
-        action_size=len(spec.action),
-        plans=len(spec.plans),
-        stride_ticks=STRIDE_TICKS,
-    )
-    heads = Heads(sizes).to(device).eval()
-    hidden = read.hidden_states[-1].float()
-    mask = torch.ones(hidden.shape[:2], dtype=torch.bool, device=device)
-    state = torch.zeros(1, sizes.state_size, device=device)
-    plan = torch.zeros(1, sizes.plans, device=device)
-    noise = torch.randn(1, sizes.knots, sizes.action_size, device=device)
+class Engines:
+    """Stages by engines instead of torch, each from and to host memory.
 
-    def candidates(count: int) -> Tensor:
-        tokens = heads.readout(hidden, mask, state, plan)
-        found: Tensor = heads.value(tokens, heads.candidates.ladder(noise, tokens, count))
-        return found
+    Their speed alone is asked: weights are random, and nothing acts on what they say.
+    """
 
-    return {
-        "vision tower": planner.see,
-        "prefix": planner.read,
-        "1 candidates": lambda: candidates(1),
-        "5 candidates": lambda: candidates(5),
-        f"answer of {SHORT} tokens": lambda: planner.say(read, SHORT),
-        f"answer of {FULL} tokens": lambda: planner.say(read, FULL),
-    }
+    def __init__(self) -> None:
+        self._known: dict[tuple[torch.nn.Module, str], Engine] = {}
+
+    def work(self, stage: Stage, name: str) -> Work:
+        """The stage's parts one after the other, ready to be timed."""
+        with torch.inference_mode(False):  # an export knows nothing of it
+            made = stage.parts()
+            if not made:
+                raise DualsysError("answers are decoded in torch")
+            engines = [self._engine(part, name) for part in made]
+        given = [example_arrays(specs) for _, specs in made]
+
+        def work(number: int) -> None:
+            for engine, arrays in zip(engines, given, strict=True):
+                engine.run(arrays)
+
+        return work
+
+    def _engine(self, part: Made, name: str) -> Engine:
+        key = (part[0], name)
+        if key not in self._known:
+            with TemporaryDirectory() as folder:
+                prepared = Prepared(Path(folder), Network({}, lambda: part, list))
+                if name in RECIPES:
+                    built(prepared, name, torch.get_num_threads())
+                self._known[key] = opened(prepared, name, torch.get_num_threads(), build=False)
+        return self._known[key]
 
 
-def _work(plain: Stage, mode: str, device: str) -> Work:
-    """The stage in a mode, ready to be timed; it waits for the device."""
+def _work(stage: Stage, mode: str, device: str) -> Work:
+    """The stage in torch in a mode, ready to be timed; it waits for the device."""
     on_gpu = device.startswith("cuda")
     if mode == "eager":
-        run = plain
+        run = stage.run
     elif mode == "compiled":
-        run = torch.compile(plain, mode="reduce-overhead" if on_gpu else None)
+        run = torch.compile(stage.run, mode="reduce-overhead" if on_gpu else None)
     elif not on_gpu:
         raise DualsysError("CUDA graphs need a GPU, there is none")
     else:
-        run = captured(plain)
+        run = captured(stage.run)
     run()  # compiles, and takes its memory, before anything is timed
 
     def work(number: int) -> None:

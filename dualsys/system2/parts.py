@@ -101,23 +101,31 @@ class Candidates(nn.Module):
         return {"chunks": chunks, "values": self.heads.value(tokens, chunks)}
 
 
-def parts_of(planning: Planning, candidates: int) -> dict[str, nn.Module]:
-    """The parts by name, sharing the weights; without candidates their part is left out.
+def exported(model: Any) -> tuple[Vision, Reading]:
+    """The parts of a language model that engines are made of, in float32 and on the processor.
 
-    Raises `DualsysError` for a language model of another family.
+    Raises `DualsysError` for a model of another family.
     """
-    model = planning.language.model
     if missing := [name for name in FAMILY if not hasattr(getattr(model, "model", None), name)]:
         raise DualsysError(
             f"{type(model).__name__} has no {', '.join(missing)}: only the vision tower and the "
             "prefix of the Idefics3 family are exported; set system2.engine=[torch]"
         )
     # Attention is written out as products: what fuses it is no operator of a graph.
-    plain = copy.deepcopy(model)
+    plain = copy.deepcopy(model).to("cpu", torch.float32)
     plain.set_attn_implementation("eager")
+    return Vision(plain).eval(), Reading(plain).eval()
+
+
+def parts_of(planning: Planning, candidates: int) -> dict[str, nn.Module]:
+    """The parts by name, sharing the weights; without candidates their part is left out.
+
+    Raises `DualsysError` for a language model of another family.
+    """
+    vision, reading = exported(planning.language.model)
     found: dict[str, nn.Module] = {
-        "vision": Vision(plain),
-        "reading": Reading(plain),
+        "vision": vision,
+        "reading": reading,
         "readout": Readout(planning.heads),
     }
     if candidates:

@@ -52,8 +52,8 @@ def test_an_answer_leaves_the_prefix_as_it_was(tiny: str) -> None:
 def test_every_stage_is_timed_and_what_does_not_work_is_told(
     tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["planners=[tiny]", "planner_modes=[cuda-graph]", "planner_rounds=2", "prompt_words=6"]
-    words += ["planner_device=cpu", "scenario=driving/merge", f"out={tmp_path}"]
+    words = ["planners=[tiny]", "planner_modes=[cuda-graph,onnxruntime,tensorrt]", "prompt_words=6"]
+    words += ["planner_rounds=2", "planner_device=cpu", "scenario=driving/merge", f"out={tmp_path}"]
     with pytest.raises(SystemExit) as ended:
         cli.main(["bench-engine", *words])
     assert ended.value.code == 0
@@ -68,6 +68,10 @@ def test_every_stage_is_timed_and_what_does_not_work_is_told(
     ]
     assert all(row["eager"]["p50_ms"] > 0 for row in found["stages"].values())
     assert found["refused"]["prefix, cuda-graph"] == "CUDA graphs need a GPU, there is none"
+    assert found["refused"]["answer of 8 tokens, onnxruntime"] == "answers are decoded in torch"
+    assert found["refused"].keys() >= {f"{s}, tensorrt" for s in ("vision tower", "prefix")}
+    for stage in ("vision tower", "prefix", "1 candidates", "5 candidates"):
+        assert found["stages"][stage]["onnxruntime"]["p50_ms"] > 0
     assert found["five_over_one"] > 0
     assert "five candidates over one" in capsys.readouterr().out
 
