@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dualsys.bench.printout import printouts
@@ -223,6 +224,27 @@ def test_equal_runs_wrote_equal_bytes(name: str) -> None:
     if name == "bench":
         assert f"{found['runs'][0]['bytes']:,} bytes" in section
         assert [run["by"] for run in found["runs"]] == ["1 worker", "2 workers", "Ray, 2 workers"]
+
+
+def test_disturbances_are_told_as_they_were_measured() -> None:
+    found = result("disturbed.json")
+    section = after("## When something goes wrong around an arm")
+    told = {cells[0]: cells[1:] for cells in rows(section)}
+    kinds = [cell.split(" (")[0] for cell in rows(section)[0][2:]]
+    assert len(kinds) == 6
+    for variant, pools in found["measured"].items():
+        low, high = pools["all"]["success_ci95"]
+        rates = [
+            np.mean([r["success_rate"] for name, r in pools.items() if f"+{kind}" in name])
+            for kind in kinds
+        ]
+        wanted = [percent(pools["all"]["success_rate"]), f"{low:.1%} .. {high:.1%}"]
+        assert told[variant] == [*wanted, *(f"{rate:.0%}" for rate in rates)]
+    gain = found["compared"]["dual system"]["all"]["success"]
+    low, high = gain["ci95"]
+    flat = " ".join(section.split())
+    assert gain["shown"]
+    assert f"{100 * gain['mean']:.1f} points ({100 * low:.2f} .. {100 * high:.1f}," in flat
 
 
 def test_the_rare_situations_are_solved_as_it_is_told() -> None:
