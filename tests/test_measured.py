@@ -41,6 +41,41 @@ ENGINES = (ROOT / "docs/engines.md").read_text()
 
 
 @pytest.mark.parametrize("domain", ["driving", "manipulation"])
+def test_the_engines_times_are_told_as_they_were_measured(domain: str) -> None:
+    found = result(f"engines-{domain}.json")
+    told = {tuple(c[:4]): c[4:] for c in rows(ENGINES) if c[0] == domain and len(c) > 5}
+    for table in found["tables"]:
+        for name, works in table["engines"].items():
+            wanted = [
+                f"{works[work]['p50_ms']:.2f} / {works[work]['p99_outside_stalls_ms']:.2f}"
+                for work in ("pass", "tick")
+            ]
+            if name != "torch":
+                low, high = works["tick"]["times_faster_ci95"]
+                wanted.append(f"{works['tick']['times_faster']:.2f} ({low:.2f} .. {high:.2f})")
+            key = (domain, str(table["threads"]), str(table["samples"]), name)
+            assert told[key][: len(wanted)] == wanted
+    stalls = sum(table["stalls"] for table in found["tables"])
+    flat = " ".join(ENGINES.split())
+    assert f"there were {stalls}" in flat or f"and {stalls}:" in flat
+    why = found["tables"][0]["refused"]["openvino-bf16"]
+    assert domain != "driving" or why in flat
+
+
+def test_the_times_of_the_planners_parts_are_told_as_they_were_measured() -> None:
+    (found,) = result("engines-system2-driving.json")["system2"]
+    section = ENGINES.split("engines-system2-driving.json", 1)[1].split("\n\nWith TensorRT", 1)[0]
+    told = {cells[0]: cells[1:] for cells in rows(section)}
+    for name, parts in found["engines"].items():
+        spans = [f"{parts[p]['p50_ms']:.2f} / {parts[p]['p99_ms']:.2f}" for p in parts]
+        faster = [f" ({parts[p]['times_faster']:.2f} times faster)" for p in parts]
+        assert told[name] == [
+            span + ("" if name == "torch" else more)
+            for span, more in zip(spans, faster, strict=True)
+        ]
+
+
+@pytest.mark.parametrize("domain", ["driving", "manipulation"])
 def test_the_early_exits_are_told_as_their_cards_tell_them(domain: str) -> None:
     card = json.loads((ROOT / "dualsys/weights" / domain / "exits.json").read_text())
     told = {tuple(cells[:2]): cells[2:] for cells in rows(ENGINES) if cells[0] == domain}
