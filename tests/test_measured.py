@@ -75,6 +75,21 @@ def test_the_times_of_the_planners_parts_are_told_as_they_were_measured() -> Non
         ]
 
 
+def test_error_against_time_is_told_as_it_was_measured() -> None:
+    engines = [
+        result(f"depth-{domain}.json")["tables"][0]["engines"]["openvino"]
+        for domain in ("driving", "manipulation")
+    ]
+    told = {cells[0]: cells[1:] for cells in rows(ENGINES.split("### Error against time", 1)[1])}
+    for effort in engines[0]:
+        wanted = []
+        for found in engines:
+            off = found[effort]["to_true"]
+            wanted += [f"{found[effort]['pass']['p50_ms']:.2f}"]
+            wanted += [f"{off['rms']:.3f}, {off['median']:.3f}"]
+        assert told[effort] == wanted
+
+
 @pytest.mark.parametrize("domain", ["driving", "manipulation"])
 def test_the_early_exits_are_told_as_their_cards_tell_them(domain: str) -> None:
     card = json.loads((ROOT / "dualsys/weights" / domain / "exits.json").read_text())
