@@ -10,6 +10,7 @@ from rich.progress import TaskID
 from rich.table import Table
 
 from dualsys.console import progress_bar, table_console
+from dualsys.environment import cache_folder
 
 Config = dict[str, Any]
 
@@ -40,7 +41,8 @@ def run_build(config: Config) -> int:
         bar.update(task, completed=total, note="")
     show_build(report)
     console = table_console()
-    console.print(f"kept in {report['folder']}", markup=False, soft_wrap=True)
+    kept = cache_folder() / "engines" / report["folder"]
+    console.print(f"kept in {kept}", markup=False, soft_wrap=True)
     console.print(f"written to {Path(config['out']) / 'build.json'}", markup=False, soft_wrap=True)
     usable = [name for name, row in report["engines"].items() if row["refused"] is None]
     return 0 if set(usable) - {"torch"} else 1

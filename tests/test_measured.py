@@ -75,6 +75,26 @@ def test_the_times_of_the_planners_parts_are_told_as_they_were_measured() -> Non
         ]
 
 
+def test_drives_with_every_engine_are_told_as_they_were_measured() -> None:
+    found = result("build-driving.json")
+    loop = found["closed_loop"]
+    section = ENGINES.split("docs/results/build-driving.json", 1)[1].split("\n\nOn TensorRT", 1)[0]
+    told = {cells[0]: cells[1:] for cells in rows(section)}
+    assert f"Over {loop['episodes']} paired drives" in ENGINES
+    assert loop["episodes"] >= 200
+    for name, gain in loop["compared"].items():
+        cosine = min(row["cosine"] for row in found["engines"][name]["outputs"].values())
+        assert cosine >= 0.99999
+        points = [f"{100 * value:+.1f}" for value in (gain["mean"], *gain["ci95"])]
+        wanted = [f"{cosine:.7f}", percent(loop["success"][name])]
+        assert told[name] == [
+            *wanted,
+            f"{points[0]} ({points[1]} .. {points[2]}), no difference shown",
+        ]
+        assert not gain["shown"]
+    assert percent(loop["success"]["torch"]) in told["torch"]
+
+
 def test_error_against_time_is_told_as_it_was_measured() -> None:
     engines = [
         result(f"depth-{domain}.json")["tables"][0]["engines"]["openvino"]

@@ -65,7 +65,7 @@ def build(config: Config, progress: Progress, episodes: Episodes) -> dict[str, A
     report: dict[str, Any] = {
         "scenario": config["scenario"],
         "network": dict(prepared.network.identity),
-        "folder": str(prepared.folder),
+        "folder": prepared.folder.name,  # of the cache: the report names no place of a machine
         "checked_on": prepared.reference.source,
         "tolerances": msgspec.to_builtins(TOLERANCES),
         "engines": rows,
