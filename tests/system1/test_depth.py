@@ -132,7 +132,7 @@ def test_a_drive_takes_as_many_steps_as_asked_and_the_header_says_which_engine(
         met.append(engine)
         return engine
 
-    words = [f"system1.checkpoint={untrained}", "runtime.episode_s=3"]
+    words = [f"system1.checkpoint={untrained}", "runtime.episode_s=3", "engine.names=[onnxruntime]"]
     config = configuration(*words, "system1.depth=fixed", "system1.depth_steps=[2]")
     with rig(config, "driving/merge", watch) as driven:
         assert driven.engine["used"] == "onnxruntime, stepped"
