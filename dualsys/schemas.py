@@ -248,6 +248,7 @@ class BenchEngineConfig:
     samples: list[int] = MISSING  # flows over one encoding: the batch
     rounds: int = MISSING
     warm_up: int = MISSING  # rounds before those that count
+    caches: str = MISSING  # cold, as a tick finds them, or warm, as in a loop of nothing else
     depth: bool = False  # instead: every effort (steps x blocks), its time and its chunk's error
     planners: list[str] = field(default_factory=list)  # of published sizes, to be timed instead
     planner_modes: list[str] = MISSING  # eager, compiled, cuda-graph, an engine

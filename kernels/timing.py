@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,6 +14,26 @@ Work = Callable[[int], object]
 
 Spans = np.ndarray  # (rounds, 2) int64: from, to [ns] of the monotonic clock
 
+SWEPT = 64 * 2**20  # bytes: twice what a core of the reference machine finds in its last cache
+
+
+def cold(work: Work, number: int) -> None:
+    """Sweep other memory through the caches, as the programs between two ticks do."""
+    _swept().sum()
+
+
+def warm(work: Work, number: int) -> None:
+    """Do the same work once before, as in a loop that does nothing else."""
+    work(number)
+
+
+CACHES: dict[str, Callable[[Work, int], None]] = {"cold": cold, "warm": warm}
+"""In what state a work finds the caches, by name; done before each, and not timed.
+
+Without either, a work finds them as the one before left them: those that share weights, or are
+compared with few others, would look faster than they are.
+"""
+
 
 def take_turns(
     works: Mapping[str, Work],
@@ -20,14 +41,20 @@ def take_turns(
     warm_up: int,
     progress: Callable[[], None] = lambda: None,
     clock: Callable[[], int] = time.monotonic_ns,
+    caches: str = "cold",
 ) -> dict[str, Spans]:
-    """Run every work once a round, in turns, and return its spans without those of the warm-up."""
+    """Run every work once a round, in turns, and return its spans without those of the warm-up.
+
+    Raises `KeyError` where `caches` is none of `CACHES`.
+    """
+    prepare = CACHES[caches]
     found = {name: np.zeros((rounds, 2), np.int64) for name in works}
     names = list(works)
     for number in range(warm_up + rounds):
         # Who comes after whom changes, so that none always finds the caches of the same other.
         first = number % len(names)
         for name in (*names[first:], *names[:first]):
+            prepare(works[name], number)
             start = clock()
             works[name](number)
             end = clock()
@@ -35,6 +62,11 @@ def take_turns(
                 found[name][number - warm_up] = start, end
         progress()
     return found
+
+
+@functools.cache
+def _swept() -> np.ndarray:
+    return np.ones(SWEPT // 8)
 
 
 def told(spans: Spans, reference: Spans, stalls: list[tuple[int, int]]) -> dict[str, Any]:

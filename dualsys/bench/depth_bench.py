@@ -42,6 +42,7 @@ def bench_depth(config: Config, progress: Progress) -> dict[str, Any]:
         "scenario": config["scenario"],
         "rounds": config["rounds"],
         "warm_up": config["warm_up"],
+        "caches": config["caches"],
         "noise_scale": config["system1"]["noise_scale"],
         "true_steps": TRUE_STEPS,
         "tables": tables(config, partial(_table, config, spec, progress)),
@@ -87,7 +88,8 @@ def _table(
     works = {f"{name} {told}": passes(engine, inputs) for (name, told), engine in flat.items()}
     label = f"{threads} thread(s), {samples} sample(s)"
     rounds, warm_up = config["rounds"], config["warm_up"]
-    spans, met = timed(works, rounds, warm_up, partial(progress, label, rounds + warm_up))
+    step = partial(progress, label, rounds + warm_up)
+    spans, met = timed(works, rounds, warm_up, step, config["caches"])
     rows: dict[str, dict[str, Any]] = {name: {} for name in engines}
     for (name, effort), engine in flat.items():
         found = chunks(engine, inputs)

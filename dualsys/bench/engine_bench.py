@@ -13,7 +13,7 @@ from dualsys.bench import planner_bench
 from dualsys.bench.parts_bench import bench_parts
 from dualsys.bench.side_by_side import REFERENCE, Progress, passes, tables, timed, usable
 from dualsys.config import load
-from dualsys.errors import DualsysError
+from dualsys.errors import DualsysError, UnknownNameError
 from dualsys.messages import Observation, Stamp
 from dualsys.runtime.assembly import checkpoint_folder, make_policy
 from dualsys.runtime.engines import prepared_system1
@@ -26,7 +26,7 @@ from dualsys.trigger.rules import NeverTrigger
 from kernels.choose import require_engines
 from kernels.engine import Engine
 from kernels.network import Arrays
-from kernels.timing import Work, told
+from kernels.timing import CACHES, Work, told
 from sim import registry
 
 Config = dict[str, Any]
@@ -46,6 +46,7 @@ def bench_engines(config: Config, progress: Progress) -> dict[str, Any]:
         "scenario": config["scenario"],
         "rounds": config["rounds"],
         "warm_up": config["warm_up"],
+        "caches": config["caches"],
         "tables": tables(config, partial(_table, config, spec, progress)),
         "system2": bench_parts(config, spec, progress),
         "versions": versions(),
@@ -87,6 +88,8 @@ def check(config: Config) -> None:
     planner_bench.check(config)
     if config["planners"] and config["depth"]:
         raise DualsysError("depth=true is about System 1, planners=... about System 2: give one")
+    if config["caches"] not in CACHES:
+        raise UnknownNameError("state of the caches", config["caches"], CACHES)
     for key in ("rounds", "warm_up", "planner_rounds", "prompt_words"):
         if config[key] < 1:
             raise DualsysError(f"{key}={config[key]}: at least one round is needed")
@@ -122,7 +125,8 @@ def _table(
     rounds, warm_up = config["rounds"], config["warm_up"]
     for what, works in works_of.items():
         label = f"{what}, {threads} thread(s), {samples} sample(s)"
-        spans, met = timed(works, rounds, warm_up, partial(progress, label, rounds + warm_up))
+        step = partial(progress, label, rounds + warm_up)
+        spans, met = timed(works, rounds, warm_up, step, config["caches"])
         stalls += met
         for name, mine in spans.items():
             rows[name][what] = told(mine, spans[REFERENCE], met)

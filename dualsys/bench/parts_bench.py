@@ -39,7 +39,8 @@ def bench_parts(config: Config, spec: WorldSpec, progress: Progress) -> list[dic
             inputs = prepared.reference.inputs
             works = {name: passes(engines[part][name], inputs) for name in precision}
             label = f"{part}, {threads} thread(s)"
-            spans, met = timed(works, rounds, 1, partial(progress, label, rounds + 1))
+            step = partial(progress, label, rounds + 1)
+            spans, met = timed(works, rounds, 1, step, config["caches"])
             stalls += met
             for name, mine in spans.items():
                 rows[name][part] = told(mine, spans[REFERENCE], met)

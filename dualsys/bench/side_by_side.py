@@ -47,17 +47,22 @@ def usable(
 
 
 def timed(
-    works: dict[str, Work], rounds: int, warm_up: int | None = None, then: Step = _nothing
+    works: dict[str, Work],
+    rounds: int,
+    warm_up: int | None = None,
+    then: Step = _nothing,
+    caches: str = "cold",
 ) -> tuple[dict[str, Spans], list[tuple[int, int]]]:
     """Spans of the works by name, and when the machine stood still meanwhile [ns].
 
     Without a number of rounds to warm up, it is a tenth. `then` is called after each round.
+    `caches` says how every work finds them: cold or warm.
     """
     warm_up = max(1, rounds // 10) if warm_up is None else warm_up
     stalls = StallDetector(MonotonicClock())
     stalls.start()
     try:
-        spans = take_turns(works, rounds, warm_up, then)
+        spans = take_turns(works, rounds, warm_up, then, caches=caches)
     finally:
         met = stalls.stop()
     return spans, met

@@ -91,6 +91,7 @@ def test_what_is_committed_is_no_error(committed: int) -> None:
         ("engine.names=[tensort]", "unknown engine 'tensort'"),
         ("rounds=0", "rounds=0: at least one round is needed"),
         ("warm_up=0", "warm_up=0: at least one"),
+        ("caches=hot", "unknown state of the caches 'hot'. Valid: cold, warm"),
         ("threads=[]", "threads=[]: give a list of numbers from 1 on"),
         ("samples=[0]", "samples=[0]: give a list"),
         ("scenario=driving/merg", "Did you mean 'driving/merge'"),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from kernels.timing import stalled, take_turns, told
+from kernels.timing import CACHES, stalled, take_turns, told
 
 
 def ticking(step_ns: dict[str, int], begun: list[str]) -> Callable[[], int]:
@@ -45,6 +45,29 @@ def test_the_warm_up_does_not_count() -> None:
     elapsed = {name: np.diff(spans).ravel() for name, spans in found.items()}
     assert set(elapsed["slow"]) == {1_000_000}
     assert set(elapsed["fast"]) == {100_000}
+
+
+def test_a_work_is_done_once_before_where_caches_are_warm_and_not_where_they_are_cold() -> None:
+    done: Counter[str] = Counter()
+
+    def work(number: int) -> None:
+        done[caches] += 1
+
+    for caches in CACHES:
+        found = take_turns({"one": work}, 3, 2, caches=caches)
+        assert found["one"].shape == (3, 2)
+    assert done == {"cold": 5, "warm": 10}
+
+
+def test_what_makes_the_caches_warm_is_not_timed() -> None:
+    begun: list[str] = []
+    clock = ticking({"first": 5_000_000, "again": 100_000}, begun)
+
+    def work(number: int) -> None:
+        begun.append("again" if begun[-1:] == ["first"] else "first")
+
+    found = take_turns({"one": work}, 4, 2, clock=clock, caches="warm")
+    assert set(np.diff(found["one"]).ravel()) == {100_000}
 
 
 def spans_of(milliseconds: list[float]) -> np.ndarray:
