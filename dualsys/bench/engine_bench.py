@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -153,12 +154,13 @@ def ticks_of(policy: Policy, inputs: list[Arrays]) -> Work:
     """Observations of what was recorded, one tick after the other."""
     cameras = [name for name in inputs[0] if name[:6] == "image_"]
     scene = np.zeros((0, 0), np.float32)
+    ticks = itertools.count()  # a round may come twice, a tick that did would make no pass
 
     def work(number: int) -> None:
-        arrays = inputs[number % len(inputs)]
+        arrays, tick = inputs[number % len(inputs)], next(ticks)
         images = {name[6:]: arrays[name][0] for name in cameras}
-        stamp = Stamp(0, 0, number, number, 0)
-        ages = dict.fromkeys(images, number)
+        stamp = Stamp(0, 0, tick, tick, 0)
+        ages = dict.fromkeys(images, tick)
         seen = Observation(stamp, images, ages, arrays["state"][0], scene, "")
         policy.act(seen, None, 0)
 

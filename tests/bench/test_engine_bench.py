@@ -10,6 +10,9 @@ import pytest
 
 from dualsys import cli
 from dualsys.bench.depth_bench import off
+from dualsys.bench.engine_bench import ticks_of
+from dualsys.messages import Observation
+from kernels.timing import take_turns
 
 
 def words(untrained: Path, out: Path, *more: str) -> list[str]:
@@ -37,6 +40,24 @@ def test_engines_are_timed_beside_torch(
     shown = capsys.readouterr().out
     assert "1 thread(s), 3 sample(s)" in shown
     assert "machine stalls meanwhile" in shown
+
+
+class Ticks:
+    """A policy that only notes which ticks it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def act(self, observation: Observation, guidance: None, now_ns: int) -> None:
+        self.asked.append(observation.stamp.tick)
+
+
+def test_no_tick_comes_twice_though_a_round_may() -> None:
+    policy = Ticks()
+    inputs = [{"image_top": np.zeros((1, 2, 2, 3), np.uint8), "state": np.zeros((1, 3))}]
+    work = ticks_of(policy, inputs)  # type: ignore[arg-type]
+    take_turns({"tick": work}, 3, 1, caches="warm")
+    assert policy.asked == list(range(8))
 
 
 def test_every_effort_is_timed_and_held_against_the_true_flow(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +62,7 @@ class System1Node:
         self._pulse = Pulse("system1", run.session)
         self._asks = run.config["system2"]["name"] != "none"
         self._sequence, self._epoch, self._tick = 0, -1, -1
-        self._act_ns: list[int] = []
-        self._pass_ns: list[int] = []  # of them, those in which the network ran
-        self._passes: Counter[int] = Counter()
         self._seams: dict[int, float] = {}
-        counts.update(act_ns=self._act_ns, pass_ns=self._pass_ns, passes=self._passes)
         counts.update(seams=self._seams, drops=self._inbox.drops, link_drops=requests.link.drops)
         counts.update(refused=policy.refused)
 
@@ -109,17 +104,10 @@ class System1Node:
         if answer.request is not None and self._asks:
             self._requests.ask(answer.request, self._clock.now_ns())
             self._asked.send(answer.request)
-        self._count(end - start, answer.provenance.replanned)
+        self._pulse.measured("act", end - start)
+        self._seams[self._epoch] = self._policy.seam_jump
         report(self._healths, self._pulse.beat(end, self._requests.link.drops, self._epoch))
 
     def _take_guidance(self, now_ns: int) -> None:
         for guidance in self._requests.update(now_ns):
             self._inbox.offer(guidance, now_ns)
-
-    def _count(self, duration_ns: int, replanned: bool) -> None:
-        self._act_ns.append(duration_ns)
-        self._pulse.measured("act", duration_ns)
-        if replanned:
-            self._passes[self._epoch] += 1
-            self._pass_ns.append(duration_ns)
-        self._seams[self._epoch] = self._policy.seam_jump
