@@ -13,6 +13,7 @@ import pytest
 from dualsys.bench.printout import printouts
 from dualsys.bench.store import SCHEMA
 from dualsys.console import percent
+from dualsys.statistics import wilson
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs/results"
@@ -93,6 +94,19 @@ def test_drives_with_every_engine_are_told_as_they_were_measured() -> None:
         ]
         assert not gain["shown"]
     assert percent(loop["success"]["torch"]) in told["torch"]
+
+
+def test_the_arm_succeeds_with_every_engine() -> None:
+    found = result("build-manipulation.json")
+    loop = found["closed_loop"]
+    assert "all 200 episodes succeed" in ENGINES
+    assert loop["episodes"] == 200
+    assert set(loop["success"]) == {"torch", "onnxruntime", "openvino"}
+    assert set(loop["success"].values()) == {1.0}
+    low, high = wilson(200, 200)
+    assert f"{100 * low:.1f}% to {100 * high:.0f}%" in ENGINES
+    for name in loop["compared"]:
+        assert min(row["cosine"] for row in found["engines"][name]["outputs"].values()) > 1 - 5e-8
 
 
 def test_error_against_time_is_told_as_it_was_measured() -> None:
