@@ -28,6 +28,7 @@ commands:
   build     engines for this machine, compared with torch: scenario=NAME engine=LIST
   bench-engine  how long System 1 takes, engine beside engine: scenario=NAME engine=LIST
   report    runs, benchmarks and calibrations as one HTML page: report DIR ... out=FILE.html
+  doctor    what this machine has and lacks, with a remedy for each lack
   thoughts  what System 2 thought in run=DIR, or all about one thought (tick=T)
 
 `dualsys COMMAND --help` lists keys and choices. Example:

@@ -218,6 +218,13 @@ def show_help(command: str, folder: Path) -> None:
     console.print(defaults(command), markup=False, highlight=False)
 
 
+def run_doctor(config: Config) -> int:
+    """`dualsys doctor`."""
+    from dualsys.doctor import command
+
+    return command.run_doctor(config)
+
+
 RUN: dict[str, Callable[[Config], int]] = {
     "eval": run_eval,
     "run": run_eval,
@@ -225,6 +232,7 @@ RUN: dict[str, Callable[[Config], int]] = {
     "thoughts": run_thoughts,
     "calibrate": run_calibrate,
     "report": run_report,
+    "doctor": run_doctor,
     "build": engines.run_build,
     "bench-engine": engines.run_bench_engine,
     "score": learning.run_score,

@@ -36,6 +36,11 @@ def set_headless_defaults() -> None:
         os.environ.setdefault("LP_NUM_THREADS", "0")
 
 
+def rendering_with(backend: str) -> dict[str, str]:
+    """The environment of a process that renders off-screen with this backend of MuJoCo's."""
+    return {**os.environ, "MUJOCO_GL": backend, "PYOPENGL_PLATFORM": backend}
+
+
 def cache_folder() -> Path:
     """Where what can be made anew is kept: $DUALSYS_CACHE, or the user's folder for caches."""
     if named := os.environ.get("DUALSYS_CACHE"):

@@ -258,6 +258,15 @@ class BenchEngineConfig:
     out: str = MISSING  # engines.json and engines.png, or depth.json and .png, or planners.json
 
 
+@dataclass
+class DoctorConfig:
+    """`dualsys doctor`."""
+
+    watch_s: float = MISSING  # how long stalls of the machine are watched for
+    disk_mb: int = MISSING  # how much is written to see how fast the disk is
+    out: str = MISSING  # where runs would go
+
+
 COMMANDS: dict[str, type[Any]] = {
     "eval": EvalConfig,
     "run": EvalConfig,
@@ -266,6 +275,7 @@ COMMANDS: dict[str, type[Any]] = {
     "bench-engine": BenchEngineConfig,
     "calibrate": CalibrateConfig,
     "report": ReportConfig,
+    "doctor": DoctorConfig,
     "collect": CollectConfig,
     "thoughts": ThoughtsConfig,
     "score": ScoreConfig,
