@@ -77,15 +77,19 @@ def paired(one: np.ndarray, other: np.ndarray) -> Difference:
     """`one` minus `other`, both (N,) and paired; booleans count as 0 and 1.
 
     The p-value is McNemar's exact test's for booleans (McNemar 1947), else that of random signs.
-    Raises `ValueError` for arrays of different length.
+    Booleans that differ in no pair leave nothing to draw anew: their interval reaches as far as
+    Wilson's for none of so many. Raises `ValueError` for arrays of different length.
     """
     if one.shape != other.shape:
         raise ValueError(f"paired values need equal shapes, got {one.shape} and {other.shape}")
     away = one.astype(float) - other.astype(float)
     if not len(away):
         return Difference(0, 0.0, (0.0, 0.0), 1.0, False)
-    low, high = bootstrap(away)
     binary = one.dtype == bool and other.dtype == bool
+    low, high = bootstrap(away)
+    if binary and not away.any():
+        high = wilson(0, len(away))[1]
+        low = -high
     p = mcnemar(int((away > 0).sum()), int((away < 0).sum())) if binary else random_signs(away)
     return Difference(len(away), float(away.mean()), (low, high), p, low > 0 or high < 0)
 

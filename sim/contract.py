@@ -10,13 +10,15 @@ from dualsys.errors import SpecMismatchError
 from dualsys.spec import WorldSpec
 from sim.world import Frame, SavableWorld
 
+OTHERS = 8  # seeds that may not all begin alike
+
 
 def check_world(world: Any, seed: int = 0, ticks: int = 20) -> None:
     """Raise `SpecMismatchError` at the first clause of the contract that `world` breaks.
 
     Checked: the spaces and every frame fit the specification; nothing is NaN; cameras keep their
     period; equal seeds and commands give equal rollouts, also after another episode, and after
-    going back in a world that can.
+    going back in a world that can; seeds do not all begin alike.
     """
     spec: WorldSpec = world.world_spec
     _check_spec(spec)
@@ -31,6 +33,7 @@ def check_world(world: Any, seed: int = 0, ticks: int = 20) -> None:
         )
     remedy = "seed everything random in reset and forget the last episode"
     _check_same(first, second, f"two rollouts with seed {seed}", remedy)
+    _check_others(world, seed)
     if isinstance(world, SavableWorld):
         again = _rollout(world, spec, seed, ticks, turn_back=True)
         _check_same(first, again, "what was done and what came after restore()", "save all of it")
@@ -46,6 +49,22 @@ def _check_same(
         for name in one:
             if not np.array_equal(one[name], two[name]):
                 raise SpecMismatchError(f"{both} differ in {name!r} at tick {tick}; {remedy}")
+
+
+def _check_others(world: Any, seed: int) -> None:
+    """Raise where all seeds begin alike: a rate over seeds would count one episode many times.
+
+    Two may: what makes them differ can be out of sight.
+    """
+    first = _flat(world.reset(seed=seed)[0], 0.0)
+    for other in range(seed + 1, seed + OTHERS):
+        frame = _flat(world.reset(seed=other)[0], 0.0)
+        if any(not np.array_equal(first[name], frame[name]) for name in first):
+            return
+    raise SpecMismatchError(
+        f"the seeds {seed} to {seed + OTHERS - 1} all begin with the same frame; draw in reset, "
+        "from the seed, what is to differ between episodes"
+    )
 
 
 def _check_spec(spec: WorldSpec) -> None:

@@ -13,7 +13,6 @@ import pytest
 from dualsys.bench.printout import printouts
 from dualsys.bench.store import SCHEMA
 from dualsys.console import percent
-from dualsys.statistics import wilson
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs/results"
@@ -96,17 +95,45 @@ def test_drives_with_every_engine_are_told_as_they_were_measured() -> None:
     assert percent(loop["success"]["torch"]) in told["torch"]
 
 
-def test_the_arm_succeeds_with_every_engine() -> None:
-    found = result("build-manipulation.json")
-    loop = found["closed_loop"]
-    assert "all 200 episodes succeed" in ENGINES
-    assert loop["episodes"] == 200
-    assert set(loop["success"]) == {"torch", "onnxruntime", "openvino"}
-    assert set(loop["success"].values()) == {1.0}
-    low, high = wilson(200, 200)
-    assert f"{100 * low:.1f}% to {100 * high:.0f}%" in ENGINES
-    for name in loop["compared"]:
-        assert min(row["cosine"] for row in found["engines"][name]["outputs"].values()) > 1 - 5e-8
+def test_eight_bits_are_told_as_they_were_measured() -> None:
+    found = result("int8-driving.json")
+    section = ENGINES.split("docs/results/int8-driving.json", 1)[1].split("\n\nThe parts of", 1)[0]
+    told = {cells[0]: cells[1:] for cells in rows(section)}
+    assert f"after {found['calibrated_on']} recorded inputs" in " ".join(ENGINES.split())
+    for name, row in found["engines"].items():
+        wanted = [f"{row['outputs']['chunk']['cosine']:.5f}", f"{row['pass']['p50_ms']:.2f}"]
+        if name != "float32":
+            assert row["fault"] is not None, "no way passes the gate"
+            low, high = row["pass"]["times_faster_ci95"]
+            wanted.append(f"{row['pass']['times_faster']:.2f} ({low:.2f} .. {high:.2f})")
+        assert told[name][: len(wanted)] == wanted
+
+
+def test_ticks_in_a_loop_of_nothing_else_are_told_as_they_were_measured() -> None:
+    for domain in ("driving", "manipulation"):
+        found = result(f"engines-warm-{domain}.json")
+        tick = found["tables"][0]["engines"]["openvino"]["tick"]
+        told = f"{tick['p50_ms']:.2f} ms ({tick['times_faster']:.2f} times faster than torch) in"
+        assert f"{told} {domain}" in " ".join(ENGINES.split())
+        assert found["caches"] == "warm"
+
+
+def test_depth_in_closed_loop_is_told_as_it_was_measured() -> None:
+    found = result("depth-longtail-hard.json")
+    section = ENGINES.split("docs/results/depth-longtail-hard.json", 1)[1].split("\n### ", 1)[0]
+    told = {cells[0]: cells[1:] for cells in rows(section)}
+    count = found["measured"]["four steps"]["all"]["episodes"]
+    assert f"{count} drives in the rare situations" in " ".join(ENGINES.split())
+    for variant in found["variants"]:
+        row = found["measured"][variant]["all"]
+        low, high = (f"{100 * end:.1f}" for end in row["success_ci95"])
+        wanted = [f"{percent(row['success_rate'])} ({low} .. {high})"]
+        gain = found["compared"].get(variant, {}).get("all", {}).get("success")
+        if gain is not None:
+            mean, low, high = (f"{100 * v:+.1f}" for v in (gain["mean"], *gain["ci95"]))
+            shown = "" if gain["shown"] else ", no difference shown"
+            wanted.append(f"{mean} ({low} .. {high}){shown}")
+        assert [cell for cell in told[variant] if cell] == wanted
 
 
 def test_error_against_time_is_told_as_it_was_measured() -> None:

@@ -42,6 +42,17 @@ def test_a_clear_gain_is_shown_and_noise_is_not() -> None:
     assert sure.p < 0.001
 
 
+def test_no_difference_in_a_few_pairs_is_no_certainty() -> None:
+    same = np.ones(200, bool)
+    found = paired(same, same)
+    assert found.mean == 0.0
+    assert found.ci95 == pytest.approx((-0.0188, 0.0188), abs=1e-4)
+    assert not found.excludes_zero
+    assert paired(same[:5], same[:5]).ci95[1] > 0.4
+    # Of measures nothing is known beyond what was seen.
+    assert paired(np.ones(200), np.ones(200)).ci95 == (0.0, 0.0)
+
+
 def test_an_interval_over_clusters_is_that_of_their_means() -> None:
     rng = np.random.default_rng(0)
     means = rng.normal(size=40)

@@ -69,6 +69,9 @@ class MetaWorld(gymnasium.Env[Frame, np.ndarray]):
         self.plan_hints = {self.instruction: name}
         upstream: Any = ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE[f"{self.task.upstream}-goal-observable"]
         self.upstream = upstream(seed=0)
+        # Otherwise upstream places goal and objects at every reset as it just did, whatever the
+        # seed.
+        self.upstream._freeze_rand_vec, self.upstream.seeded_rand_vec = False, True
         self.rig = CameraRig(self.upstream.model, POSES)
         self.expert_observation = np.zeros(39)
         self._tick = 0

@@ -30,6 +30,11 @@ class Unseeded(PointWorld):
         return super().reset(seed=None, options=options)
 
 
+class Deaf(PointWorld):
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=0, options=options)
+
+
 class Leaky(PointWorld):
     def _frame(self):
         frame = super()._frame()
@@ -44,11 +49,26 @@ class SlowCamera(PointWorld):
 
 @pytest.mark.parametrize(
     ("world", "words"),
-    [(Unseeded, "differ in"), (Leaky, "observation space|not finite"), (SlowCamera, "period 2")],
+    [
+        (Unseeded, "differ in"),
+        (Deaf, "seeds 0 to 7 all begin with the same frame"),
+        (Leaky, "observation space|not finite"),
+        (SlowCamera, "period 2"),
+    ],
 )
 def test_the_checker_finds_broken_worlds(world: type, words: str) -> None:
     with pytest.raises(SpecMismatchError, match=words):
         check_world(world())
+
+
+@pytest.mark.rendering
+@pytest.mark.parametrize("scenario", registry.suite("mt10"))
+def test_seeds_place_goal_or_objects_anew(scenario: str) -> None:
+    world = registry.make(scenario)
+    placed = np.stack([world.reset(seed=seed)[0]["scene"][:, 1:4] for seed in range(8)])
+    world.close()
+    assert len(np.unique(placed.reshape(8, -1), axis=0)) == 8
+    assert np.ptp(placed, axis=0).max() > 0.05, "upstream draws from ranges of 10 cm and more"
 
 
 @pytest.mark.rendering
