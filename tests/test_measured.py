@@ -108,6 +108,16 @@ def test_the_arm_with_drawn_placements_is_told_as_it_was_measured() -> None:
         assert table[name.split("/")[1]] == [percent(row["success_rate"]), f"{low} .. {high}"]
 
 
+def test_memory_in_the_steady_state_is_told_as_it_was_measured() -> None:
+    found = result("steady-driving.json")
+    ticks, calls = found["ticks"], found["calls"]
+    assert ticks["growth_kib"] < 64
+    assert calls["calls"] >= 1_000_000
+    told = " ".join(ENGINES.split())
+    assert f"holds {ticks['growth_kib']:.1f} KiB more after {ticks['ticks']:,} ticks" in told
+    assert f"moves by {calls['growth_kib']} KiB over {calls['calls']:,} calls" in told
+
+
 def test_eight_bits_are_told_as_they_were_measured() -> None:
     found = result("int8-driving.json")
     section = ENGINES.split("docs/results/int8-driving.json", 1)[1].split("\n\nThe parts of", 1)[0]
