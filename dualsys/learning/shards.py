@@ -85,7 +85,9 @@ def mark_failed(root: Path, scenario: str, seed: int) -> None:
 
 def finalise(root: Path, spec: WorldSpec) -> dict[str, Any]:
     """Build data/, videos/ and meta/ from all shards and return info.json's content."""
-    folders = sorted((root / "staging").glob("*/*/about.json"), key=_shard_order)
+    found = (root / "staging").glob("*/*/about.json")
+    # A shard that is not whole yet, of another process or of one that was killed, is no part of it.
+    folders = sorted((path for path in found if path.parent.name.isdigit()), key=_shard_order)
     if not folders:
         raise DualsysError(f"no successful episode in {root}/staging; nothing to make a dataset of")
     shards = [(p.parent, msgspec.json.decode(p.read_bytes())) for p in folders]

@@ -99,6 +99,8 @@ def test_a_half_written_shard_is_not_part_of_the_dataset(root: Path) -> None:
     partial.mkdir()
     (partial / "ticks.parquet").write_bytes(b"half")
     assert finalise(root, SPEC)["total_episodes"] == 3
+    (partial / "about.json").write_bytes(b"{}")  # killed between the last file and the new name
+    assert finalise(root, SPEC)["total_episodes"] == 3
 
 
 def test_other_settings_in_the_same_folder_are_refused_with_both_sides(tmp_path: Path) -> None:
