@@ -110,9 +110,10 @@ def show_results(results: Config, console: Console) -> None:
         f"network {rates['network_hz']:.1f} Hz, actions {rates['action_hz']:.1f} Hz, "
         f"ticks {ticks['total']} (missed {ticks['missed']}, machine stalls {ticks['stalls']}), "
         f"calls {results['calls']}, drops {results['drops'] or 'none'}, "
-        f"shield {results['shield'] or 'never intervened'}",
+        f"shield {results['shield'] or 'never intervened'}" + _switched_off(results),
         highlight=False,
     )
+    console.print(f"rungs {results['rungs']}", highlight=False)
     alone = results["guidance"]
     silence = alone.get("silent_for_s")
     console.print(
@@ -122,6 +123,11 @@ def show_results(results: Config, console: Console) -> None:
         highlight=False,
     )
     console.print(f"written to {results['config']['out']}: results.json, log.mcap")
+
+
+def _switched_off(results: dict[str, Any]) -> str:
+    off = [limit for limit, on in results["config"]["shield"].items() if on is False]
+    return f", switched off: {', '.join(off)}" if off else ""
 
 
 def run_thoughts(config: Config) -> int:

@@ -60,6 +60,7 @@ class Action(msgspec.Struct, frozen=True, tag="action"):
     guidance_age_ticks: int  # -1: none was used
     compute_ns: int  # time spent inside Policy.act
     spread: float = math.nan  # of the flow's samples, in units of the data's; nan: not known
+    waiting_ticks: int = -1  # since guidance was first asked for and none has come; -1: none owed
 
 
 class Command(msgspec.Struct, frozen=True, tag="command"):
@@ -71,6 +72,9 @@ class Command(msgspec.Struct, frozen=True, tag="command"):
     interventions: tuple[str, ...]
     action_sequence: int  # -1: no action was in force
     observation_age_ns: int  # -1: none; else now minus the time of the observation behind it
+    # float32 (A,): what was to be sent before the limits, of the source; (0,) in old logs.
+    wanted: np.ndarray = msgspec.field(default_factory=lambda: np.zeros(0, np.float32))
+    rung: str = ""  # of the staleness ladder; "" in old logs
 
 
 class Outcome(msgspec.Struct, frozen=True, tag="outcome"):

@@ -131,9 +131,25 @@ class EngineConfig:
 
 @dataclass
 class ShieldConfig:
-    """Limits that only the shield enforces."""
+    """Limits that only the shield enforces; the box of the command is always in force."""
 
     max_observation_age_s: float = MISSING
+    rate: bool = True  # how quickly a command changes, and how quickly that does
+    workspace: bool = True  # how far what is moved may go: places, speeds
+    lateral: bool = True  # acceleration to the side
+    rss: bool = True  # distance to other road users
+
+
+@dataclass
+class LadderConfig:
+    """The staleness ladder: when a rung is reached, and what System 1 may do there."""
+
+    engage_s: float = MISSING
+    gap_s: float = MISSING
+    ageing_s: float = MISSING
+    overdue_s: float = MISSING
+    stop_s: float = MISSING
+    rungs: dict[str, str] = MISSING
 
 
 @dataclass
@@ -149,6 +165,7 @@ class EvalConfig:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     shield: ShieldConfig = field(default_factory=ShieldConfig)
+    ladder: LadderConfig = field(default_factory=LadderConfig)
     seeds: str = "0:10"
     workers: int = 1
     out: str = "runs/latest"

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from dualsys.errors import SpecMismatchError
+from dualsys.limits import PlantLimits
 
 
 class CameraSpec(msgspec.Struct, frozen=True):
@@ -49,6 +50,8 @@ class WorldSpec(msgspec.Struct, frozen=True):
     `motion` says how commands move the vehicle or the tool, so that a chunk can be drawn as a path:
     "bicycle" (acceleration, steering; state axis speed), "displacement" (the first three command
     axes move the first three state axes) or "" (unknown).
+    `limits` are what the plant can bear beyond the box of its commands. They are the shield's: no
+    network was trained for them, and worlds that differ in nothing else are interchangeable.
     """
 
     domain: str
@@ -61,6 +64,7 @@ class WorldSpec(msgspec.Struct, frozen=True):
     scene_rows: int
     fallback: tuple[float | None, ...]
     motion: str = ""
+    limits: PlantLimits | None = None
 
     @property
     def period_ns(self) -> int:
@@ -79,13 +83,17 @@ class WorldSpec(msgspec.Struct, frozen=True):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the whole contract: equal fingerprints mean interchangeable worlds."""
-        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:16]
+        """Hash of the contract without `limits`: equal ones mean interchangeable worlds."""
+        contract = {name: getattr(self, name) for name in CONTRACT}
+        return hashlib.sha256(msgspec.json.encode(contract)).hexdigest()[:16]
+
+
+CONTRACT = tuple(name for name in WorldSpec.__struct_fields__ if name != "limits")
 
 
 def require_same(ours: WorldSpec, theirs: WorldSpec, our_name: str, their_name: str) -> None:
     """Raise `SpecMismatchError` that lists every differing field with both values."""
-    fields = [f for f in WorldSpec.__struct_fields__ if getattr(ours, f) != getattr(theirs, f)]
+    fields = [f for f in CONTRACT if getattr(ours, f) != getattr(theirs, f)]
     if fields:
         lines = [
             f"{f}: {our_name} has {_brief(getattr(ours, f))}, "

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from dualsys.errors import SpecMismatchError
+from dualsys.limits import check_limits
 from dualsys.spec import WorldSpec
 from sim.world import Frame, SavableWorld
 
@@ -75,6 +76,9 @@ def _check_spec(spec: WorldSpec) -> None:
         raise SpecMismatchError(
             f"fallback has {len(spec.fallback)} values, the action has {len(spec.action)} axes"
         )
+    if spec.limits is not None:
+        action, state = ([axis.name for axis in axes] for axes in (spec.action, spec.state))
+        check_limits(spec.limits, action, state, spec.motion)
     if len(set(spec.plans)) != len(spec.plans) or "present" not in spec.scene_fields:
         raise SpecMismatchError("plans must be distinct and scene_fields must hold 'present'")
 

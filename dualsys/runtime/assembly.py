@@ -20,9 +20,10 @@ from dualsys.runtime.latency import (
     load_trace,
 )
 from dualsys.runtime.thresholds import calibrated_threshold
+from dualsys.shield.ladder import Ladder, LadderConfig
+from dualsys.shield.shield import Shield, ShieldConfig
 from dualsys.spec import WorldSpec
 from dualsys.system1.policy import Policy
-from dualsys.system1.shield import Shield, ShieldConfig
 from dualsys.system1.timing import PolicyConfig
 from dualsys.system2.planner import Planner
 from dualsys.system2.scripted import AnyPlanRule, InstructionRule, ScriptedPlanner
@@ -251,5 +252,13 @@ def make_latency(config: Config, spec: WorldSpec, scenario: str = "") -> Latency
 
 
 def make_shield(config: Config, spec: WorldSpec) -> Shield:
-    """The shield with the limits of the world."""
-    return Shield(spec, ShieldConfig(**config["shield"]))
+    """The shield with the limits of the world, on the lowest rung of its ladder.
+
+    Raises `DualsysError` for the configuration of a run that is older than the ladder.
+    """
+    if "ladder" not in config:
+        raise DualsysError(
+            "this run was made before the shield had its limits and its ladder; make it again"
+        )
+    ladder = Ladder(LadderConfig(**config["ladder"]))
+    return Shield(spec, ShieldConfig(**config["shield"]), ladder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ class EpisodeRecord:
         self.observation_age_ns: list[int] = []
         self._return = 0.0
         self._fallbacks = self._interventions = 0
+        self._rungs: Counter[str] = Counter()
         self._success = self._completed = False
         self._collision: bool | None = None  # in a world that measures none
         self._metrics: dict[str, list[float]] = {}
@@ -45,6 +47,7 @@ class EpisodeRecord:
             self._collision = bool(self._collision) or outcome.metrics["collision"] > 0
         self._fallbacks += command.source == "fallback"
         self._interventions += bool(command.interventions)
+        self._rungs[command.rung] += 1
         if guidance_age_ticks >= 0:
             self.plan_age_ticks.append(guidance_age_ticks)
         if command.observation_age_ns >= 0:
@@ -69,6 +72,7 @@ class EpisodeRecord:
             "passes": passes,
             "fallback_ticks": self._fallbacks,
             "interventions": self._interventions,
+            "rungs": dict(self._rungs),  # ticks on each rung of the staleness ladder
             "plan_age_s": float(np.mean(ages)) * period_s if ages else None,
             "jerk": mean_jerk(self._commands, self._spec),
             "seam_jump": seam_jump,

@@ -32,8 +32,8 @@ from dualsys.runtime.log import LogWriter, NoLog
 from dualsys.runtime.observe import metrics_of, observation_of
 from dualsys.runtime.peers import PeerPolicy
 from dualsys.runtime.transit import Midway, Transit
+from dualsys.shield.shield import Shield
 from dualsys.system1.policy import Policy
-from dualsys.system1.shield import Shield
 from dualsys.system2.coding import name_of
 from dualsys.system2.planner import Planner
 
@@ -111,7 +111,7 @@ class Lockstep:
                 self._onlooker.look(observation, frame, info, self._policy.in_force(tick), midway)
             self._react(observation)
             self._deliver(tick * self._period)
-            command = self._transit.command(self._stamp("command", tick))
+            command = self._transit.command(self._stamp("command", tick), observation)
             self._write("command", command)
             self._label(tick)
             frame, reward, terminated, truncated, info = self._timed(

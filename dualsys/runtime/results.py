@@ -93,6 +93,7 @@ def summarise(
         "calls": sum(row["calls"] for row in rows),
         "drops": _total(result.drops for result in results),
         "shield": _total(result.shield for result in results),
+        "rungs": _total(row["rungs"] for row in rows),
         "control_rate_hz": {name: 1e9 / period for name, period in periods.items()},
         "versions": versions(),
         "config": config,

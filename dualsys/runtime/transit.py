@@ -15,8 +15,8 @@ from typing import Generic, TypeVar
 import msgspec
 import numpy as np
 
-from dualsys.messages import Action, Command, Stamp
-from dualsys.system1.shield import Shield
+from dualsys.messages import Action, Command, Observation, Stamp
+from dualsys.shield.shield import Shield
 
 Other = TypeVar("Other")
 
@@ -25,13 +25,13 @@ class Midway(msgspec.Struct, frozen=True):
     """A drive between two ticks: what System 1 has sent and the plant has done so far.
 
     `actions`, oldest first, are those still under way or in force, as many as the log or the run
-    holds; `command` float32 (A,) is the last one carried out, None before the first.
+    holds; `commands` float32 (A,) are the last two carried out, oldest first, fewer at the start.
     """
 
     session: int = 0
     epoch: int = 0
     actions: tuple[Action, ...] = ()
-    command: np.ndarray | None = None
+    commands: tuple[np.ndarray, ...] = ()
 
 
 class Transit(Generic[Other]):
@@ -43,6 +43,7 @@ class Transit(Generic[Other]):
     def __init__(self, shield: Shield, system1_ticks: int, period_ns: int) -> None:
         """`system1_ticks`: how long after its observation an action acts."""
         self._shield, self.delay_ticks, self._period = shield, system1_ticks, period_ns
+        shield.ladder.engage()  # virtual time begins when both systems are ready
         self.reset()
 
     def reset(self, midway: Midway | None = None) -> None:
@@ -50,8 +51,8 @@ class Transit(Generic[Other]):
         self._queue: list[tuple[int, int, Action | Other]] = []
         self._order = itertools.count()
         self._sent: deque[Action] = deque(maxlen=max(1, self.delay_ticks))
-        self._command = None if midway is None else midway.command
-        self._shield.reset(self._command)
+        self._commands = deque(() if midway is None else midway.commands, maxlen=2)
+        self._shield.reset(tuple(self._commands))
         for action in midway.actions if midway is not None else ():
             # Another clock may have stamped it: here its observation was made at its tick.
             seen = action.stamp.tick * self._period
@@ -81,12 +82,12 @@ class Transit(Generic[Other]):
                 self._shield.offer(message)
             yield arrival, message
 
-    def command(self, stamp: Stamp) -> Command:
-        """What the shield makes of the newest action that is there."""
-        command = self._shield.command(stamp)
-        self._command = command.command
+    def command(self, stamp: Stamp, seen: Observation) -> Command:
+        """What the shield makes of the newest action that is there, and of what is `seen` now."""
+        command = self._shield.command(stamp, seen)
+        self._commands.append(command.command)
         return command
 
     def midway(self, session: int, epoch: int) -> Midway:
         """Where the episode stands: enough to go on from here another time."""
-        return Midway(session, epoch, tuple(self._sent), self._command)
+        return Midway(session, epoch, tuple(self._sent), tuple(self._commands))

@@ -80,6 +80,7 @@ class Policy:
         self._used: Guidance | None = None
         self._newest: Guidance | None = None
         self._accepted: Guidance | None = None
+        self._asked_tick: int | None = None  # the first request since the last answer
         self.situation = Situation()  # what the trigger saw in the last tick
 
     def resume(self, action: Action, guidance: Guidance | None) -> None:
@@ -92,6 +93,8 @@ class Policy:
         self._chunk.splice(action.commands, action.first_tick, action.first_tick)
         self._chunk_tick = action.chunk_tick
         self._used = self._newest = self._accepted = guidance
+        if action.waiting_ticks >= 0:
+            self._asked_tick = action.stamp.tick - action.waiting_ticks
 
     @property
     def seam_jump(self) -> float:
@@ -136,6 +139,7 @@ class Policy:
             guidance_sequence=sequence,
             guidance_age_ticks=age,
             compute_ns=0,
+            waiting_ticks=-1 if self._asked_tick is None else tick - self._asked_tick,
         )
         provenance = Provenance(self._chunk_tick, sequence, age, replan)
         return Tick(action, self._uncertainty, request, provenance)
@@ -143,7 +147,7 @@ class Policy:
     def _in_force(self, guidance: Guidance | None, tick: int) -> Guidance | None:
         """The newest guidance that was accepted when it came, while it has not expired."""
         if guidance is not self._newest:
-            self._newest = guidance
+            self._newest, self._asked_tick = guidance, None
             self._admit(guidance, tick)
         return self.in_force(tick)
 
@@ -246,6 +250,8 @@ class Policy:
         if reason is None:
             return None
         self._requests += 1
+        if self._asked_tick is None:
+            self._asked_tick = tick
         stamp = msgspec.structs.replace(observation.stamp, sequence=self._requests, time_ns=now_ns)
         samples, unsure = self.sampled(tick), self._uncertainty.total
         return PlanRequest(

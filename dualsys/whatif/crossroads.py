@@ -135,20 +135,20 @@ def _place(played: Played, told: _Told, at: At, called: bool) -> Crossroads:
     row, done = played.rows[epoch], played.commands[epoch]
     spec = registry.spec_of(row["scenario"])
     under_way = max(1, assembly.make_latency(played.config, spec).system1_ticks)
-    last = done[tick - 1] if tick else None
+    last = tuple(done[max(0, tick - 2) : tick])
     midway = _midway(told, at, under_way, last)
     # The pass itself may be missing where a log of the wall clock begins or has a gap.
     passed = told.actions[at].chunk_tick
     passed = passed if (epoch, passed) in told.actions else tick
-    behind = Pass(passed, told.in_force((epoch, passed)), _midway(told, (epoch, passed), 1, None))
+    behind = Pass(passed, told.in_force((epoch, passed)), _midway(told, (epoch, passed), 1, ()))
     where = row["scenario"], row["seed"], tick, done[:tick]
     unsure = told.actions[at].uncertainty
     return Crossroads(*where, told.in_force(at), called, told.waiting(at), unsure, midway, behind)
 
 
-def _midway(told: _Told, at: At, ticks: int, command: np.ndarray | None) -> Midway:
-    """Where System 1 stood before a tick: its actions of so many ticks, and the last command."""
+def _midway(told: _Told, at: At, ticks: int, commands: tuple[np.ndarray, ...]) -> Midway:
+    """Where System 1 stood before a tick: its actions of so many ticks, and the last commands."""
     epoch, tick = at
     known = (told.actions.get((epoch, t)) for t in range(tick - ticks, tick))
     before = tuple(action for action in known if action is not None)
-    return Midway(told.actions[at].stamp.session, epoch, before, command)
+    return Midway(told.actions[at].stamp.session, epoch, before, commands)

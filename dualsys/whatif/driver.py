@@ -35,7 +35,7 @@ class Driver:
             self.policy.resume(last, told if used else None)
         else:
             self.policy.reset(midway.epoch)
-            if midway.command is not None:
+            if midway.commands:
                 actions = (_held(midway, tick, self._transit.delay_ticks),)
         self._transit.reset(msgspec.structs.replace(midway, actions=actions))
 
@@ -45,7 +45,7 @@ class Driver:
         self._transit.send(self.policy.act(observation, told, stamp.time_ns).action, stamp)
         for _ in self._transit.due(stamp.time_ns):
             pass
-        return self._transit.command(stamp).command
+        return self._transit.command(stamp, observation).command
 
 
 def make_driver(config: dict[str, Any], spec: WorldSpec, engine: Engine) -> Driver:
@@ -57,11 +57,10 @@ def make_driver(config: dict[str, Any], spec: WorldSpec, engine: Engine) -> Driv
 
 def _held(midway: Midway, tick: int, delay_ticks: int) -> Action:
     """The last command again until an action about `tick` can act."""
-    assert midway.command is not None
     return Action(
         stamp=Stamp(midway.session, midway.epoch, 0, tick - delay_ticks, 0),
         first_tick=tick,
-        commands=np.tile(midway.command, (delay_ticks, 1)),
+        commands=np.tile(midway.commands[-1], (delay_ticks, 1)),
         observation_ns=0,
         uncertainty=math.nan,
         chunk_tick=tick - delay_ticks,

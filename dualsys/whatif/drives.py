@@ -45,7 +45,7 @@ def stretch(
     if reached is None:
         raise DualsysError(f"a recorded drive ends before tick {begin} when it is driven again")
     frame, info = reached
-    midway = midway or Midway(command=junction.last_command)
+    midway = midway or Midway(commands=junction.last_commands)
     driver.start(begin, told(0), midway)
     for step in range(ticks):
         stamped = begin + step, midway.session, midway.epoch

@@ -62,7 +62,7 @@ class Junction:
 
     def __init__(self, world: Any, seed: int, commands: np.ndarray) -> None:
         """The state after `commands` (tick, A) in the episode of `seed`."""
-        self.last_command = commands[-1] if len(commands) else None
+        self.last_commands = tuple(commands[-2:])
         self._world, self._seed, self._commands = world, seed, commands
         self._saved: tuple[Any, Any, dict[str, Any]] | None = None
 

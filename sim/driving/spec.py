@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from dualsys.limits import AxisLimit, PlantLimits, RssLimit
 from dualsys.spec import AxisSpec, CameraSpec, WorldSpec
 from sim.driving.raster import PROJECTION, SIZE_PX
 
@@ -20,6 +21,36 @@ SCENE_FIELDS = (
     "width_m",
     "lane_offset",  # lanes to the right of the ego's lane; nan-free: 99 when on another road
     "gap_m",  # bumper to bumper along the ego's lane
+)
+# A road car's: brakes that take a tenth of a second to bite, a steering that needs half a second
+# from side to side, tyres that hold 0.8 g. Upstream's traffic brakes with 5 m/s2 where it can.
+LIMITS = PlantLimits(
+    axes=(
+        AxisLimit(
+            rate=45.0,
+            fallback_rate=10.0,
+            reduced_high=1.0,
+            moves="speed",
+            gain=1 / CONTROL_RATE_HZ,
+            low=0.0,
+            high=40.0,
+        ),
+        AxisLimit(rate=1.5, fallback_rate=0.5),
+    ),
+    lateral_acceleration=8.0,
+    axle_m=2.5,
+    rss=RssLimit(
+        response_s=0.2,
+        accelerate=3.0,
+        brake=5.0,
+        others_brake=6.0,
+        sideways_accelerate=0.2,
+        sideways_brake=0.8,
+        sideways_margin_m=0.3,
+        standing_gap_m=1.0,
+        length_m=5.0,
+        width_m=2.0,
+    ),
 )
 SPEC = WorldSpec(
     domain="driving",
@@ -44,4 +75,5 @@ SPEC = WorldSpec(
     scene_rows=SCENE_ROWS,
     fallback=(-3.0, 0.0),  # brake straight on
     motion="bicycle",
+    limits=LIMITS,
 )

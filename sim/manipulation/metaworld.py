@@ -9,6 +9,7 @@ import gymnasium
 import numpy as np
 
 from dualsys.errors import UnknownNameError
+from dualsys.limits import AxisLimit, PlantLimits
 from dualsys.spec import AxisSpec, WorldSpec
 from sim.manipulation.cameras import CameraPose, CameraRig
 from sim.manipulation.tasks import PLANS, TASKS
@@ -21,6 +22,33 @@ POSES = (
 )
 SCENE_ROWS = ("hand", "object", "second_object", "goal")
 SCENE_FIELDS = ("present", "x_m", "y_m", "z_m", "qw", "qx", "qy", "qz")
+CONTROL_RATE_HZ = 80.0
+_CM_PER_TICK = 100 / CONTROL_RATE_HZ  # what one m/s is in the unit of a command
+
+
+def _hand(axis: str, low: float, high: float) -> AxisLimit:
+    """A direction of the hand: 13 m/s2 and 6500 m/s3, as a Franka arm bears in its workspace."""
+    return AxisLimit(
+        rate=13.0 * _CM_PER_TICK,
+        rate_change=6500.0 * _CM_PER_TICK,
+        reduced_low=-0.5,
+        reduced_high=0.5,
+        moves=axis,
+        gain=0.01,
+        low=low,
+        high=high,
+    )
+
+
+# The workspace is that of upstream's mocap body, with the slack that the hand has against it.
+LIMITS = PlantLimits(
+    axes=(
+        _hand("hand_x", -0.55, 0.55),
+        _hand("hand_y", 0.35, 1.05),
+        _hand("hand_z", 0.0, 0.55),
+        AxisLimit(rate=40.0),
+    )
+)
 SPEC = WorldSpec(
     domain="manipulation",
     cameras=tuple(pose.spec for pose in POSES),
@@ -37,12 +65,13 @@ SPEC = WorldSpec(
         AxisSpec("hand_dz", "cm", -1.0, 1.0),
         AxisSpec("gripper_effort", "1", -1.0, 1.0),
     ),
-    control_rate_hz=80.0,
+    control_rate_hz=CONTROL_RATE_HZ,
     plans=PLANS,
     scene_fields=SCENE_FIELDS,
     scene_rows=len(SCENE_ROWS),
     fallback=(0.0, 0.0, 0.0, None),  # hold: stand still, keep the last grip
     motion="displacement",
+    limits=LIMITS,
 )
 
 

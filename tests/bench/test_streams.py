@@ -7,8 +7,8 @@ from pathlib import Path
 from dualsys.runtime.assembly import make_latency, make_trigger, stream
 from dualsys.runtime.lockstep import Lockstep
 from dualsys.runtime.log import LogWriter, NoLog, read_log
+from dualsys.shield.shield import Shield, ShieldConfig
 from dualsys.system1.policy import Policy
-from dualsys.system1.shield import Shield, ShieldConfig
 from dualsys.system1.timing import PolicyConfig
 from dualsys.system2.scripted import InstructionRule, ScriptedPlanner
 from dualsys.trigger.rules import RandomTrigger
@@ -16,6 +16,7 @@ from dualsys.trigger.situation import Situation
 from sim.driving.spec import SPEC
 from tests.fakes import SPEC as POINT
 from tests.fakes import PointEngine, PointWorld
+from tests.shield.plants import ladder
 
 ONE, OTHER = "driving/merge", "driving/cut_in"
 
@@ -53,7 +54,7 @@ def test_calls_and_latencies_belong_to_the_seed_whatever_the_epoch(tmp_path: Pat
         policy = Policy(POINT, PointEngine(), RandomTrigger(0.4, 1, 0), PolicyConfig())
         latency = {"system1_ticks": 1, "system2_median_ms": 90.0, "system2_p99_ms": 400.0}
         model = make_latency({"latency": {"name": "distribution", **latency, "seed": 0}}, POINT, "")
-        shield = Shield(POINT, ShieldConfig(max_observation_age_s=0.5))
+        shield = Shield(POINT, ShieldConfig(max_observation_age_s=0.5), ladder())
         runner = Lockstep(PointWorld(), policy, planner, shield, model, session=1)
         runner.run(2, 2, NoLog())
         with LogWriter(tmp_path / f"{epoch}.mcap", {}) as log:

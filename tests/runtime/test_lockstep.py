@@ -21,12 +21,13 @@ from dualsys.runtime.latency import (
 )
 from dualsys.runtime.lockstep import Lockstep
 from dualsys.runtime.log import LogWriter, concatenate, read_header, read_log
+from dualsys.shield.shield import Shield, ShieldConfig
 from dualsys.system1.policy import Policy
-from dualsys.system1.shield import Shield, ShieldConfig
 from dualsys.system1.timing import PolicyConfig
 from dualsys.system2.scripted import InstructionRule, ScriptedPlanner
 from dualsys.trigger.rules import PeriodicTrigger, Trigger
 from tests.fakes import SPEC, PointEngine, PointWorld
+from tests.shield.plants import ladder
 
 
 def lockstep(latency: LatencyModel, trigger: Trigger | None = None) -> Lockstep:
@@ -34,7 +35,7 @@ def lockstep(latency: LatencyModel, trigger: Trigger | None = None) -> Lockstep:
         SPEC, PointEngine(), trigger or PeriodicTrigger(5), PolicyConfig(replan_ticks=4)
     )
     planner = ScriptedPlanner(SPEC, InstructionRule({PointWorld.instruction: "go"}))
-    shield = Shield(SPEC, ShieldConfig(max_observation_age_s=0.5))
+    shield = Shield(SPEC, ShieldConfig(max_observation_age_s=0.5), ladder())
     return Lockstep(PointWorld(), policy, planner, shield, latency, session=42)
 
 
@@ -139,7 +140,7 @@ def test_a_newer_request_ends_a_thought_at_its_next_answer(tmp_path: Path) -> No
     """Requests every 150 ms, answers 100, 200 and 300 ms after each thought began."""
     latency = FixedLatency(0, system2_ms=300.0)
     policy = Policy(SPEC, PointEngine(), PeriodicTrigger(3), PolicyConfig(replan_ticks=4))
-    shield = Shield(SPEC, ShieldConfig(max_observation_age_s=0.5))
+    shield = Shield(SPEC, ShieldConfig(max_observation_age_s=0.5), ladder())
     runner = Lockstep(PointWorld(), policy, Slow(), shield, latency, session=42)
     with LogWriter(tmp_path / "log.mcap", {}) as log:
         runner.run(0, 0, log)
@@ -157,7 +158,7 @@ def test_all_answers_of_a_delay_sweep_come_in_the_tick_that_it_names(
 ) -> None:
     # No round number of ns, as the driving worlds' period: N ticks must still not be N + 1.
     spec = msgspec.structs.replace(SPEC, control_rate_hz=15.0)
-    world, shield = PointWorld(), Shield(spec, ShieldConfig(max_observation_age_s=0.5))
+    world, shield = PointWorld(), Shield(spec, ShieldConfig(max_observation_age_s=0.5), ladder())
     world.world_spec = spec
     policy = Policy(spec, PointEngine(), PeriodicTrigger(1000), PolicyConfig(replan_ticks=4))
     latency = TickLatency(0, ticks, spec.period_ns)

@@ -93,7 +93,7 @@ def test_a_run_begins_without_a_system_2_that_does_not_load(
             with Subscriber(ipc(folder, "action")) as actions:
                 while not actions.poll(50) and processes["world"].poll() is None:
                     pass
-            time.sleep(1.0)
+            time.sleep(2.5)  # a second until System 1 is engaged, then System 2's patience
             os.kill(processes["system2"].pid, signal.SIGCONT)
 
         threading.Thread(target=release, daemon=True).start()

@@ -290,3 +290,22 @@ def test_the_trigger_sees_what_system_1_perceives() -> None:
     assert found["guided"] == 1
     assert found["entropy"] == pytest.approx(told.uncertainty)
     np.testing.assert_array_equal(told.features[-2:], observation(1).state)
+
+
+def test_an_action_tells_for_how_long_guidance_is_owed() -> None:
+    """From the first question since the last answer, whether the answer could be used or not."""
+    late = Acceptance(latest_ticks=2, least_value=None)
+    system1 = Policy(SPEC, PointEngine(), PeriodicTrigger(4), PolicyConfig(), late)
+    told = {11: guidance(9), 17: guidance(9)}
+    waiting, newest = [], None
+    for tick in range(20):
+        newest = told.get(tick, newest)
+        waiting.append(system1.act(observation(tick), newest, 0).action.waiting_ticks)
+    assert waiting == [*range(11), -1, 0, 1, 2, 3, 4, -1, -1, -1]
+    assert system1.refused["late"] == 1
+    resumed = policy(PointEngine())
+    owing = system1.act(observation(20), newest, 0).action
+    resumed.resume(msgspec.structs.replace(owing, waiting_ticks=3), None)
+    assert resumed.act(observation(21), None, 0).action.waiting_ticks == 4
+    resumed.resume(msgspec.structs.replace(owing, waiting_ticks=-1), None)
+    assert resumed.act(observation(21), None, 0).action.waiting_ticks == -1

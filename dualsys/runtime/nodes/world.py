@@ -85,20 +85,26 @@ class WorldNode:
             socket.close()
 
     def await_others(self, clock: MonotonicClock) -> None:
-        """Wait for System 1's hello, and until System 1 and the recorder hear the world."""
-        begin, known, also = clock.now_ns(), False, self._run.recorders
+        """Wait until System 1 is engaged, and hears the world as the recorder does.
+
+        It says hello once it is warm, and goes on saying so: those are its signs of life.
+        """
+        begin, also, ladder = clock.now_ns(), self._run.recorders, self.shield.ladder
         links = (self._observations, 1 + also), (self._outcomes, also), (self._healths, also)
         while not STOP.is_set() and clock.now_ns() - begin < HELLO_PATIENCE_NS:
             self.actions.poll(100)
             for message in self.actions.every():
                 if isinstance(message, Hello):
                     require_same(self._run.spec, message.spec, "the world", message.role)
-                    known = True
-            if known and heard(*links):
+                    ladder.meet("schema")
+                    ladder.meet("warm-up")
+                    ladder.alive(clock.now_ns())
+            if not ladder.missing() and heard(*links):
                 return
         if not STOP.is_set():
-            missing = "the recorder did not listen" if known else "System 1 did not report"
-            raise DualsysError(f"{missing} within 60 s; see the messages above")
+            lacking = ", ".join(ladder.missing())
+            who = f"System 1 is not engaged (missing: {lacking})" if lacking else "nobody records"
+            raise DualsysError(f"after 60 s {who}; see the messages above")
 
     def episode(self, epoch: int, seed: int, ticks: Ticks) -> None:
         """One episode, to its end or until the run's time is over."""
@@ -111,8 +117,7 @@ class WorldNode:
         while not done and not STOP.is_set():
             now = ticks.wait()
             stamp = Stamp(run.session, epoch, tick + 1, tick, now)
-            self._observe(stamp, frame, info)
-            command = self._command(stamp)
+            command = self._command(stamp, self._observe(stamp, frame, info))
             ticks.judge(tick, self.inbox.newest)
             frame, reward, terminated, truncated, info = plant.step(command)
             success = bool(info["success"])
@@ -123,18 +128,18 @@ class WorldNode:
             tick += 1
             report(self._healths, self._pulse.beat(now, self.shield.counts, epoch))
 
-    def _observe(self, stamp: Stamp, frame: dict[str, Any], info: dict[str, Any]) -> None:
+    def _observe(self, stamp: Stamp, frame: dict[str, Any], info: dict[str, Any]) -> Observation:
         images, ages = frame["images"], info["image_ticks"]
         said = self._plant.instruction
-        self._observations.send(
-            Observation(stamp, images, ages, frame["state"], frame["scene"], said)
-        )
+        seen = Observation(stamp, images, ages, frame["state"], frame["scene"], said)
+        self._observations.send(seen)
+        return seen
 
-    def _command(self, stamp: Stamp) -> Any:
-        """What the shield makes of the newest action."""
+    def _command(self, stamp: Stamp, seen: Observation) -> Any:
+        """What the shield makes of the newest action, and of what is seen now."""
         newest = self.actions.newest()
         if isinstance(newest, Action) and self.inbox.offer(newest, stamp.time_ns):
             self.shield.offer(newest)
-        command = self.shield.command(stamp)
+        command = self.shield.command(stamp, seen)
         self._outcomes.send(command)
         return command.command
