@@ -35,7 +35,10 @@ def test_an_environment_joins_in_under_50_lines() -> None:
 
 @pytest.mark.parametrize(
     "page",
-    ["README.md", *(f"docs/{n}.md" for n in ("planner", "benchmark", "measured", "engines"))],
+    [
+        "README.md",
+        *(f"docs/{n}.md" for n in ("planner", "benchmark", "measured", "engines", "safety")),
+    ],
 )
 def test_every_command_of_a_page_composes(page: str) -> None:
     """What the commands do is tested elsewhere; here, that their words are still valid."""

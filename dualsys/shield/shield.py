@@ -57,9 +57,7 @@ class Shield:
         self._spec, self.ladder = spec, ladder
         self._longest_ns = config.max_observation_age_s * 1e9
         self._fallback = np.array([np.nan if v is None else v for v in spec.fallback])
-        rates = [axis.fallback_rate for axis in spec.limits.axes] if spec.limits else [None]
-        steps = [math.inf if rate is None else rate / spec.control_rate_hz for rate in rates]
-        self._fallback_steps = np.array(steps)
+        self._fallback_steps = _fallback_steps(spec, config.rate)
         self._stages = stages(spec, config.off)
         self._estimate = Estimate(spec)
         self.counts: Counter[str] = Counter()
@@ -158,3 +156,11 @@ class Shield:
             wanted = limited
         # Rounding to what the plant takes may not carry a command over the edge.
         return wanted.astype(np.float32).clip(self._spec.action_low, self._spec.action_high)
+
+
+def _fallback_steps(spec: WorldSpec, gently: bool) -> np.ndarray:
+    """By how much each axis goes towards the fallback in a tick, float64 (A,)."""
+    if spec.limits is None or not gently:
+        return np.full(len(spec.action), math.inf)
+    rates = [axis.fallback_rate for axis in spec.limits.axes]
+    return np.array([math.inf if rate is None else rate / spec.control_rate_hz for rate in rates])

@@ -228,6 +228,11 @@ def test_the_fallback_comes_gently_and_keeps_the_axes_that_are_left_open() -> No
     np.testing.assert_allclose([row[1] for row in sent], 0.7)
 
 
+def test_without_rates_the_fallback_comes_at_once() -> None:
+    guard = box(CAR)
+    np.testing.assert_array_equal(guard.command(stamp(0), seen(0)).command, [-3, 0])
+
+
 def test_a_car_without_system_1_brakes_to_a_stop_and_does_not_roll_back() -> None:
     guard, speed, sent = shield(CAR), 8.0, []
     for tick in range(120):
