@@ -114,6 +114,8 @@ def show_results(results: Config, console: Console) -> None:
         highlight=False,
     )
     console.print(f"rungs {results['rungs']}", highlight=False)
+    for line in _processes(results.get("processes", {})):
+        console.print(line, highlight=False)
     alone = results["guidance"]
     silence = alone.get("silent_for_s")
     console.print(
@@ -123,6 +125,18 @@ def show_results(results: Config, console: Console) -> None:
         highlight=False,
     )
     console.print(f"written to {results['config']['out']}: results.json, log.mcap")
+
+
+def _processes(processes: dict[str, Any]) -> list[str]:
+    """What the supervisor had to do, and which rights each process really has."""
+    lines = []
+    for name, told in processes.items():
+        again = [f"started again {told['restarts']} times"] if told["restarts"] else []
+        given_up = [told["given_up"]] if "given_up" in told else []
+        rights = [f"{right}: {got}" for right, got in told["rights"].items()]
+        if again or given_up or rights:
+            lines.append(f"{name}: {'; '.join([*again, *given_up, *rights])}")
+    return lines
 
 
 def _switched_off(results: dict[str, Any]) -> str:

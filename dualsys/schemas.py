@@ -153,6 +153,31 @@ class LadderConfig:
 
 
 @dataclass
+class ProcessConfig:
+    """One process of a realtime run."""
+
+    command: list[str] = field(default_factory=list)  # {folder}: the run's; empty: our own node
+    run_if: str = "always"  # or "planner": where a System 2 is configured
+    restart: str = "always"  # or "on-failure", "never"
+    cores: list[int] = field(default_factory=list)  # empty: any
+    priority: int = 0  # SCHED_FIFO, 1 to 99; 0: the ordinary scheduler
+    lock_memory: bool = False
+    freeze_gc: bool = False
+
+
+@dataclass
+class SupervisorConfig:
+    """The processes of a realtime run, and the patience with them."""
+
+    restarts: int = MISSING
+    window_s: float = MISSING
+    heartbeat_s: float = MISSING
+    loading_s: float = MISSING
+    stop_s: float = MISSING
+    processes: dict[str, ProcessConfig] = MISSING
+
+
+@dataclass
 class EvalConfig:
     """`dualsys eval` and `dualsys run`."""
 
@@ -166,6 +191,7 @@ class EvalConfig:
     engine: EngineConfig = field(default_factory=EngineConfig)
     shield: ShieldConfig = field(default_factory=ShieldConfig)
     ladder: LadderConfig = field(default_factory=LadderConfig)
+    supervisor: SupervisorConfig = field(default_factory=SupervisorConfig)
     seeds: str = "0:10"
     workers: int = 1
     out: str = "runs/latest"

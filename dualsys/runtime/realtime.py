@@ -1,7 +1,7 @@
 """A realtime run: world, system1, system2 and recorder as processes on the monotonic clock.
 
-The parent starts them, waits for the world, ends the rest in order and reads the results off the
-log, so that what is reported is what was sent.
+The parent supervises them until the world has ended, and reads the results off the log, so that
+what is reported is what was sent.
 """
 
 from __future__ import annotations
@@ -9,15 +9,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from dualsys.clock import MonotonicClock
 from dualsys.errors import DualsysError
 from dualsys.runtime import assembly
 from dualsys.runtime.engines import make_engine
@@ -27,8 +26,10 @@ from dualsys.runtime.nodes.common import Run
 from dualsys.runtime.recorded_run import RecordedRun
 from dualsys.runtime.results import JobResult, git_state, machine, summarise
 from dualsys.spec import WorldSpec
+from dualsys.supervisor.supervisor import Supervisor
+from dualsys.supervisor.table import of_config
 
-STOP_PATIENCE_S = 5.0
+ROLES = ("world", "system1", "system2", "recorder")
 Started = Callable[[dict[str, subprocess.Popen[bytes]], Path], None]
 
 
@@ -49,6 +50,8 @@ def realtime(
         raise DualsysError("a peer reads the simulator, and drives in lockstep only")
     if config["trigger"]["name"] == "oracle":
         assembly.make_trigger(config, registry.spec_of(scenario))  # says why not, and what else
+    table = of_config(config["supervisor"])
+    rows = table.wanted(planner=config["system2"]["name"] != "none")
     out, git = Path(config["out"]), git_state()
     out.mkdir(parents=True, exist_ok=True)
     plant = registry.make(scenario)
@@ -58,50 +61,16 @@ def realtime(
     make_engine(config, spec)  # System 1's process opens engines and builds none
     session = int.from_bytes(os.urandom(8), "little") >> 11
     duration = config["runtime"]["duration_s"]
-    run = Run(config, scenario, seeds, session, spec, plans, duration)
+    run = Run(config, scenario, seeds, session, spec, plans, duration, watchers=1)
     folder = Path(tempfile.mkdtemp(prefix="dualsys-"))  # private (0700), short for socket paths
     try:
         (folder / "run.json").write_bytes(msgspec.json.encode(run))
-        _supervise(folder, config["system2"]["name"] != "none", started)
-        counts = {role: _counts(folder, role) for role in ("world", "system1", "system2")}
+        supervisor = Supervisor(table, rows, folder, MonotonicClock())
+        supervisor.run(started)
+        counts = {role: _counts(folder, role) for role in ROLES}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return _report(config, run, counts, out, git)
-
-
-def _supervise(
-    folder: Path,
-    with_system2: bool,
-    started: Started,
-) -> None:
-    roles = ["recorder", *(["system2"] if with_system2 else []), "system1", "world"]
-    processes: dict[str, subprocess.Popen[bytes]] = {}
-    try:
-        for role in roles:
-            command = [sys.executable, "-m", "dualsys.runtime.nodes", role, str(folder)]
-            processes[role] = subprocess.Popen(command)
-        started(processes, folder)
-        while processes["world"].poll() is None:
-            if processes["system1"].poll() is not None:
-                raise DualsysError("System 1 ended during the run; its message stands above")
-            time.sleep(0.05)
-        if processes["world"].returncode != 0:
-            raise DualsysError("the world ended with an error; its message stands above")
-    finally:
-        # The recorder last, so that it holds what the others sent at the end.
-        for role in reversed(roles):
-            if role in processes:
-                _end(processes[role])
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(STOP_PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    return _report(config, run, counts, supervisor.report, out, git)
 
 
 def _counts(folder: Path, role: str) -> dict[str, Any]:
@@ -114,6 +83,7 @@ def _report(
     config: dict[str, Any],
     run: Run,
     counts: dict[str, dict[str, Any]],
+    processes: dict[str, dict[str, Any]],
     out: Path,
     git: dict[str, Any],
 ) -> dict[str, Any]:
@@ -161,6 +131,9 @@ def _report(
     )
     results = summarise(config, [run.scenario], [result], git)
     results["guidance"]["silent_for_s"] = recorded.silence_s
+    for role, told in processes.items():
+        told["rights"] = counts[role].get("rights", {}) if role in counts else {}
+    results["processes"] = processes
     results["ticks"] = {k: v for k, v in counts["world"].items() if k not in ("shield", "drops")}
     for name, content in (
         ("latency.json", Trace(1, recorded.answer_times_ns, str(machine()["processor"]))),

@@ -82,6 +82,10 @@ class Ladder:
         unmet = tuple(condition for condition in CONDITIONS if condition not in self._met)
         return (*unmet, f"signs of life for {self._config.engage_s:g} s")
 
+    def greet(self) -> None:
+        """A System 1 says hello that was not there before: it has to engage."""
+        self._engaged, self._fallen, self._last_ns = False, "standby", None
+
     def engage(self) -> None:
         """Let System 1 command at once: in virtual time both systems are ready when it begins."""
         self._engaged = True

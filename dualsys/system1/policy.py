@@ -249,7 +249,8 @@ class Policy:
         reason = self._trigger.decide(tick, self.situation)
         if reason is None:
             return None
-        self._requests += 1
+        # Of two lives of System 1 in one episode the later one's numbers are higher.
+        self._requests = self._requests + 1 if self._requests else tick + 1
         if self._asked_tick is None:
             self._asked_tick = tick
         stamp = msgspec.structs.replace(observation.stamp, sequence=self._requests, time_ns=now_ns)

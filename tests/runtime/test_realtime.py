@@ -119,30 +119,66 @@ def test_a_run_begins_without_a_system_2_that_does_not_load(
 def test_a_dead_or_frozen_system_2_costs_system_1_no_tick(
     untrained: Path, tmp_path: Path, fate: signal.Signals
 ) -> None:
+    """Frozen it is silent to the end of this short run; killed it is started again."""
     hit_at: list[int] = []
 
     def strike(processes: Processes) -> None:
         hit_at.append(time.monotonic_ns())
         os.kill(processes["system2"].pid, fate)
 
-    results = run(tmp_path, untrained, once_it_thinks(strike))
+    seconds = "5" if fate == signal.SIGSTOP else "20"
+    config = configuration(tmp_path, untrained, **{"runtime.duration_s": seconds})
+    results = realtime(config, "driving/highway", list(range(200)), once_it_thinks(strike))
     log = [message for _, message in read_log(tmp_path / "log.mcap")]
-    guidance = [m for m in log if isinstance(m, Guidance)]
-    assert guidance, "the planner was to answer before it was struck"
     after = [m for m in log if isinstance(m, Command) and m.stamp.time_ns > hit_at[0]]
     assert after, "the world was to go on after the blow"
     # Every tick still has its command; apart from an episode's first ticks System 1 gave it.
     served = [m for m in after if m.stamp.tick > 5]
     assert sum(m.source == "system1" for m in served) >= 0.9 * len(served)
-    assert all(m.stamp.time_ns < hit_at[0] + 1_000_000_000 for m in guidance)
     assert results["ticks"]["total"] == sum(isinstance(m, Command) for m in log)
+    told = [m.stamp.time_ns for m in log if isinstance(m, Guidance)]
+    later = [time_ns for time_ns in told if time_ns > hit_at[0] + 1_000_000_000]
+    assert len(told) > len(later), "the planner was to answer before it was struck"
+    assert results["processes"]["system1"]["restarts"] == 0
+    assert results["processes"]["system2"]["restarts"] == (fate == signal.SIGKILL)
+    if fate == signal.SIGKILL:
+        used = {m.guidance_sequence for m in log if isinstance(m, Action)}
+        again = {m.stamp.sequence for m in log if isinstance(m, Guidance)
+                 and m.stamp.time_ns in later}  # fmt: skip
+        assert used & again, "what it says after its restart is not taken for old"
+        return
+    assert not later
     # The report says that the guidance aged.
-    silence_ns = max(m.stamp.time_ns for m in after) - max(m.stamp.time_ns for m in guidance)
+    silence_ns = max(m.stamp.time_ns for m in after) - max(told)
     assert results["guidance"]["silent_for_s"] == pytest.approx(silence_ns / 1e9)
     assert results["guidance"]["silent_for_s"] > 1.0
     console = Console(record=True, width=200, file=io.StringIO())
     show_results(results, console)
     assert "before the end" in console.export_text()
+
+
+def test_a_system_1_that_is_killed_comes_back_and_engages_again(
+    untrained: Path, tmp_path: Path
+) -> None:
+    hit_at: list[int] = []
+
+    def strike(processes: Processes) -> None:
+        hit_at.append(time.monotonic_ns())
+        os.kill(processes["system1"].pid, signal.SIGKILL)
+
+    config = configuration(tmp_path, untrained, **{"runtime.duration_s": "30"})
+    results = realtime(config, "driving/highway", list(range(200)), once_it_thinks(strike))
+    assert results["processes"]["system1"]["restarts"] == 1
+    assert results["processes"]["system2"]["restarts"] == 0
+    log = [message for _, message in read_log(tmp_path / "log.mcap")]
+    commands = [m for m in log if isinstance(m, Command) and m.stamp.time_ns > hit_at[0]]
+    rungs = [m.rung for m in commands]
+    assert "silent" in rungs
+    assert "standby" in rungs, "the new one has to engage"
+    back = max(i for i, m in enumerate(commands) if m.rung == "standby")
+    assert commands[back + 1].source == "system1"
+    asked = [m.stamp.time_ns for m in log if isinstance(m, Guidance)]
+    assert max(asked) > commands[back].stamp.time_ns, "and is answered when it asks"
 
 
 def test_a_missing_checkpoint_is_refused_before_anything_starts(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ NODES = {"world": world, "system1": system1, "system2": system2, "recorder": rec
 
 def main(role: str, folder: Path) -> None:
     """Run the node of a role."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    signal.signal(signal.SIGTERM, lambda number, frame: STOP.set())
+    for number in (signal.SIGINT, signal.SIGTERM):  # an exception could tear a record in two
+        signal.signal(number, lambda number, frame: STOP.set())
     end_with_parent()
     set_headless_defaults()
     run = msgspec.json.decode((folder / "run.json").read_bytes(), type=Run)

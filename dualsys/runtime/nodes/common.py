@@ -8,10 +8,13 @@ from typing import Any
 import msgspec
 
 from dualsys.bus import Publisher
+from dualsys.clock import Clock
 from dualsys.messages import Health
 from dualsys.spec import WorldSpec
+from dualsys.supervisor.rights import claim, freeze
+from dualsys.supervisor.table import ProcessRow, of_config
 
-STOP = threading.Event()  # set by SIGTERM; an exception could tear a record in two
+STOP = threading.Event()  # set when the node is asked to end
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -25,6 +28,21 @@ class Run(msgspec.Struct, frozen=True):
     plans: dict[str, str]  # instruction -> plan, where the task names it
     duration_s: float  # stop the world after this long; 0: every seed once
     recorders: int = 1  # that are to hear everything: nobody begins before they are there
+    watchers: int = 0  # that hear the signs of life besides: the supervisor
+
+
+def settle(run: Run, role: str, counts: dict[str, Any]) -> None:
+    """All that a node needs is loaded: ask for the rights that its row of the table names."""
+    row = of_config(run.config["supervisor"]).processes.get(role, ProcessRow())
+    counts["rights"] = {**claim(row), **freeze(row)}
+
+
+def first_sequence(clock: Clock) -> int:
+    """Where a node begins to count its messages [ms of the clock].
+
+    Started again it counts on from beyond its earlier life, and is not taken for old.
+    """
+    return clock.now_ns() // 1_000_000
 
 
 def heard(*publishers: tuple[Publisher, int]) -> bool:

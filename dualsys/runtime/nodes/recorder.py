@@ -9,7 +9,7 @@ from typing import Any
 from dualsys.bus import Subscriber, ipc
 from dualsys.messages import Hello
 from dualsys.runtime.log import LogWriter
-from dualsys.runtime.nodes.common import STOP, Run
+from dualsys.runtime.nodes.common import STOP, Run, settle
 
 # One socket each. Health and requests travel apart, so that the newest message on a control topic
 # is never one of them.
@@ -24,6 +24,7 @@ def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
     subscribers = [Subscriber(ipc(folder, topic)) for topic in TOPICS]
     written: Counter[str] = Counter()
     counts["written"] = written
+    settle(run, "recorder", counts)
     with LogWriter(out / "log.mcap", header) as log:
         while not STOP.is_set():
             subscribers[0].poll(20)

@@ -14,7 +14,7 @@ from dualsys.messages import Guidance, Hello, Observation, Stamp
 from dualsys.runtime import assembly
 from dualsys.runtime.engines import make_engine
 from dualsys.runtime.health import Pulse
-from dualsys.runtime.nodes.common import STOP, Run, heard, report
+from dualsys.runtime.nodes.common import STOP, Run, first_sequence, heard, report, settle
 from dualsys.system1.policy import Policy
 
 
@@ -24,6 +24,7 @@ def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
     counts["engine"] = choice.told
     policy = assembly.make_policy(run.config, run.spec, choice.engine)
     policy.warm_up(30)
+    settle(run, "system1", counts)
     with (
         Subscriber(ipc(folder, "observation")) as observations,
         Publisher(ipc(folder, "action")) as actions,
@@ -34,8 +35,9 @@ def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
         node = System1Node(run, policy, actions, requests, asked, healths, counts)
         counts["observation_drops"] = observations.drops
         while not STOP.is_set():
-            if not observations.poll(5 if node.engaged else 20):
+            if not node.greeted or not observations.poll(5 if node.engaged else 20):
                 node.idle()
+                STOP.wait(0 if node.greeted else 0.005)
                 continue
             observation = observations.newest()
             if isinstance(observation, Observation):
@@ -61,10 +63,16 @@ class System1Node:
         self._inbox: Inbox[Guidance] = Inbox(run.session, 0, policy.fault)
         self._pulse = Pulse("system1", run.session)
         self._asks = run.config["system2"]["name"] != "none"
-        self._sequence, self._epoch, self._tick = 0, -1, -1
+        self._sequence, self._epoch, self._tick = first_sequence(self._clock), -1, -1
+        self._life, self._greeted = self._sequence, False
         self._seams: dict[int, float] = {}
         counts.update(seams=self._seams, drops=self._inbox.drops, link_drops=requests.link.drops)
         counts.update(refused=policy.refused)
+
+    @property
+    def greeted(self) -> bool:
+        """True once hello was said: nothing is answered before, also after a restart."""
+        return self._greeted
 
     @property
     def engaged(self) -> bool:
@@ -76,10 +84,12 @@ class System1Node:
         self._take_guidance(self._clock.now_ns())
         # The world begins after this: the recorder, which misses nothing, must be there.
         also = self._run.recorders
-        links = (self._asked, also), (self._healths, also), (self._actions, 1 + also)
+        watched = also + self._run.watchers
+        links = (self._asked, also), (self._healths, watched), (self._actions, 1 + also)
         if not self.engaged and heard(*links):
-            stamp = Stamp(self._run.session, 0, 0, 0, self._clock.now_ns())
+            stamp = Stamp(self._run.session, 0, self._life, 0, self._clock.now_ns())
             self._actions.send(Hello(stamp, "system1", self._run.spec))
+            self._greeted = True
 
     def answer(self, observation: Observation) -> None:
         """Act on an observation, unless it is another session's or not newer than the last."""

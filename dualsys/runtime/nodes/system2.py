@@ -12,7 +12,7 @@ from dualsys.clock import MonotonicClock
 from dualsys.messages import PlanRequest
 from dualsys.runtime import assembly
 from dualsys.runtime.health import Pulse
-from dualsys.runtime.nodes.common import STOP, Run, heard, report
+from dualsys.runtime.nodes.common import STOP, Run, first_sequence, heard, report, settle
 from dualsys.system2.planner import Planner
 
 
@@ -25,12 +25,14 @@ def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
         return
     counts["engine"] = dict(planner.engine)
     planner.warm_up(run.config["system2"]["budget"])
+    settle(run, "system2", counts)
     with (
         RequestServer(ipc(folder, "requests")) as requests,
         Publisher(ipc(folder, "plan")) as plans,
         Publisher(ipc(folder, "health_system2")) as healths,
     ):
-        while not STOP.is_set() and not heard((plans, run.recorders), (healths, run.recorders)):
+        links = (plans, run.recorders), (healths, run.recorders + run.watchers)
+        while not STOP.is_set() and not heard(*links):
             STOP.wait(0.01)  # for the recorder, which misses nothing
         node = System2Node(planner, run.config["system2"]["budget"], requests, plans, counts)
         pulse = Pulse("system2", run.session)
@@ -59,7 +61,7 @@ class System2Node:
     ) -> None:
         self._planner, self._budget, self._clock = planner, budget, MonotonicClock()
         self._requests, self._plans, self._counts = requests, plans, counts
-        self._sequence = 0
+        self._sequence = first_sequence(self._clock)
         self._newer: PlanRequest | None = None  # than the one that is thought about
         counts.update(drops=requests.link.drops, faults=planner.faults, think_ns=[], interrupted=0)
 

@@ -13,7 +13,7 @@ from dualsys.inbox import Inbox
 from dualsys.messages import Action, Hello, Observation, Outcome, Stamp
 from dualsys.runtime import assembly
 from dualsys.runtime.health import Pulse
-from dualsys.runtime.nodes.common import STOP, Run, heard, report
+from dualsys.runtime.nodes.common import STOP, Run, heard, report, settle
 from dualsys.runtime.observe import metrics_of
 from dualsys.runtime.ticks import Ticks
 from dualsys.spec import require_same
@@ -29,6 +29,7 @@ def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
     stalls = StallDetector(clock)
     with WorldNode(run, folder, plant) as node:
         plant.reset(seed=run.seeds[0])  # the first reset and frame are the slowest
+        settle(run, "world", counts)
         node.await_others(clock)
         if run.config["system2"]["name"] != "none":
             await_planner(folder, run.config["runtime"]["planner_patience_s"], clock)
@@ -72,6 +73,7 @@ class WorldNode:
         self.inbox: Inbox[Action] = Inbox(run.session, 0)
         self._run, self._plant = run, plant
         self._pulse = Pulse("world", run.session)
+        self._who = -1  # which life of System 1 is known, by the number of its hello
         self._observations = Publisher(ipc(folder, "observation"))
         self._outcomes = Publisher(ipc(folder, "outcome"))
         self.actions = Subscriber(ipc(folder, "action"))
@@ -90,21 +92,32 @@ class WorldNode:
         It says hello once it is warm, and goes on saying so: those are its signs of life.
         """
         begin, also, ladder = clock.now_ns(), self._run.recorders, self.shield.ladder
-        links = (self._observations, 1 + also), (self._outcomes, also), (self._healths, also)
+        watched = also + self._run.watchers
+        links = (self._observations, 1 + also), (self._outcomes, also), (self._healths, watched)
         while not STOP.is_set() and clock.now_ns() - begin < HELLO_PATIENCE_NS:
             self.actions.poll(100)
             for message in self.actions.every():
                 if isinstance(message, Hello):
-                    require_same(self._run.spec, message.spec, "the world", message.role)
-                    ladder.meet("schema")
-                    ladder.meet("warm-up")
-                    ladder.alive(clock.now_ns())
+                    self._known(message, clock.now_ns())
             if not ladder.missing() and heard(*links):
                 return
         if not STOP.is_set():
             lacking = ", ".join(ladder.missing())
             who = f"System 1 is not engaged (missing: {lacking})" if lacking else "nobody records"
             raise DualsysError(f"after 60 s {who}; see the messages above")
+
+    def _known(self, hello: Hello, now_ns: int) -> None:
+        """Take a hello of a System 1 that is warm: of the one there is, or of a new one."""
+        require_same(self._run.spec, hello.spec, "the world", hello.role)
+        ladder = self.shield.ladder
+        if hello.stamp.session != self._run.session:
+            return
+        if hello.stamp.sequence != self._who:
+            self._who = hello.stamp.sequence
+            ladder.greet()
+        ladder.meet("schema")
+        ladder.meet("warm-up")
+        ladder.alive(now_ns)
 
     def episode(self, epoch: int, seed: int, ticks: Ticks) -> None:
         """One episode, to its end or until the run's time is over."""
@@ -137,9 +150,11 @@ class WorldNode:
 
     def _command(self, stamp: Stamp, seen: Observation) -> Any:
         """What the shield makes of the newest action, and of what is seen now."""
-        newest = self.actions.newest()
-        if isinstance(newest, Action) and self.inbox.offer(newest, stamp.time_ns):
-            self.shield.offer(newest)
+        for message in self.actions.every():
+            if isinstance(message, Hello):
+                self._known(message, stamp.time_ns)
+            elif isinstance(message, Action) and self.inbox.offer(message, stamp.time_ns):
+                self.shield.offer(message)
         command = self.shield.command(stamp, seen)
         self._outcomes.send(command)
         return command.command
