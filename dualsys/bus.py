@@ -181,6 +181,11 @@ class Subscriber(_Socket):
         messages = (self._decode(frame) for frame in self._drain())
         return [message for message in messages if message is not None]
 
+    def frames(self) -> list[tuple[bytes, Message]]:
+        """All messages since the last call, in order, as they were sent and decoded."""
+        read = ((frame, self._decode(frame)) for frame in self._drain())
+        return [(frame, message) for frame, message in read if message is not None]
+
     def _drain(self) -> list[bytes]:
         frames = []
         while True:

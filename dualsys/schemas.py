@@ -153,6 +153,16 @@ class LadderConfig:
 
 
 @dataclass
+class RecorderConfig:
+    """The log of a realtime run."""
+
+    queue_mb: float = MISSING
+    flush_s: float = MISSING
+    part_mb: float = MISSING
+    part_s: float = MISSING
+
+
+@dataclass
 class ProcessConfig:
     """One process of a realtime run."""
 
@@ -192,6 +202,7 @@ class EvalConfig:
     shield: ShieldConfig = field(default_factory=ShieldConfig)
     ladder: LadderConfig = field(default_factory=LadderConfig)
     supervisor: SupervisorConfig = field(default_factory=SupervisorConfig)
+    recorder: RecorderConfig = field(default_factory=RecorderConfig)
     seeds: str = "0:10"
     workers: int = 1
     out: str = "runs/latest"

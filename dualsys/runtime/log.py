@@ -6,12 +6,19 @@ is byte-equal for equal seeds and configuration: it holds virtual time only and 
 
 from __future__ import annotations
 
+import struct
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
-from mcap.reader import make_reader
+import zstandard
+from mcap.exceptions import McapError
+from mcap.records import Channel, Chunk, Metadata
+from mcap.records import Message as McapMessage
+from mcap.stream_reader import CRCValidationError, StreamReader, breakup_chunk
 from mcap.writer import CompressionType, Writer
 
 from dualsys.codec import decode, encode
@@ -20,6 +27,17 @@ from dualsys.messages import PROTOCOL_VERSION, Message
 
 ENCODING = "dualsys"  # message encoding of the channels: the frames of dualsys.codec
 HEADER = "header"
+MAX_RECORD = 1 << 30  # bytes; a longer one is a damaged length
+UNREADABLE = (
+    McapError,
+    CRCValidationError,
+    zstandard.ZstdError,
+    struct.error,
+    UnicodeDecodeError,
+    ValueError,
+    KeyError,
+    MemoryError,
+)
 
 
 class LogWriter:
@@ -50,6 +68,20 @@ class LogWriter:
             self._channels[topic], time_ns, frame, publish_time=time_ns, sequence=count
         )
 
+    def flush(self) -> None:
+        """Let everything so far be in the file: whoever kills this process loses only the rest."""
+        self._writer.flush()
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file so far."""
+        return self._file.tell()
+
+    def abandon(self) -> None:
+        """Close the file as it is, without a summary: it can not be written any more."""
+        with suppress(OSError):
+            self._file.close()
+
     def close(self) -> None:
         """Write the summary and close the file."""
         if not self._file.closed:
@@ -70,21 +102,98 @@ class NoLog:
         """Forget a message."""
 
 
+def parts_of(path: Path) -> list[Path]:
+    """The files of a log: `path`, then those that go on with it (log.001.mcap, ...), in order."""
+    others = sorted(path.parent.glob(f"{path.stem}.[0-9][0-9][0-9]{path.suffix}"))
+    return [part for part in (path, *others) if part.is_file()]
+
+
+def next_part(path: Path) -> Path:
+    """The file that goes on with a log; `path` itself where there is none yet."""
+    there = parts_of(path)
+    if not there:
+        return path
+    number = int(there[-1].stem.rpartition(".")[2]) + 1 if there[-1] != path else 1
+    return path.with_name(f"{path.stem}.{number:03d}{path.suffix}")
+
+
 def read_header(path: Path) -> dict[str, Any]:
-    """Return the run's header from a log."""
+    """Return the run's header from a log, whole or not."""
     with path.open("rb") as file:
-        for record in make_reader(file).iter_metadata():
-            if record.name == HEADER:
+        for record in _whole_records(file, Damage()):
+            if isinstance(record, Metadata) and record.name == HEADER:
                 header: dict[str, Any] = msgspec.json.decode(record.metadata["json"])
                 return header
     raise DualsysError(f"{path} has no dualsys header; it is not a log of this program")
 
 
+class Damage:
+    """What of a log could not be read: chunks that are not what was written, and a missing end."""
+
+    def __init__(self) -> None:
+        self.chunks = 0
+        self.cut_off = False
+
+    def tell(self, path: Path) -> None:
+        """Say so on the error stream, if anything is missing."""
+        what = ["ends in the middle (its recorder was killed)"] if self.cut_off else []
+        what += [f"holds {self.chunks} damaged chunks, left out"] if self.chunks else []
+        if what:
+            sys.stderr.write(f"dualsys: {path} {' and '.join(what)}; the rest of it is read\n")
+
+
 def read_log(path: Path) -> Iterator[tuple[str, Message]]:
-    """Yield (topic, message) in the order in which they were written."""
-    with path.open("rb") as file:
-        for _, channel, record in make_reader(file).iter_messages(log_time_order=False):
-            yield channel.topic, decode(record.data)
+    """Yield (topic, message) in the order in which they were written, of all parts of the log.
+
+    A log that was cut off or damaged is read as far as it is whole, and that is told on the error
+    stream. Raises `CodecError` for messages of another protocol version.
+    """
+    for topic, frame, _ in frames_of(path):
+        yield topic, decode(frame)
+
+
+def frames_of(path: Path) -> Iterator[tuple[str, bytes, int]]:
+    """Yield (topic, frame, time [ns]) of all parts of a log, verbatim; as `read_log` otherwise."""
+    parts = parts_of(path)
+    if not parts:
+        raise DualsysError(f"there is no log {path}; give the folder of a run that was recorded")
+    for part in parts:
+        damage, topics = Damage(), dict[int, str]()
+        with part.open("rb") as file:
+            for record in _whole_records(file, damage):
+                if isinstance(record, Channel):
+                    topics[record.id] = record.topic
+                elif isinstance(record, McapMessage):
+                    # A channel is named once: where that was lost, the message itself says it.
+                    topic = topics.get(record.channel_id) or _topic(record.data)
+                    yield topic, record.data, record.log_time
+        damage.tell(part)
+
+
+def _topic(frame: bytes) -> str:
+    return str(type(decode(frame)).__struct_config__.tag)
+
+
+def _whole_records(file: IO[bytes], damage: Damage) -> Iterator[Any]:
+    """Every record that can be read, those inside chunks too."""
+    records = iter(StreamReader(file, emit_chunks=True, record_size_limit=MAX_RECORD).records)
+    while True:
+        try:
+            record = next(records)
+        except StopIteration:
+            return
+        except UNREADABLE:
+            damage.cut_off = True
+            return
+        if not isinstance(record, Chunk):
+            yield record
+            continue
+        try:
+            inside = breakup_chunk(record, validate_crc=True)
+        except UNREADABLE:
+            damage.chunks += 1
+            continue
+        yield from inside
 
 
 def concatenate(parts: list[Path], out: Path, header: dict[str, Any]) -> None:
@@ -92,7 +201,6 @@ def concatenate(parts: list[Path], out: Path, header: dict[str, Any]) -> None:
     partial = out.with_suffix(".partial")
     with LogWriter(partial, header) as log:
         for part in parts:
-            with part.open("rb") as file:
-                for _, channel, record in make_reader(file).iter_messages(log_time_order=False):
-                    log.write_frame(channel.topic, record.data, record.log_time)
+            for frame in frames_of(part):
+                log.write_frame(*frame)
     partial.replace(out)

@@ -21,9 +21,10 @@ from dualsys.errors import DualsysError
 from dualsys.runtime import assembly
 from dualsys.runtime.engines import make_engine
 from dualsys.runtime.latency import Trace
-from dualsys.runtime.log import read_log
+from dualsys.runtime.log import parts_of, read_log
 from dualsys.runtime.nodes.common import Run
 from dualsys.runtime.recorded_run import RecordedRun
+from dualsys.runtime.recording import RecorderConfig
 from dualsys.runtime.results import JobResult, git_state, machine, summarise
 from dualsys.spec import WorldSpec
 from dualsys.supervisor.supervisor import Supervisor
@@ -58,6 +59,9 @@ def realtime(
     spec: WorldSpec = plant.world_spec
     plans = dict(plant.plan_hints)
     plant.close()
+    RecorderConfig(**config["recorder"]).check()
+    for part in parts_of(out / "log.mcap"):  # of an earlier run into the same folder
+        part.unlink()
     make_engine(config, spec)  # System 1's process opens engines and builds none
     session = int.from_bytes(os.urandom(8), "little") >> 11
     duration = config["runtime"]["duration_s"]
@@ -134,6 +138,7 @@ def _report(
     for role, told in processes.items():
         told["rights"] = counts[role].get("rights", {}) if role in counts else {}
     results["processes"] = processes
+    results["recording"] = counts["recorder"].get("recording", {})
     results["ticks"] = {k: v for k, v in counts["world"].items() if k not in ("shield", "drops")}
     for name, content in (
         ("latency.json", Trace(1, recorded.answer_times_ns, str(machine()["processor"]))),

@@ -19,7 +19,6 @@ from dualsys.supervisor.table import WORLD, ProcessRow, SupervisorConfig
 
 PERIOD_S = 0.02
 LAST = "recorder"  # ends after the others, so that it holds what they sent at the end
-SILENT = frozenset({LAST})  # processes that publish no health
 
 Processes = dict[str, subprocess.Popen[bytes]]
 
@@ -45,9 +44,7 @@ class Supervisor:
         with _terminable():
             try:
                 self._healths = {
-                    name: Subscriber(ipc(self._folder, f"health_{name}"))
-                    for name in self._rows
-                    if name not in SILENT
+                    name: Subscriber(ipc(self._folder, f"health_{name}")) for name in self._rows
                 }
                 for name in self._rows:
                     self._start(name)
@@ -61,7 +58,7 @@ class Supervisor:
     def _goes_on(self) -> bool:
         now = self._clock.now_ns()
         for name, keeper in self.keepers.items():
-            if name in self._healths and self._healths[name].every():
+            if self._healths[name].every():
                 keeper.beat(now)
             self._look(name, keeper)
             order = keeper.decide(now)

@@ -12,11 +12,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from dualsys.codec import encode
 from dualsys.messages import Guidance, Message, PlanRequest, Thought
-from dualsys.runtime.log import LogWriter, read_log
+from dualsys.runtime.log import read_log
 from dualsys.runtime.nodes import recorder
 from dualsys.runtime.nodes.system1 import System1Node
 from dualsys.runtime.nodes.system2 import System2Node
+from dualsys.runtime.recording import RecorderConfig, Recording
 from dualsys.system1.policy import Policy
 from dualsys.system1.timing import PolicyConfig
 from dualsys.system2.blank import blank_request
@@ -109,21 +111,22 @@ class Busy:
         self.waiting: list[Message] = []
         self._everybody, self._answers = everybody, answers
 
-    def every(self) -> list[Message]:
+    def frames(self) -> list[tuple[bytes, Message]]:
         read, self.waiting = self.waiting, []
         request = blank_request(SPEC, next(self._answers))
         self._everybody["plan_request"].waiting.append(request)
         self._everybody["plan"].waiting += TwoAnswers().think(request, "short", None)
-        return read
+        return [(encode(message), message) for message in read]
 
 
 def test_the_log_has_a_request_before_its_answers(tmp_path: Path) -> None:
     topics: dict[str, Busy] = {}
     numbers = count(1)
     topics.update({topic: Busy(topics, numbers) for topic in recorder.TOPICS})
-    with LogWriter(tmp_path / "log.mcap", {}) as log:
-        for _ in range(3):
-            recorder._record(list(topics.values()), log, Counter())
+    recording = Recording(tmp_path / "log.mcap", {}, RecorderConfig(64.0, 0.5, 0.0, 0.0))
+    for _ in range(3):
+        recorder.record(list(topics.values()), recording)
+    recording.close()
     asked: set[int] = set()
     answered = 0
     for _, message in read_log(tmp_path / "log.mcap"):

@@ -1,15 +1,16 @@
-"""The recorder's process: writes every message; never slows anybody down."""
+"""The recorder's process: every message, verbatim, to a log; never slows anybody down."""
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from dualsys.bus import Subscriber, ipc
-from dualsys.messages import Hello
-from dualsys.runtime.log import LogWriter
-from dualsys.runtime.nodes.common import STOP, Run, settle
+from dualsys.bus import Publisher, Subscriber, ipc
+from dualsys.clock import MonotonicClock
+from dualsys.messages import Hello, Message
+from dualsys.runtime.health import Pulse
+from dualsys.runtime.nodes.common import STOP, Run, report, settle
+from dualsys.runtime.recording import RecorderConfig, Recording
 
 # One socket each. Health and requests travel apart, so that the newest message on a control topic
 # is never one of them.
@@ -17,29 +18,43 @@ TOPICS = ("observation", "plan_request", "plan", "action", "outcome", "health_wo
           "health_system1", "health_system2")  # fmt: skip
 
 
+class Topic(Protocol):
+    """Where messages come from."""
+
+    def frames(self) -> list[tuple[bytes, Message]]:
+        """All since the last call, in order, as they were sent and decoded."""
+        ...
+
+
 def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
     """Record until told to stop, then what is still on its way."""
-    out = Path(run.config["out"])
+    clock, pulse = MonotonicClock(), Pulse("recorder", run.session)
     header = {"config": run.config, "scenarios": [run.scenario], "session": run.session}
-    subscribers = [Subscriber(ipc(folder, topic)) for topic in TOPICS]
-    written: Counter[str] = Counter()
-    counts["written"] = written
+    settings = RecorderConfig(**run.config["recorder"])
+    recording = Recording(Path(run.config["out"]) / "log.mcap", header, settings)
+    counts["recording"] = recording.counts
     settle(run, "recorder", counts)
-    with LogWriter(out / "log.mcap", header) as log:
+    subscribers = [Subscriber(ipc(folder, topic)) for topic in TOPICS]
+    with Publisher(ipc(folder, "health_recorder")) as health:
         while not STOP.is_set():
             subscribers[0].poll(20)
-            _record(subscribers, log, written)
-        _record(subscribers, log, written)
+            record(subscribers, recording)
+            report(health, pulse.beat(clock.now_ns(), recording.counts))
+    record(subscribers, recording)
+    recording.counts["undecodable"] = sum(s.drops["undecodable"] for s in subscribers)
+    recording.close()
     for subscriber in subscribers:
         subscriber.close()
 
 
-def _record(subscribers: list[Subscriber], log: LogWriter, written: Counter[str]) -> None:
-    # Read against the order of the topics, written in it: a cause stands before what came of it.
-    read = [subscriber.every() for subscriber in reversed(subscribers)]
+def record(topics: list[Any] | list[Topic], recording: Recording) -> None:
+    """Put what has come on every topic, a cause before what came of it.
+
+    So they are read against the order of the topics, and written in it.
+    """
+    read = [topic.frames() for topic in reversed(topics)]
     for messages in reversed(read):
-        for message in messages:
+        for frame, message in messages:
             if not isinstance(message, Hello):
-                topic = str(type(message).__struct_config__.tag)
-                log.write(topic, message)
-                written[topic] += 1
+                tag = str(type(message).__struct_config__.tag)
+                recording.put(tag, frame, message.stamp.time_ns)
