@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -136,6 +137,13 @@ class _Socket:
         self.close()
 
 
+Passing = Callable[[list[bytes]], list[bytes]]  # frames in, and those that come out by now
+
+
+def _unchanged(frames: list[bytes]) -> list[bytes]:
+    return frames
+
+
 class Publisher(_Socket):
     """Sends a topic to whoever listens; a slow listener loses messages, never slows the sender."""
 
@@ -162,9 +170,13 @@ class Publisher(_Socket):
 class Subscriber(_Socket):
     """Reads a topic: `newest` for control, `every` for the recorder."""
 
-    def __init__(self, endpoint: str, keys: Keys | None = None) -> None:
+    def __init__(
+        self, endpoint: str, keys: Keys | None = None, passing: Passing = _unchanged
+    ) -> None:
+        """`passing` is what the way here does to frames."""
         super().__init__(zmq.SUB, keys, server=False)
         self.drops: Counter[str] = Counter()
+        self._passing = passing
         self._socket.setsockopt(zmq.SUBSCRIBE, b"")
         self.connect(endpoint)
 
@@ -192,7 +204,7 @@ class Subscriber(_Socket):
             try:
                 frames.append(self._socket.recv(zmq.NOBLOCK))
             except zmq.Again:
-                return frames
+                return self._passing(frames)
 
     def _decode(self, frame: bytes) -> Message | None:
         try:
@@ -205,9 +217,17 @@ class Subscriber(_Socket):
 class RequestClient(_Socket):
     """System 1's end of the request link."""
 
-    def __init__(self, endpoint: str, keys: Keys | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        keys: Keys | None = None,
+        there: Passing = _unchanged,
+        back: Passing = _unchanged,
+    ) -> None:
+        """`there` and `back` are what the link does to frames on their way."""
         super().__init__(zmq.DEALER, keys, server=False)
         self.link = ClientLink()
+        self._there, self._back = there, back
         self.connect(endpoint)
 
     def ask(self, request: PlanRequest, now_ns: int) -> None:
@@ -218,17 +238,19 @@ class RequestClient(_Socket):
     def update(self, now_ns: int) -> list[Guidance]:
         """Receive, acknowledge, resend; returns the guidance that arrived, each once."""
         arrived = []
-        for frame in _frames(self._socket):
-            message = _read(frame[-1], self.link.drops)
+        replies: list[Message] = []
+        for frame in self._back([frames[-1] for frames in _frames(self._socket)]):
+            message = _read(frame, self.link.drops)
             if not isinstance(message, Ack | Guidance):
                 continue
             guidance, ack = self.link.receive(message, now_ns)
             if guidance is not None:
                 arrived.append(guidance)
             if ack is not None:
-                _send(self._socket, [encode(ack)], self.link.drops)
-        for message in self.link.due(now_ns):
-            _send(self._socket, [encode(message)], self.link.drops)
+                replies.append(ack)
+        replies += self.link.due(now_ns)
+        for frame in self._there([encode(message) for message in replies]):
+            _send(self._socket, [frame], self.link.drops)
         return arrived
 
 

@@ -153,6 +153,24 @@ class LadderConfig:
 
 
 @dataclass
+class FaultConfig:
+    """Something that is made to go wrong."""
+
+    place: str = MISSING
+    kind: str = MISSING
+    begin_s: float = 0.0  # after the first tick
+    end_s: float = MISSING
+    seed: int = 0
+
+
+@dataclass
+class FaultsConfig:
+    """What is made to go wrong in a realtime run."""
+
+    declared: list[FaultConfig] = field(default_factory=list)
+
+
+@dataclass
 class RecorderConfig:
     """The log of a realtime run."""
 
@@ -203,6 +221,7 @@ class EvalConfig:
     ladder: LadderConfig = field(default_factory=LadderConfig)
     supervisor: SupervisorConfig = field(default_factory=SupervisorConfig)
     recorder: RecorderConfig = field(default_factory=RecorderConfig)
+    faults: FaultsConfig = field(default_factory=FaultsConfig)
     seeds: str = "0:10"
     workers: int = 1
     out: str = "runs/latest"

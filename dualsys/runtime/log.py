@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -43,9 +43,15 @@ UNREADABLE = (
 class LogWriter:
     """Writes messages; close it (or leave its `with` block) to make the file complete."""
 
-    def __init__(self, path: Path, header: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        header: dict[str, Any],
+        disk: Callable[[IO[bytes]], Any] = lambda file: file,
+    ) -> None:
+        """`disk` may stand before the file and do to it what disks do."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("wb")
+        self._file = disk(path.open("wb"))
         self._writer = Writer(self._file, compression=CompressionType.ZSTD)
         self._writer.start(profile="", library=f"dualsys protocol {PROTOCOL_VERSION}")
         text = msgspec.json.encode(header, order="sorted").decode()
@@ -75,7 +81,7 @@ class LogWriter:
     @property
     def size(self) -> int:
         """Bytes in the file so far."""
-        return self._file.tell()
+        return int(self._file.tell())
 
     def abandon(self) -> None:
         """Close the file as it is, without a summary: it can not be written any more."""

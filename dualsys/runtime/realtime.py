@@ -18,6 +18,8 @@ import msgspec
 
 from dualsys.clock import MonotonicClock
 from dualsys.errors import DualsysError
+from dualsys.faults.fault import FaultClock, declared
+from dualsys.faults.processes import ProcessFaults
 from dualsys.runtime import assembly
 from dualsys.runtime.engines import make_engine
 from dualsys.runtime.latency import Trace
@@ -51,7 +53,7 @@ def realtime(
         raise DualsysError("a peer reads the simulator, and drives in lockstep only")
     if config["trigger"]["name"] == "oracle":
         assembly.make_trigger(config, registry.spec_of(scenario))  # says why not, and what else
-    table = of_config(config["supervisor"])
+    table, faults = of_config(config["supervisor"]), declared(config)
     rows = table.wanted(planner=config["system2"]["name"] != "none")
     out, git = Path(config["out"]), git_state()
     out.mkdir(parents=True, exist_ok=True)
@@ -69,7 +71,10 @@ def realtime(
     folder = Path(tempfile.mkdtemp(prefix="dualsys-"))  # private (0700), short for socket paths
     try:
         (folder / "run.json").write_bytes(msgspec.json.encode(run))
-        supervisor = Supervisor(table, rows, folder, MonotonicClock())
+        strikes, since = ProcessFaults(faults), FaultClock(folder, MonotonicClock())
+        supervisor = Supervisor(
+            table, rows, folder, MonotonicClock(), lambda: strikes.due(since.since_s())
+        )
         supervisor.run(started)
         counts = {role: _counts(folder, role) for role in ROLES}
     finally:
@@ -109,6 +114,7 @@ def _report(
             ("system1", "refused", "not_used"),
             ("system1", "link_drops", "request"),
             ("system1", "observation_drops", "observation"),
+            ("system1", "unfit", "observation"),
             ("system2", "drops", "server"),
             ("system2", "faults", "planner"),
         )

@@ -59,7 +59,7 @@ class Shield:
         self._fallback = np.array([np.nan if v is None else v for v in spec.fallback])
         self._fallback_steps = _fallback_steps(spec, config.rate)
         self._stages = stages(spec, config.off)
-        self._estimate = Estimate(spec)
+        self._estimate = Estimate(spec, self._longest_ns)
         self.counts: Counter[str] = Counter()
         ladder.meet("limits")
         self.reset()
@@ -88,8 +88,9 @@ class Shield:
         `seen` is what the plant's sensors say of now, right or wrong.
         """
         reasons = Counter[str]()
-        if not self._estimate.see(seen.state, stamp.time_ns):
-            reasons["state_unknown"] += 1
+        disbelief = self._estimate.see(seen.state, stamp.time_ns)
+        if disbelief is not None:
+            reasons[disbelief] += 1
         given = self._given(stamp)
         leave = self._leave(stamp, not isinstance(given, str))
         if leave == "fallback" and not isinstance(given, str):

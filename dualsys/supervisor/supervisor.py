@@ -27,9 +27,18 @@ class Supervisor:
     """One run's processes. Each has a process group of its own, so that nothing of it survives."""
 
     def __init__(
-        self, config: SupervisorConfig, rows: dict[str, ProcessRow], folder: Path, clock: Clock
+        self,
+        config: SupervisorConfig,
+        rows: dict[str, ProcessRow],
+        folder: Path,
+        clock: Clock,
+        strikes: Callable[[], list[tuple[str, signal.Signals]]] = list,
     ) -> None:
-        """`folder` holds the run's sockets; nodes are `python -m dualsys.runtime.nodes`."""
+        """`folder` holds the run's sockets; nodes are `python -m dualsys.runtime.nodes`.
+
+        `strikes` says which signals a declared fault has for which process now.
+        """
+        self._strikes = strikes
         self._config, self._rows, self._folder, self._clock = config, rows, folder, clock
         self.keepers = {name: Keeper(name, row, config) for name, row in rows.items()}
         self.processes: Processes = {}
@@ -57,6 +66,9 @@ class Supervisor:
 
     def _goes_on(self) -> bool:
         now = self._clock.now_ns()
+        for name, number in self._strikes():
+            if name in self.processes:
+                _signal(self.processes[name], number)
         for name, keeper in self.keepers.items():
             if self._healths[name].every():
                 keeper.beat(now)

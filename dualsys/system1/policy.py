@@ -72,6 +72,7 @@ class Policy:
         """Start the episode `epoch`: forget the running chunk and the trigger's history."""
         self._chunk.reset()
         self._trigger.reset(epoch)
+        self._seen_ns = 0  # when the last observation was made that was answered
         self._requests = 0
         self._chunk_tick = -1
         self._uncertainty = Uncertainty()
@@ -118,7 +119,7 @@ class Policy:
         specification and for one that is not finite.
         """
         check_observation(observation, self._spec)
-        tick = observation.stamp.tick
+        tick, self._seen_ns = observation.stamp.tick, observation.stamp.time_ns
         guidance = self._in_force(guidance, tick)
         due = tick - self._chunk_tick >= self._config.replan_ticks
         news = guidance is not None and guidance is not self._used
@@ -139,10 +140,34 @@ class Policy:
             guidance_sequence=sequence,
             guidance_age_ticks=age,
             compute_ns=0,
-            waiting_ticks=-1 if self._asked_tick is None else tick - self._asked_tick,
+            waiting_ticks=self._waiting(tick),
         )
         provenance = Provenance(self._chunk_tick, sequence, age, replan)
         return Tick(action, self._uncertainty, request, provenance)
+
+    def coast(self, stamp: Stamp, now_ns: int) -> Action:
+        """Answer a tick whose observation is worth nothing: with the rest of the running chunk.
+
+        It goes out under the time of the last observation that was answered, so that the shield
+        lets it pass as long as that is not too old.
+        """
+        rest = self._chunk.ahead(stamp.tick).reshape(-1, self._width)
+        accepted = self.in_force(stamp.tick)
+        return Action(
+            stamp=msgspec.structs.replace(stamp, time_ns=now_ns),
+            first_tick=stamp.tick,
+            commands=rest,
+            observation_ns=self._seen_ns,
+            uncertainty=math.nan,
+            chunk_tick=self._chunk_tick,
+            guidance_sequence=accepted.stamp.sequence if accepted else -1,
+            guidance_age_ticks=stamp.tick - accepted.stamp.tick if accepted else -1,
+            compute_ns=0,
+            waiting_ticks=self._waiting(stamp.tick),
+        )
+
+    def _waiting(self, tick: int) -> int:
+        return -1 if self._asked_tick is None else tick - self._asked_tick
 
     def _in_force(self, guidance: Guidance | None, tick: int) -> Guidance | None:
         """The newest guidance that was accepted when it came, while it has not expired."""

@@ -11,9 +11,10 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pytest
 
 from dualsys.codec import encode
-from dualsys.messages import Guidance, Message, PlanRequest, Thought
+from dualsys.messages import Action, Guidance, Message, PlanRequest, Thought
 from dualsys.runtime.log import read_log
 from dualsys.runtime.nodes import recorder
 from dualsys.runtime.nodes.system1 import System1Node
@@ -22,7 +23,7 @@ from dualsys.runtime.recording import RecorderConfig, Recording
 from dualsys.system1.policy import Policy
 from dualsys.system1.timing import PolicyConfig
 from dualsys.system2.blank import blank_request
-from dualsys.trigger.rules import PeriodicTrigger
+from dualsys.trigger.rules import NeverTrigger, PeriodicTrigger
 from tests.fakes import SPEC, PointEngine
 
 NOTHING = np.zeros(0, np.float32)
@@ -88,17 +89,49 @@ def test_a_thought_goes_before_its_guidance_under_one_stamp() -> None:
     assert [m.stamp.place for m in requests.sent] == [m.stamp.place for m in spoken[1::2]]
 
 
+def test_a_blind_system_1_answers_every_tick_with_what_it_meant_to_do(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = {"system2": {"name": "none"}, "shield": {"max_observation_age_s": 0.1}}
+    run = SimpleNamespace(session=0, config=config, spec=SPEC, watchers=0)
+    policy = Policy(SPEC, PointEngine(horizon=4), NeverTrigger(), PolicyConfig(blend_ticks=0))
+    actions, counts = Link(), dict[str, Any]()
+    node = System1Node(run, policy, actions, Link(), Link(), Link(), counts)
+    for tick in range(8):
+        seen = blank_request(SPEC, 1).observation
+        stamp = msgspec.structs.replace(seen.stamp, sequence=tick + 1, tick=tick, time_ns=tick)
+        changes: dict[str, Any] = {"stamp": stamp, "image_ticks": {"eye": tick}}
+        if tick in (2, 3):
+            changes["state"] = np.full(2, np.nan, np.float32)
+        if tick == 5:
+            changes["images"] = {}
+        if tick == 6:
+            changes["image_ticks"] = {"eye": 1}
+        node.answer(msgspec.structs.replace(seen, **changes))
+    told = [m for m in actions.sent if isinstance(m, Action)]
+    assert [m.stamp.tick for m in told] == list(range(8))
+    assert [m.observation_ns for m in told] == [0, 1, 1, 1, 4, 4, 4, 7]
+    assert [len(m.commands) for m in told] == [4, 3, 2, 1, 4, 3, 2, 1]
+    np.testing.assert_array_equal(told[3].commands, told[1].commands[2:])
+    assert counts["unfit"] == {"unfit": 3, "camera_stale": 1}
+    err = capsys.readouterr().err
+    assert err.count("state axes ['x', 'y'] of tick 2 are not finite") == 1
+    assert "the picture of camera 'eye' at tick 6 is 5 ticks old, 4 are allowed" in err
+
+
 def test_system_1_tells_the_recorder_what_it_asks() -> None:
     """Also what System 2 never takes up; and nothing where there is no System 2."""
     for planner, wanted in (("scripted", [1, 2]), ("none", [])):
-        run = SimpleNamespace(session=0, config={"system2": {"name": planner}}, spec=SPEC)
+        config = {"system2": {"name": planner}, "shield": {"max_observation_age_s": 0.5}}
+        run = SimpleNamespace(session=0, config=config, spec=SPEC, watchers=0)
         policy = Policy(SPEC, PointEngine(), PeriodicTrigger(2), PolicyConfig())
         actions, requests, asked, healths = Link(), Link(), Link(), Link()
         node = System1Node(run, policy, actions, requests, asked, healths, {})
         for tick in range(4):
             seen = blank_request(SPEC, 1).observation
             stamp = msgspec.structs.replace(seen.stamp, sequence=tick + 1, tick=tick)
-            node.answer(msgspec.structs.replace(seen, stamp=stamp))
+            ticks = {"eye": tick}
+            node.answer(msgspec.structs.replace(seen, stamp=stamp, image_ticks=ticks))
         assert len(actions.sent) == 4
         assert [m.request_id for m in asked.sent] == wanted
         assert asked.sent == requests.asked
@@ -125,7 +158,7 @@ def test_the_log_has_a_request_before_its_answers(tmp_path: Path) -> None:
     topics.update({topic: Busy(topics, numbers) for topic in recorder.TOPICS})
     recording = Recording(tmp_path / "log.mcap", {}, RecorderConfig(64.0, 0.5, 0.0, 0.0))
     for _ in range(3):
-        recorder.record(list(topics.values()), recording)
+        recorder.record(list(topics.values()), recording, 0)
     recording.close()
     asked: set[int] = set()
     answered = 0

@@ -313,6 +313,32 @@ def test_blind_for_too_long_it_falls_back() -> None:
     assert "blind" in never.command(stamp(0), seen(0, (9.0, 9.0))).interventions
 
 
+def test_a_state_that_never_changes_while_commands_do_is_stuck() -> None:
+    """Four ticks are as long as a state may stay the same; then, as long again, it is blind."""
+    guard, told = shield(), []
+    for tick in range(12):
+        guard.offer(action(np.float32([[0.05 * (tick % 2), 0.0]]), tick))
+        told.append(guard.command(stamp(tick), seen(tick, (0.5, 0.0))).interventions)
+    assert told == [()] * 5 + [("state_stuck",)] * 4 + [("state_stuck", "blind")] * 3
+    guard.offer(action(np.float32([[0.0, 0.0]]), 12))
+    assert guard.command(stamp(12), seen(12, (0.51, 0.0))).source == "system1"
+
+
+@pytest.mark.parametrize(
+    ("waver", "drift", "stuck"),
+    [(0.0, 0.0, False), (0.019, 0.0, False), (0.021, 0.0, True), (0.1, 1e-6, False)],
+)
+def test_who_is_told_to_stand_still_may_and_who_moves_is_not_stuck(
+    waver: float, drift: float, stuck: bool
+) -> None:
+    """The box is two wide: a hundredth of it is 0.02."""
+    guard = box()
+    for tick in range(20):
+        guard.offer(action(np.float32([[0.0, waver * (tick % 2)]]), tick))
+        guard.command(stamp(tick), seen(tick, (0.5 + drift * tick, 0.0)))
+    assert ("state_stuck" in guard.counts) == stuck
+
+
 def test_without_limits_in_the_specification_the_box_holds() -> None:
     guard = shield(fakes.SPEC)
     guard.offer(action(np.float32([[9.0, -0.5]])))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,17 @@ import msgspec
 
 from dualsys.bus import Publisher, RequestClient, Subscriber, ipc
 from dualsys.clock import MonotonicClock
+from dualsys.faults.answers import AnswerFaults
+from dualsys.faults.fault import FaultClock, declared
+from dualsys.faults.frames import FrameFaults
 from dualsys.inbox import Inbox
-from dualsys.messages import Guidance, Hello, Observation, Stamp
+from dualsys.messages import Action, Guidance, Hello, Observation, Stamp
 from dualsys.runtime import assembly
 from dualsys.runtime.engines import make_engine
 from dualsys.runtime.health import Pulse
 from dualsys.runtime.nodes.common import STOP, Run, first_sequence, heard, report, settle
 from dualsys.system1.policy import Policy
+from dualsys.system1.senses import Senses
 
 
 def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
@@ -25,14 +31,18 @@ def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
     policy = assembly.make_policy(run.config, run.spec, choice.engine)
     policy.warm_up(30)
     settle(run, "system1", counts)
+    faults, time = declared(run.config), FaultClock(folder, MonotonicClock())
+    ways = [FrameFaults(faults, "link", time.since_s).passed for _ in range(2)]
     with (
         Subscriber(ipc(folder, "observation")) as observations,
         Publisher(ipc(folder, "action")) as actions,
-        RequestClient(ipc(folder, "requests")) as requests,
+        RequestClient(ipc(folder, "requests"), None, *ways) as requests,
         Publisher(ipc(folder, "plan_request")) as asked,
         Publisher(ipc(folder, "health_system1")) as healths,
     ):
         node = System1Node(run, policy, actions, requests, asked, healths, counts)
+        if faults:
+            node.amiss = AnswerFaults(faults, "system1", run.spec), time
         counts["observation_drops"] = observations.drops
         while not STOP.is_set():
             if not node.greeted or not observations.poll(5 if node.engaged else 20):
@@ -64,8 +74,12 @@ class System1Node:
         self._pulse = Pulse("system1", run.session)
         self._asks = run.config["system2"]["name"] != "none"
         self._sequence, self._epoch, self._tick = first_sequence(self._clock), -1, -1
+        self.amiss: tuple[AnswerFaults, FaultClock] | None = None
+        self._unfit: Counter[str] = Counter()
+        counts["unfit"] = self._unfit
         self._life, self._greeted = self._sequence, False
         self._seams: dict[int, float] = {}
+        self._senses = Senses(run.spec, run.config["shield"]["max_observation_age_s"])
         counts.update(seams=self._seams, drops=self._inbox.drops, link_drops=requests.link.drops)
         counts.update(refused=policy.refused)
 
@@ -104,19 +118,45 @@ class System1Node:
             return
         self._tick = seen.tick
         self._take_guidance(start)
+        fault = self._senses.fault(observation)
+        if fault is not None:
+            self._blind(fault, observation.stamp)
+            return
         answer = self._policy.act(observation, self._inbox.newest, start)
+        self._pause()
         end = self._clock.now_ns()
-        self._sequence += 1
-        stamp = Stamp(self._run.session, self._epoch, self._sequence, self._tick, end)
-        self._actions.send(
-            msgspec.structs.replace(answer.action, stamp=stamp, compute_ns=end - start)
-        )
+        self._say(msgspec.structs.replace(answer.action, compute_ns=end - start))
         if answer.request is not None and self._asks:
             self._requests.ask(answer.request, self._clock.now_ns())
             self._asked.send(answer.request)
         self._pulse.measured("act", end - start)
         self._seams[self._epoch] = self._policy.seam_jump
         report(self._healths, self._pulse.beat(end, self._requests.link.drops, self._epoch))
+
+    def _say(self, action: Action) -> None:
+        answers: list[Any] = [action]
+        if self.amiss is not None:
+            faults, time = self.amiss
+            answers = faults.said(action, time.since_s())
+        for answer in answers:
+            self._sequence += 1
+            place = {"sequence": self._sequence, "time_ns": self._clock.now_ns()}
+            stamp = msgspec.structs.replace(answer.stamp, **place)
+            self._actions.send(msgspec.structs.replace(answer, stamp=stamp))
+
+    def _pause(self) -> None:
+        if self.amiss is not None:
+            faults, time = self.amiss
+            STOP.wait(faults.pause_s(time.since_s()))
+
+    def _blind(self, fault: str, stamp: Stamp) -> None:
+        """Answer an observation that is worth nothing with what was meant to come next."""
+        if not self._unfit[fault]:
+            sys.stderr.write(f"dualsys system1: {self._senses.told}\n")
+        self._unfit[fault] += 1
+        now = self._clock.now_ns()
+        self._say(self._policy.coast(stamp, now))
+        report(self._healths, self._pulse.beat(now, self._unfit, self._epoch))
 
     def _take_guidance(self, now_ns: int) -> None:
         for guidance in self._requests.update(now_ns):

@@ -9,7 +9,9 @@ import msgspec
 
 from dualsys.bus import Publisher, RequestServer, ipc
 from dualsys.clock import MonotonicClock
-from dualsys.messages import PlanRequest
+from dualsys.faults.answers import AnswerFaults
+from dualsys.faults.fault import FaultClock, declared
+from dualsys.messages import PlanRequest, Thought
 from dualsys.runtime import assembly
 from dualsys.runtime.health import Pulse
 from dualsys.runtime.nodes.common import STOP, Run, first_sequence, heard, report, settle
@@ -35,12 +37,16 @@ def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
         while not STOP.is_set() and not heard(*links):
             STOP.wait(0.01)  # for the recorder, which misses nothing
         node = System2Node(planner, run.config["system2"]["budget"], requests, plans, counts)
+        if declared(run.config):
+            time = FaultClock(folder, clock)
+            node.amiss = AnswerFaults(declared(run.config), "system2", run.spec), time
         pulse = Pulse("system2", run.session)
         request: PlanRequest | None = None
         while not STOP.is_set():
             if request is None:
                 requests.poll(5)
                 request = requests.update(clock.now_ns())
+            node.catch_up()
             report(healths, pulse.beat(clock.now_ns(), requests.link.drops))
             if request is not None:
                 start = clock.now_ns()
@@ -62,6 +68,7 @@ class System2Node:
         self._planner, self._budget, self._clock = planner, budget, MonotonicClock()
         self._requests, self._plans, self._counts = requests, plans, counts
         self._sequence = first_sequence(self._clock)
+        self.amiss: tuple[AnswerFaults, FaultClock] | None = None
         self._newer: PlanRequest | None = None  # than the one that is thought about
         counts.update(drops=requests.link.drops, faults=planner.faults, think_ns=[], interrupted=0)
 
@@ -69,20 +76,36 @@ class System2Node:
         """Send every guidance of a thought; a newer request ends it and is returned."""
         start, self._newer, final = self._clock.now_ns(), None, False
         for guidance in self._planner.think(request, self._budget, self._overtaken):
-            self._sequence += 1
-            now = self._clock.now_ns()
-            stamp = msgspec.structs.replace(guidance.stamp, sequence=self._sequence, time_ns=now)
-            sent = msgspec.structs.replace(guidance, stamp=stamp, thinking_ns=now - start)
-            self._requests.answer(sent, now)
-            if self._planner.thought is not None:  # in the log a thought precedes its guidance
-                self._plans.send(msgspec.structs.replace(self._planner.thought, stamp=stamp))
-            self._plans.send(sent)
+            answers: list[Any] = [guidance]
+            if self.amiss is not None:
+                faults, time = self.amiss
+                STOP.wait(faults.pause_s(time.since_s()))
+                answers = faults.said(guidance, time.since_s())
+            for answer in answers:
+                self._say(answer, start, self._planner.thought)
             final = guidance.final
             if self._overtaken():
                 break
         self._counts["interrupted"] += self._newer is not None and not final
         self._counts["think_ns"].append(self._clock.now_ns() - start)
         return self._newer
+
+    def catch_up(self) -> None:
+        """Say what a fault has held back and is due."""
+        if self.amiss is not None:
+            faults, time = self.amiss
+            for answer in faults.due(time.since_s()):
+                self._say(answer, self._clock.now_ns(), None)
+
+    def _say(self, guidance: Any, start_ns: int, thought: Thought | None) -> None:
+        self._sequence += 1
+        now = self._clock.now_ns()
+        stamp = msgspec.structs.replace(guidance.stamp, sequence=self._sequence, time_ns=now)
+        sent = msgspec.structs.replace(guidance, stamp=stamp, thinking_ns=now - start_ns)
+        self._requests.answer(sent, now)
+        if thought is not None:  # in the log a thought precedes its guidance
+            self._plans.send(msgspec.structs.replace(thought, stamp=stamp))
+        self._plans.send(sent)
 
     def _overtaken(self) -> bool:
         """Whether a newer request came: what it asks about is fresher than what is thought of."""

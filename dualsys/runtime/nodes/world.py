@@ -9,6 +9,8 @@ from typing import Any
 from dualsys.bus import Publisher, Subscriber, ipc
 from dualsys.clock import MonotonicClock, StallDetector
 from dualsys.errors import DualsysError
+from dualsys.faults.fault import FaultClock, declared
+from dualsys.faults.sensors import SensorFaults
 from dualsys.inbox import Inbox
 from dualsys.messages import Action, Hello, Observation, Outcome, Stamp
 from dualsys.runtime import assembly
@@ -36,6 +38,7 @@ def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
         stalls.start()
         ticks = Ticks(clock, run.spec.period_ns)
         begin = clock.now_ns()
+        node.time.begin()
         try:
             for epoch, seed in enumerate(run.seeds):
                 left_ns = run.duration_s * 1e9 - (clock.now_ns() - begin)
@@ -73,6 +76,9 @@ class WorldNode:
         self.inbox: Inbox[Action] = Inbox(run.session, 0)
         self._run, self._plant = run, plant
         self._pulse = Pulse("world", run.session)
+        self.time = FaultClock(folder, MonotonicClock())
+        faults = declared(run.config)
+        self._senses = SensorFaults(faults, run.spec) if faults else None
         self._who = -1  # which life of System 1 is known, by the number of its hello
         self._observations = Publisher(ipc(folder, "observation"))
         self._outcomes = Publisher(ipc(folder, "outcome"))
@@ -145,6 +151,8 @@ class WorldNode:
         images, ages = frame["images"], info["image_ticks"]
         said = self._plant.instruction
         seen = Observation(stamp, images, ages, frame["state"], frame["scene"], said)
+        if self._senses is not None:
+            seen = self._senses.seen(seen, self.time.since_s())
         self._observations.send(seen)
         return seen
 
