@@ -257,9 +257,10 @@ class RequestClient(_Socket):
 class RequestServer(_Socket):
     """System 2's end of the request link; serves one client, the one that asked last."""
 
-    def __init__(self, endpoint: str, keys: Keys | None = None) -> None:
+    def __init__(self, endpoint: str, keys: Keys | None = None, session: int | None = None) -> None:
+        """Requests of another `session` are counted and left alone; None: all are taken."""
         super().__init__(zmq.ROUTER, keys, server=True)
-        self.link = ServerLink()
+        self.link = ServerLink(session)
         self._client = b""
         self.bind(endpoint)
 

@@ -97,14 +97,19 @@ class ClientLink:
 class ServerLink:
     """System 2's end for one client: the newest request only; answers resent until acknowledged."""
 
-    def __init__(self) -> None:
+    def __init__(self, session: int | None = None) -> None:
+        """Of another `session` nothing is taken, nor acknowledged; None: whatever comes."""
         self.drops: Counter[str] = Counter()
+        self._session = session
         self._newest: Key | None = None
         self._waiting: PlanRequest | None = None
         self._answers: dict[int, Resend] = {}
 
     def receive(self, message: PlanRequest | Ack) -> Ack | None:
         """Take one message; return the acknowledgement to send."""
+        if self._session is not None and message.stamp.session != self._session:
+            self.drops["session"] += 1
+            return None
         if isinstance(message, Ack):
             answer = self._answers.get(message.acknowledged)
             if answer is not None and key_of(message) == key_of(answer.message):

@@ -148,32 +148,36 @@ class Damage:
             sys.stderr.write(f"dualsys: {path} {' and '.join(what)}; the rest of it is read\n")
 
 
-def read_log(path: Path) -> Iterator[tuple[str, Message]]:
+def read_log(path: Path, damage: Damage | None = None) -> Iterator[tuple[str, Message]]:
     """Yield (topic, message) in the order in which they were written, of all parts of the log.
 
     A log that was cut off or damaged is read as far as it is whole, and that is told on the error
-    stream. Raises `CodecError` for messages of another protocol version.
+    stream, or noted in `damage`. Raises `CodecError` for messages of another protocol version.
     """
-    for topic, frame, _ in frames_of(path):
+    for topic, frame, _ in frames_of(path, damage):
         yield topic, decode(frame)
 
 
-def frames_of(path: Path) -> Iterator[tuple[str, bytes, int]]:
+def frames_of(path: Path, damage: Damage | None = None) -> Iterator[tuple[str, bytes, int]]:
     """Yield (topic, frame, time [ns]) of all parts of a log, verbatim; as `read_log` otherwise."""
     parts = parts_of(path)
     if not parts:
         raise DualsysError(f"there is no log {path}; give the folder of a run that was recorded")
     for part in parts:
-        damage, topics = Damage(), dict[int, str]()
+        found, topics = Damage(), dict[int, str]()
         with part.open("rb") as file:
-            for record in _whole_records(file, damage):
+            for record in _whole_records(file, found):
                 if isinstance(record, Channel):
                     topics[record.id] = record.topic
                 elif isinstance(record, McapMessage):
                     # A channel is named once: where that was lost, the message itself says it.
                     topic = topics.get(record.channel_id) or _topic(record.data)
                     yield topic, record.data, record.log_time
-        damage.tell(part)
+        if damage is None:
+            found.tell(part)
+        else:
+            damage.chunks += found.chunks
+            damage.cut_off |= found.cut_off
 
 
 def _topic(frame: bytes) -> str:

@@ -158,7 +158,7 @@ def test_the_log_has_a_request_before_its_answers(tmp_path: Path) -> None:
     topics.update({topic: Busy(topics, numbers) for topic in recorder.TOPICS})
     recording = Recording(tmp_path / "log.mcap", {}, RecorderConfig(64.0, 0.5, 0.0, 0.0))
     for _ in range(3):
-        recorder.record(list(topics.values()), recording, 0)
+        recorder.record(list(topics.values()), recording, recorder.Gaps(0))
     recording.close()
     asked: set[int] = set()
     answered = 0

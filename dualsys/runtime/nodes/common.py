@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -37,12 +38,20 @@ def settle(run: Run, role: str, counts: dict[str, Any]) -> None:
     counts["rights"] = {**claim(row), **freeze(row)}
 
 
-def first_sequence(clock: Clock) -> int:
-    """Where a node begins to count its messages [ms of the clock].
+ANOTHER_LIFE = 100_000  # numbers further on than this are of a node that was started again
 
-    Started again it counts on from beyond its earlier life, and is not taken for old.
+
+def first_sequence(clock: Clock) -> int:
+    """Where a node begins to count its messages [us of the clock].
+
+    Started again it counts on from far beyond its earlier life, and is not taken for old.
     """
-    return clock.now_ns() // 1_000_000
+    return clock.now_ns() // 1_000
+
+
+def named(**counts: Mapping[str, int]) -> dict[str, int]:
+    """Counters of several parts as one, each under its part's name."""
+    return {f"{part}_{name}": n for part, of in counts.items() for name, n in of.items()}
 
 
 def heard(*publishers: tuple[Publisher, int]) -> bool:

@@ -19,7 +19,7 @@ from dualsys.messages import Action, Guidance, Hello, Observation, Stamp
 from dualsys.runtime import assembly
 from dualsys.runtime.engines import make_engine
 from dualsys.runtime.health import Pulse
-from dualsys.runtime.nodes.common import STOP, Run, first_sequence, heard, report, settle
+from dualsys.runtime.nodes.common import STOP, Run, first_sequence, heard, named, report, settle
 from dualsys.system1.policy import Policy
 from dualsys.system1.senses import Senses
 
@@ -131,7 +131,16 @@ class System1Node:
             self._asked.send(answer.request)
         self._pulse.measured("act", end - start)
         self._seams[self._epoch] = self._policy.seam_jump
-        report(self._healths, self._pulse.beat(end, self._requests.link.drops, self._epoch))
+        report(self._healths, self._pulse.beat(end, self.counters(), self._epoch))
+
+    def counters(self) -> dict[str, int]:
+        """What was dropped so far, by reason."""
+        return named(
+            request=self._requests.link.drops,
+            guidance=self._inbox.drops,
+            not_used=self._policy.refused,
+            observation=self._unfit,
+        )
 
     def _say(self, action: Action) -> None:
         answers: list[Any] = [action]
@@ -156,7 +165,7 @@ class System1Node:
         self._unfit[fault] += 1
         now = self._clock.now_ns()
         self._say(self._policy.coast(stamp, now))
-        report(self._healths, self._pulse.beat(now, self._unfit, self._epoch))
+        report(self._healths, self._pulse.beat(now, self.counters(), self._epoch))
 
     def _take_guidance(self, now_ns: int) -> None:
         for guidance in self._requests.update(now_ns):

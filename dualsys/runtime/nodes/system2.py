@@ -14,7 +14,7 @@ from dualsys.faults.fault import FaultClock, declared
 from dualsys.messages import PlanRequest, Thought
 from dualsys.runtime import assembly
 from dualsys.runtime.health import Pulse
-from dualsys.runtime.nodes.common import STOP, Run, first_sequence, heard, report, settle
+from dualsys.runtime.nodes.common import STOP, Run, first_sequence, heard, named, report, settle
 from dualsys.system2.planner import Planner
 
 
@@ -29,7 +29,7 @@ def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
     planner.warm_up(run.config["system2"]["budget"])
     settle(run, "system2", counts)
     with (
-        RequestServer(ipc(folder, "requests")) as requests,
+        RequestServer(ipc(folder, "requests"), None, run.session) as requests,
         Publisher(ipc(folder, "plan")) as plans,
         Publisher(ipc(folder, "health_system2")) as healths,
     ):
@@ -47,7 +47,7 @@ def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
                 requests.poll(5)
                 request = requests.update(clock.now_ns())
             node.catch_up()
-            report(healths, pulse.beat(clock.now_ns(), requests.link.drops))
+            report(healths, pulse.beat(clock.now_ns(), node.counters()))
             if request is not None:
                 start = clock.now_ns()
                 request = node.think(request)
@@ -89,6 +89,10 @@ class System2Node:
         self._counts["interrupted"] += self._newer is not None and not final
         self._counts["think_ns"].append(self._clock.now_ns() - start)
         return self._newer
+
+    def counters(self) -> dict[str, int]:
+        """What was dropped so far, by reason."""
+        return named(server=self._requests.link.drops, planner=self._planner.faults)
 
     def catch_up(self) -> None:
         """Say what a fault has held back and is due."""

@@ -15,7 +15,7 @@ from dualsys.inbox import Inbox
 from dualsys.messages import Action, Hello, Observation, Outcome, Stamp
 from dualsys.runtime import assembly
 from dualsys.runtime.health import Pulse
-from dualsys.runtime.nodes.common import STOP, Run, heard, report, settle
+from dualsys.runtime.nodes.common import STOP, Run, heard, named, report, settle
 from dualsys.runtime.observe import metrics_of
 from dualsys.runtime.ticks import Ticks
 from dualsys.spec import require_same
@@ -145,7 +145,8 @@ class WorldNode:
             solved = success and run.spec.domain == "manipulation"
             done = terminated or truncated or solved or ticks.over(run.duration_s)
             tick += 1
-            report(self._healths, self._pulse.beat(now, self.shield.counts, epoch))
+            counted = named(shield=self.shield.counts, action=self.inbox.drops)
+            report(self._healths, self._pulse.beat(now, counted, epoch))
 
     def _observe(self, stamp: Stamp, frame: dict[str, Any], info: dict[str, Any]) -> Observation:
         images, ages = frame["images"], info["image_ticks"]
