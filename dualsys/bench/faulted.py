@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from dualsys.config import load
 from dualsys.faults.fault import KINDS, PLACES
+from dualsys.faults.processes import PROCESSES
 from dualsys.limits import PlantLimits
 from dualsys.messages import Command, Health, Message
 from dualsys.runtime.log import Damage, read_log
@@ -51,7 +53,7 @@ EXPECTED: dict[tuple[str, str], tuple[str, str]] = {
     ("system1", "slow"): ("silent", "world shield_stale_action"),
     ("system1", "delayed"): ("silent", "world shield_stale_action"),
     ("system1", "intermittent"): ("", ""),
-    ("system2", "off"): ("expired", "run restarts"),
+    ("system2", "off"): ("ageing", "run restarts"),  # a planner that loads at once
     ("system2", "stuck"): ("expired", ""),
     ("system2", "garbage"): ("expired", "system1 guidance_not_finite"),
     ("system2", "wrong"): ("", ""),
@@ -59,7 +61,7 @@ EXPECTED: dict[tuple[str, str], tuple[str, str]] = {
     ("system2", "delayed"): ("ageing", ""),
     ("system2", "intermittent"): ("", ""),
     ("link", "off"): ("expired", "system1 request_superseded"),
-    ("link", "stuck"): ("expired", "system1 request_duplicate"),
+    ("link", "stuck"): ("expired", "system1 request_superseded"),
     ("link", "garbage"): ("expired", "system2 server_undecodable"),
     ("link", "wrong"): ("expired", "system2 server_session"),
     ("link", "slow"): ("ageing", ""),
@@ -80,7 +82,8 @@ EXPECTED: dict[tuple[str, str], tuple[str, str]] = {
     ("disk", "delayed"): ("", ""),
     ("disk", "intermittent"): ("", "recorder disk"),
 }
-APART = {"system1": 9.0, "system2": 9.0, "recorder": 6.0}  # what has to be started again takes long
+APART_S = 5.0  # from one fault to the next
+AGAIN_S = 14.0  # after a process that has to be started again
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -97,7 +100,7 @@ class Cell(msgspec.Struct, frozen=True):
     recovered: bool
 
     @property
-    def faults(self) -> tuple[str, ...]:
+    def amiss(self) -> tuple[str, ...]:
         """What is not as it should be, in words; () when all is."""
         rung, counter = EXPECTED[self.place, self.kind]
         watched = self.place not in ("recorder", "disk")  # else there are holes in the log itself
@@ -115,18 +118,17 @@ class Cell(msgspec.Struct, frozen=True):
 
 def schedule(place: str, kinds: Sequence[str] = KINDS) -> list[dict[str, Any]]:
     """The faults of a run: every kind at one place, one after the other."""
-    apart = APART.get(place, LASTS_S + 2.5)
-    begins = [FIRST_S + number * apart for number in range(len(kinds))]
-    return [
-        {"place": place, "kind": kind, "begin_s": begin, "end_s": begin + LASTS_S}
-        for kind, begin in zip(kinds, begins, strict=True)
-    ]
+    faults, begin = [], FIRST_S
+    for kind in kinds:
+        faults.append({"place": place, "kind": kind, "begin_s": begin, "end_s": begin + LASTS_S})
+        begin += AGAIN_S if kind == "off" and place in PROCESSES else APART_S
+    return faults
 
 
 def configuration(place: str, out: Path, words: Sequence[str] = ()) -> dict[str, Any]:
     """A run with every fault of a place; short patience, so that every rung can be reached."""
     faults = schedule(place)
-    duration = faults[-1]["end_s"] + APART.get(place, 3.0)
+    duration = faults[-1]["begin_s"] + APART_S
     rows = ",".join("{" + ",".join(f"{k}: {v}" for k, v in row.items()) + "}" for row in faults)
     patience = ["shield.max_observation_age_s=0.3", "system1.max_guidance_age_s=0.6"]
     patience += ["ladder.ageing_s=0.3", "ladder.overdue_s=0.5", "trigger.period_s=0.2"]
@@ -158,7 +160,7 @@ class Evidence:
         self._unsafe = set(unsafe(self._commands, spec))
         self._holes = [
             self._since(after)
-            for before, after in zip(self._commands, self._commands[1:], strict=False)
+            for before, after in pairwise(self._commands)
             if before.stamp.epoch == after.stamp.epoch
             for _ in range(after.stamp.tick - before.stamp.tick - 1)
         ]

@@ -27,6 +27,8 @@ from dualsys.messages import PROTOCOL_VERSION, Message
 
 ENCODING = "dualsys"  # message encoding of the channels: the frames of dualsys.codec
 HEADER = "header"
+CHUNK_MARK = b"\x04\0\0\0zstd"
+CHUNK_CODE, CHUNK_HEAD = 0x06, 1 + 8 + 8 + 8 + 8 + 4  # bytes of a chunk before its mark
 MAX_RECORD = 1 << 30  # bytes; a longer one is a damaged length
 UNREADABLE = (
     McapError,
@@ -142,8 +144,8 @@ class Damage:
 
     def tell(self, path: Path) -> None:
         """Say so on the error stream, if anything is missing."""
-        what = ["ends in the middle (its recorder was killed)"] if self.cut_off else []
-        what += [f"holds {self.chunks} damaged chunks, left out"] if self.chunks else []
+        what = ["ends in the middle"] if self.cut_off else []
+        what += [f"holds {self.chunks} damaged places, left out"] if self.chunks else []
         if what:
             sys.stderr.write(f"dualsys: {path} {' and '.join(what)}; the rest of it is read\n")
 
@@ -185,25 +187,40 @@ def _topic(frame: bytes) -> str:
 
 
 def _whole_records(file: IO[bytes], damage: Damage) -> Iterator[Any]:
-    """Every record that can be read, those inside chunks too."""
+    """Every record that can be read, those inside chunks too; after damage from the next chunk."""
     records = iter(StreamReader(file, emit_chunks=True, record_size_limit=MAX_RECORD).records)
     while True:
+        begin = file.tell()
         try:
             record = next(records)
+            inside = breakup_chunk(record, True) if isinstance(record, Chunk) else [record]
         except StopIteration:
             return
         except UNREADABLE:
-            damage.cut_off = True
-            return
-        if not isinstance(record, Chunk):
-            yield record
-            continue
-        try:
-            inside = breakup_chunk(record, validate_crc=True)
-        except UNREADABLE:
+            if not _seek_chunk(file, begin + 1):
+                damage.cut_off = True
+                return
             damage.chunks += 1
+            reader = StreamReader(file, True, True, record_size_limit=MAX_RECORD)
+            records = iter(reader.records)
             continue
         yield from inside
+
+
+def _seek_chunk(file: IO[bytes], begin: int) -> bool:
+    """Go to the next thing from `begin` on that looks like a chunk; False if there is none.
+
+    MCAP has no marks to find one's way back by. A chunk begins with its code, its length, two
+    times, its size, a checksum and then the name of its compression: that is looked for.
+    """
+    file.seek(begin)
+    rest = file.read()
+    at = rest.find(CHUNK_MARK, CHUNK_HEAD)
+    while at >= 0 and rest[at - CHUNK_HEAD] != CHUNK_CODE:
+        at = rest.find(CHUNK_MARK, at + 1)
+    if at >= 0:
+        file.seek(begin + at - CHUNK_HEAD)
+    return at >= 0
 
 
 def concatenate(parts: list[Path], out: Path, header: dict[str, Any]) -> None:

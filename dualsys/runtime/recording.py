@@ -72,6 +72,7 @@ class Recording:
         self._over = threading.Event()
         self.counts: Counter[str] = Counter()
         self._log: LogWriter | None = None
+        self._unsure: list[tuple[str, bytes, int]] = []  # written, and not flushed yet
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
 
@@ -100,10 +101,12 @@ class Recording:
                 now = time.monotonic()
                 if self._log is not None and now - flushed >= self._config.flush_s:
                     self._log.flush()
+                    self._unsure.clear()
                     flushed = now
                 if self._log is not None and self._full(now - begun):
                     self._log.close()
                     self._log = None
+                    self._unsure.clear()
                     begun = now
                 if over:
                     if self._log is not None:
@@ -124,6 +127,7 @@ class Recording:
                 self._log = self._open(next_part(self._path), self._header)
             frame = self._queue[0]
             self._log.write_frame(*frame)
+            self._unsure.append(frame)
             with self._lock:
                 self._queue.popleft()
                 self._waiting -= len(frame[1])
@@ -139,3 +143,9 @@ class Recording:
         if self._log is not None:
             self._log.abandon()
             self._log = None
+        # What the lost part may have held goes into the next one.
+        with self._lock:
+            self._queue.extendleft(reversed(self._unsure))
+            self._waiting += sum(len(frame) for _, frame, _ in self._unsure)
+        self.counts["written"] -= len(self._unsure)
+        self._unsure.clear()

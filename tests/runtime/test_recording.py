@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from dualsys.codec import encode
 from dualsys.errors import DualsysError
 from dualsys.messages import Health, Label, Stamp
-from dualsys.runtime.log import LogWriter, next_part, parts_of, read_header, read_log
+from dualsys.runtime.log import Damage, LogWriter, next_part, parts_of, read_header, read_log
 from dualsys.runtime.recording import RecorderConfig, Recording
 
 CONFIG = RecorderConfig(queue_mb=64.0, flush_s=0.05, part_mb=0.0, part_s=0.0)
@@ -90,9 +90,7 @@ def test_what_is_missing_of_a_log_is_told(
     path = tmp_path / "log.mcap"
     path.write_bytes(whole[: len(whole) // 2])
     numbers(path)
-    assert "log.mcap ends in the middle (its recorder was killed); the rest of it is read" in (
-        capsys.readouterr().err
-    )
+    assert "log.mcap ends in the middle; the rest of it is read" in (capsys.readouterr().err)
     assert read_header(path) == {"session": 7}
     path.write_bytes(whole)
     numbers(path)
@@ -100,7 +98,17 @@ def test_what_is_missing_of_a_log_is_told(
     chunk = whole.index(b"zstd") + 200
     path.write_bytes(whole[:chunk] + bytes([whole[chunk] ^ 0xFF]) + whole[chunk + 1 :])
     assert numbers(path) == list(range(10, 40))
-    assert "log.mcap holds 1 damaged chunks, left out" in capsys.readouterr().err
+    assert "log.mcap holds 1 damaged places, left out" in capsys.readouterr().err
+
+
+def test_a_log_is_read_on_from_the_next_chunk_after_garbage(whole: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "log.mcap"
+    second = whole.index(b"zstd", whole.index(b"zstd") + 4)
+    path.write_bytes(whole[: second - 40] + bytes(range(256)) + whole[second + 90 :])
+    damage = Damage()
+    read = [message.stamp.sequence for _, message in read_log(path, damage)]
+    assert read == [*range(10), *range(20, 40)]
+    assert (damage.chunks, damage.cut_off) == (1, False)
 
 
 def test_a_log_that_is_not_there_or_none_says_so(tmp_path: Path) -> None:
@@ -161,6 +169,28 @@ def test_a_full_disk_is_counted_and_gone_on_with_when_there_is_room(
     recording.close()
     assert numbers(tmp_path / "log.mcap") == list(range(30))
     assert recording.counts["queue_full"] == 0
+
+
+class RefusesToFlush(LogWriter):
+    """A disk that is found to be full only when the buffers are emptied."""
+
+    refusals = 1
+
+    def flush(self) -> None:
+        if RefusesToFlush.refusals:
+            RefusesToFlush.refusals -= 1
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super().flush()
+
+
+def test_what_a_lost_part_may_have_held_goes_into_the_next(tmp_path: Path) -> None:
+    recording = Recording(tmp_path / "log.mcap", {}, CONFIG, RefusesToFlush)
+    put(recording, *range(10))
+    until(lambda: recording.counts["disk"] == 1)
+    put(recording, *range(10, 20))
+    recording.close()
+    assert numbers(tmp_path / "log.mcap") == list(range(20))
+    assert recording.counts == {"written": 20, "disk": 1}
 
 
 class StuckDisk(LogWriter):

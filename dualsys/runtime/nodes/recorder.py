@@ -19,7 +19,7 @@ from dualsys.runtime.recording import RecorderConfig, Recording
 # One socket each. Health and requests travel apart, so that the newest message on a control topic
 # is never one of them.
 TOPICS = ("observation", "plan_request", "plan", "action", "outcome", "health_world",
-          "health_system1", "health_system2")  # fmt: skip
+          "health_system1", "health_system2", "health_recorder")  # fmt: skip
 
 
 class Topic(Protocol):
