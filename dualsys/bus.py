@@ -13,14 +13,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-import msgspec
 import zmq
 
 from dualsys.codec import MAX_BYTES, decode, encode
 from dualsys.errors import CodecError, DualsysError
+from dualsys.guests import DoorKeeper, RateLimit
+from dualsys.keys import Keys
 from dualsys.messages import Ack, Guidance, Message, PlanRequest
 from dualsys.requests import ClientLink, ServerLink
 
+FRAMES_PER_S = 1000.0  # that a peer may send to a server; System 1 asks once a tick at most
 QUEUE = 64  # messages a socket holds for a peer that does not read
 # A peer that is gone without a word (its machine, its cable) is noticed by the kernel, in seconds.
 # Not by ZeroMQ's own heartbeats: they take a peer that reads slowly for dead, and the reconnection
@@ -32,14 +34,6 @@ KEEPALIVE = (
     (zmq.TCP_KEEPALIVE_CNT, 2),
     (zmq.TCP_MAXRT, 3000),  # [ms] for what was sent and never acknowledged
 )
-
-
-class Keys(msgspec.Struct, frozen=True):
-    """CURVE keys (Z85, 40 characters): this side's pair, and the server's public key."""
-
-    public: str
-    secret: str
-    server_public: str = ""
 
 
 def ipc(folder: Path, name: str) -> str:
@@ -63,6 +57,7 @@ class _Socket:
         self._socket: zmq.Socket[bytes] = self._context.socket(kind)
         self._lock: IO[bytes] | None = None
         self._keys = keys
+        self._door: DoorKeeper | None = None
         for option, value in (
             (zmq.LINGER, 0),
             (zmq.SNDHWM, QUEUE),
@@ -76,17 +71,20 @@ class _Socket:
             self._socket.curve_secretkey = keys.secret.encode()
             if server:
                 self._socket.curve_server = True
+                if keys.allowed:
+                    self._door = DoorKeeper(self._socket, keys.allowed)
             else:
                 self._socket.curve_serverkey = keys.server_public.encode()
 
     def bind(self, endpoint: str) -> None:
         """Bind exclusively. Raises `DualsysError` for a port in use and for an open bind."""
         local = endpoint.startswith(("ipc://", "inproc://", "tcp://127.0.0.1:", "tcp://[::1]:"))
-        if not local and self._keys is None:
+        if not local and (self._keys is None or not self._keys.allowed):
+            what = "no CURVE keys are given" if self._keys is None else "its keys let nobody in"
             self.close()
             raise DualsysError(
-                f"{endpoint} can be reached from other machines and no CURVE keys are given; "
-                "bind to ipc:// or tcp://127.0.0.1, or give keys"
+                f"{endpoint} can be reached from other machines and {what}; bind to ipc:// or "
+                "tcp://127.0.0.1, or give keys and who is let in (`dualsys keys`)"
             )
         if endpoint.startswith("ipc://"):
             self._claim(Path(endpoint.removeprefix("ipc://")))
@@ -118,8 +116,14 @@ class _Socket:
         """Wait up to `timeout_ms` for a message; True when there is one."""
         return bool(self._socket.poll(timeout_ms))
 
+    def refused(self) -> Counter[str]:
+        """Who was turned away at the door so far, by reason."""
+        return Counter() if self._door is None else self._door.look()
+
     def close(self) -> None:
         """Close socket and context; what is queued is dropped."""
+        if self._door is not None:
+            self._door.close()
         self._socket.close(0)
         self._context.term()
         if self._lock is not None:
@@ -257,34 +261,47 @@ class RequestClient(_Socket):
 class RequestServer(_Socket):
     """System 2's end of the request link; serves one client, the one that asked last."""
 
-    def __init__(self, endpoint: str, keys: Keys | None = None, session: int | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        keys: Keys | None = None,
+        session: int | None = None,
+        frames_per_s: float = FRAMES_PER_S,
+    ) -> None:
         """Requests of another `session` are counted and left alone; None: all are taken."""
         super().__init__(zmq.ROUTER, keys, server=True)
         self.link = ServerLink(session)
+        self._limit = RateLimit(frames_per_s)
         self._client = b""
         self.bind(endpoint)
 
     def update(self, now_ns: int) -> PlanRequest | None:
         """Receive, acknowledge, resend; returns the newest request, once."""
-        self._receive()
+        self._receive(now_ns)
         self._send_due(now_ns)
         return self.link.take()
 
     def answer(self, guidance: Guidance, now_ns: int) -> None:
         """Send guidance until the client has it."""
-        self._receive()  # an acknowledgement that waits there spares a resend
+        self._receive(now_ns)  # an acknowledgement that waits there spares a resend
         self.link.answer(guidance, now_ns)
         self._send_due(now_ns)
 
-    def _receive(self) -> None:
+    def _receive(self, now_ns: int) -> None:
         for frames in _frames(self._socket):
+            peer = frames[0]
+            if not self._limit.passes(peer, now_ns):
+                self.link.drops["too_many"] += 1
+                continue
             message = _read(frames[-1], self.link.drops)
             if not isinstance(message, Ack | PlanRequest):
                 continue
-            self._client = frames[0]
+            if not self.link.admits(message, of_client=peer == self._client):
+                continue
+            self._client = peer
             ack = self.link.receive(message)
             if ack is not None:
-                _send(self._socket, [self._client, encode(ack)], self.link.drops)
+                _send(self._socket, [peer, encode(ack)], self.link.drops)
 
     def _send_due(self, now_ns: int) -> None:
         for answer in self.link.due(now_ns):

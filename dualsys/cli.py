@@ -29,6 +29,7 @@ commands:
   bench-engine  how long System 1 takes, engine beside engine: scenario=NAME engine=LIST
   report    runs, benchmarks and calibrations as one HTML page: report DIR ... out=FILE.html
   doctor    what this machine has and lacks, with a remedy for each lack
+  keys      keys for a link that other machines can reach: clients=[NAME,...] out=DIR
   thoughts  what System 2 thought in run=DIR, or all about one thought (tick=T)
 
 `dualsys COMMAND --help` lists keys and choices. Example:

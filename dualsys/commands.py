@@ -245,7 +245,26 @@ def run_doctor(config: Config) -> int:
     return command.run_doctor(config)
 
 
+def run_keys(config: Config) -> int:
+    """`dualsys keys`."""
+    from dualsys.keys import make_keys
+
+    console, folder = table_console(), Path(config["out"])
+    made = make_keys(folder, config["clients"])
+    for path in made:
+        console.print(f"made {path}", highlight=False)
+    console.print(
+        f"{folder}: carry clients/NAME to the machine of NAME; start System 2 with "
+        f"link.server_keys={folder}, System 1 with link.client_keys=.../clients/NAME"
+        if made
+        else f"{folder} holds all of these keys already",
+        highlight=False,
+    )
+    return 0
+
+
 RUN: dict[str, Callable[[Config], int]] = {
+    "keys": run_keys,
     "eval": run_eval,
     "run": run_eval,
     "collect": learning.run_collect,

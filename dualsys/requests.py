@@ -98,7 +98,7 @@ class ServerLink:
     """System 2's end for one client: the newest request only; answers resent until acknowledged."""
 
     def __init__(self, session: int | None = None) -> None:
-        """Of another `session` nothing is taken, nor acknowledged; None: whatever comes."""
+        """Of another `session` nothing is admitted; None: whatever comes."""
         self.drops: Counter[str] = Counter()
         self._session = session
         self._newest: Key | None = None
@@ -107,9 +107,6 @@ class ServerLink:
 
     def receive(self, message: PlanRequest | Ack) -> Ack | None:
         """Take one message; return the acknowledgement to send."""
-        if self._session is not None and message.stamp.session != self._session:
-            self.drops["session"] += 1
-            return None
         if isinstance(message, Ack):
             answer = self._answers.get(message.acknowledged)
             if answer is not None and key_of(message) == key_of(answer.message):
@@ -127,6 +124,22 @@ class ServerLink:
                 self._answers.clear()
             self._newest, self._waiting = key, message
         return _ack(message)
+
+    def admits(self, message: PlanRequest | Ack, of_client: bool) -> bool:
+        """Whether to receive a message, of the present client or of somebody else; else counts it.
+
+        Of another session nothing is; from somebody else only a newer request, which makes him the
+        client. Who repeats what was said gets no answer, and changes nothing.
+        """
+        key, newest = key_of(message), self._newest
+        if self._session is not None and key[0] != self._session:
+            self.drops["session"] += 1
+            return False
+        news = newest is None or key[0] != newest[0] or key > newest
+        if of_client or (news and isinstance(message, PlanRequest)):
+            return True
+        self.drops["other_peer"] += 1
+        return False
 
     def take(self) -> PlanRequest | None:
         """The newest request that nobody has taken yet."""

@@ -153,6 +153,17 @@ class LadderConfig:
 
 
 @dataclass
+class LinkConfig:
+    """Where System 1 finds System 2, and how much it may say."""
+
+    requests: str = MISSING  # "": a socket in the run's private folder; else tcp://HOST:PORT
+    bind: str = MISSING  # where System 2 listens, if that is not where it is found
+    server_keys: str = MISSING  # folder of `dualsys keys`, where System 2 is
+    client_keys: str = MISSING  # its folder clients/NAME, where System 1 is
+    frames_per_s: float = MISSING  # from one peer, twice as many at once
+
+
+@dataclass
 class FaultConfig:
     """Something that is made to go wrong."""
 
@@ -220,6 +231,7 @@ class EvalConfig:
     shield: ShieldConfig = field(default_factory=ShieldConfig)
     ladder: LadderConfig = field(default_factory=LadderConfig)
     supervisor: SupervisorConfig = field(default_factory=SupervisorConfig)
+    link: LinkConfig = field(default_factory=LinkConfig)
     recorder: RecorderConfig = field(default_factory=RecorderConfig)
     faults: FaultsConfig = field(default_factory=FaultsConfig)
     seeds: str = "0:10"
@@ -332,6 +344,14 @@ class BenchEngineConfig:
 
 
 @dataclass
+class KeysConfig:
+    """`dualsys keys`."""
+
+    clients: list[str] = field(default_factory=list)  # who is to be let in, by name
+    out: str = MISSING  # a folder
+
+
+@dataclass
 class DoctorConfig:
     """`dualsys doctor`."""
 
@@ -349,6 +369,7 @@ COMMANDS: dict[str, type[Any]] = {
     "calibrate": CalibrateConfig,
     "report": ReportConfig,
     "doctor": DoctorConfig,
+    "keys": KeysConfig,
     "collect": CollectConfig,
     "thoughts": ThoughtsConfig,
     "score": ScoreConfig,

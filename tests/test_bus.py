@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import zmq
 
-from dualsys.bus import Keys, Publisher, RequestClient, RequestServer, Subscriber, ipc
+from dualsys.bus import Publisher, RequestClient, RequestServer, Subscriber, ipc
 from dualsys.errors import DualsysError
+from dualsys.keys import Keys
 from dualsys.messages import Ack, Stamp
 from tests.test_requests import guidance, request
 

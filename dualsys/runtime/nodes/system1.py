@@ -19,7 +19,16 @@ from dualsys.messages import Action, Guidance, Hello, Observation, Stamp
 from dualsys.runtime import assembly
 from dualsys.runtime.engines import make_engine
 from dualsys.runtime.health import Pulse
-from dualsys.runtime.nodes.common import STOP, Run, first_sequence, heard, named, report, settle
+from dualsys.runtime.nodes.common import (
+    STOP,
+    Run,
+    first_sequence,
+    heard,
+    named,
+    report,
+    settle,
+    where_system2_is,
+)
 from dualsys.system1.policy import Policy
 from dualsys.system1.senses import Senses
 
@@ -36,7 +45,7 @@ def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
     with (
         Subscriber(ipc(folder, "observation")) as observations,
         Publisher(ipc(folder, "action")) as actions,
-        RequestClient(ipc(folder, "requests"), None, *ways) as requests,
+        RequestClient(*where_system2_is(run, folder), *ways) as requests,
         Publisher(ipc(folder, "plan_request")) as asked,
         Publisher(ipc(folder, "health_system1")) as healths,
     ):

@@ -14,7 +14,16 @@ from dualsys.faults.fault import FaultClock, declared
 from dualsys.messages import PlanRequest, Thought
 from dualsys.runtime import assembly
 from dualsys.runtime.health import Pulse
-from dualsys.runtime.nodes.common import STOP, Run, first_sequence, heard, named, report, settle
+from dualsys.runtime.nodes.common import (
+    STOP,
+    Run,
+    first_sequence,
+    heard,
+    named,
+    report,
+    request_server,
+    settle,
+)
 from dualsys.system2.planner import Planner
 
 
@@ -29,7 +38,7 @@ def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
     planner.warm_up(run.config["system2"]["budget"])
     settle(run, "system2", counts)
     with (
-        RequestServer(ipc(folder, "requests"), None, run.session) as requests,
+        request_server(run, folder) as requests,
         Publisher(ipc(folder, "plan")) as plans,
         Publisher(ipc(folder, "health_system2")) as healths,
     ):
