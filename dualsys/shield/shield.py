@@ -87,16 +87,14 @@ class Shield:
 
         `seen` is what the plant's sensors say of now, right or wrong.
         """
-        reasons = Counter[str]()
         disbelief = self._estimate.see(seen.state, stamp.time_ns)
-        if disbelief is not None:
-            reasons[disbelief] += 1
+        reasons = [] if disbelief is None else [disbelief]
         given = self._given(stamp)
         leave = self._leave(stamp, not isinstance(given, str))
         if leave == "fallback" and not isinstance(given, str):
             given = self.ladder.rung
         if isinstance(given, str):
-            reasons[given] += 1
+            reasons.append(given)
         wanted = self._falling_back() if isinstance(given, str) else given
         reduced = leave == "reduced"
         motion = Motion(self._last, self._before, self._estimate.state, seen.scene, reduced)
@@ -131,8 +129,10 @@ class Shield:
         if action is None:
             return "no_action"
         age_ns = stamp.time_ns - action.observation_ns
-        if not 0 <= age_ns <= self._longest_ns:
-            return "stale_action" if age_ns > 0 else "future_action"
+        if age_ns < 0:
+            return "future_action"
+        if age_ns > self._longest_ns:
+            return "stale_action"
         if seen_ns is None or stamp.time_ns - seen_ns > self._longest_ns:
             return "blind"
         row = stamp.tick - action.first_tick
@@ -148,15 +148,15 @@ class Shield:
         goal = np.where(np.isnan(self._fallback), self._last, self._fallback)
         return goal.clip(self._last - self._fallback_steps, self._last + self._fallback_steps)
 
-    def _limited(self, wanted: np.ndarray, motion: Motion, reasons: Counter[str]) -> np.ndarray:
-        """`wanted` after every limit in turn, float32 (A,); counts those that changed it."""
+    def _limited(self, wanted: np.ndarray, motion: Motion, reasons: list[str]) -> np.ndarray:
+        """`wanted` after every limit in turn, float32 (A,); adds those that changed it."""
         for reason, stage in self._stages:
             limited = stage(wanted, motion)
             if np.abs(limited - wanted).max() > HARDLY:
-                reasons[reason] += 1
+                reasons.append(reason)
             wanted = limited
-        # Rounding to what the plant takes may not carry a command over the edge.
-        return wanted.astype(np.float32).clip(self._spec.action_low, self._spec.action_high)
+        # The last stage is the box, whose ends are float32: rounding leads over no edge.
+        return wanted.astype(np.float32)
 
 
 def _fallback_steps(spec: WorldSpec, gently: bool) -> np.ndarray:

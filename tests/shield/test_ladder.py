@@ -132,8 +132,38 @@ def test_a_clock_that_goes_back_starts_them_anew() -> None:
     assert not stairs.missing()
 
 
+def test_a_system_1_that_says_hello_anew_has_to_engage() -> None:
+    stairs = ready()
+    assert stairs.step(0, **FRESH) == "full"
+    stairs.greet()
+    assert stairs.step(S // 4, **FRESH) == "fallback"
+    assert stairs.rung == "standby"
+    rungs = []
+    for step in range(2, 7):
+        stairs.step(step * S // 4, **FRESH)
+        rungs.append(stairs.rung)
+    assert rungs == ["standby"] * 3 + ["fresh"] * 2
+
+
+def test_nobody_stands_anywhere_but_on_standby_before_the_first_step() -> None:
+    assert ladder(engaged=False).rung == "standby"
+
+
+def test_two_signs_at_once_break_nothing() -> None:
+    stairs = ladder(engaged=False)
+    for condition in CONDITIONS:
+        stairs.meet(condition)
+    for at in (0.0, 0.25, 0.5, 0.5, 0.75):
+        stairs.alive(round(at * S))
+    assert stairs.missing()
+    stairs.alive(S)
+    assert not stairs.missing()
+
+
 def test_a_condition_nobody_knows_is_refused() -> None:
-    with pytest.raises(ValueError, match="'heart' is no condition; there are limits"):
+    with pytest.raises(
+        ValueError, match=r"'heart' is no condition; there are limits, schema, warm-up$"
+    ):
         ladder().meet("heart")
 
 

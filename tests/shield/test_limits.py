@@ -55,7 +55,13 @@ def test_one_limit_for_each_axis() -> None:
 
 @pytest.mark.parametrize("changed", [{"lateral_acceleration": 3.0}, {"rss": CAR.limits.rss}])
 def test_a_vehicle_s_limits_need_a_vehicle(changed: dict[str, Any]) -> None:
-    with pytest.raises(SpecMismatchError, match="this one moves as 'displacement'"):
+    with pytest.raises(
+        SpecMismatchError,
+        match=r"^limits on lateral acceleration and distance are for a world that moves as a "
+        r"bicycle, "
+        r"with the actions acceleration and steering and the state axes speed and "
+        r"lane_heading_error; this one moves as 'displacement'",
+    ):
         check(AxisLimit(), AxisLimit(), **changed)
     state = ["speed", "lane_heading_error"]
     limits = PlantLimits(axes=(AxisLimit(), AxisLimit()), **changed)

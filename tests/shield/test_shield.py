@@ -96,7 +96,10 @@ def test_a_command_inside_all_limits_goes_out_as_it_is() -> None:
         assert (command.source, command.interventions) == ("system1", ())
         assert command.action_sequence == 1
         assert command.observation_age_ns == tick * PERIOD
+        assert command.stamp == stamp(tick)
     assert guard.counts == {}
+    guard.offer(action(np.float32([[0.1, 0.2]]), 5))
+    assert guard.command(stamp(5), seen(5)).observation_age_ns == 0
 
 
 def test_every_limit_says_that_it_changed_the_command_and_what_was_wanted() -> None:
@@ -225,6 +228,9 @@ def test_the_fallback_comes_gently_and_keeps_the_axes_that_are_left_open() -> No
     guard.reset([np.float32([0.35, 0.7])])
     sent = [guard.command(stamp(tick), seen(tick)).command for tick in range(6)]
     np.testing.assert_allclose([row[0] for row in sent], [0.25, 0.15, 0.05, 0, 0, 0], atol=1e-6)
+    guard.reset([np.float32([-0.25, 0.7])])
+    sent_up = [guard.command(stamp(tick), seen(tick)).command[0] for tick in range(3)]
+    np.testing.assert_allclose(sent_up, [-0.15, -0.05, 0], atol=1e-6)
     np.testing.assert_allclose([row[1] for row in sent], 0.7)
 
 
@@ -324,6 +330,30 @@ def test_a_state_that_never_changes_while_commands_do_is_stuck() -> None:
     assert guard.command(stamp(12), seen(12, (0.51, 0.0))).source == "system1"
 
 
+def test_a_state_is_stuck_for_as_long_as_it_has_not_changed() -> None:
+    guard, told = box(), []
+    for tick in range(20):
+        guard.offer(action(np.float32([[0.05 * (tick % 2), 0.0]]), tick))
+        told.append(guard.command(stamp(tick), seen(tick, (0.01 * min(tick, 10), 0.0))))
+    assert [bool(m.interventions) for m in told] == [False] * 15 + [True] * 5
+
+
+def test_a_steady_command_and_a_steady_state_are_no_fault() -> None:
+    guard = box()
+    for tick in range(20):
+        guard.offer(action(np.float32([[0.4, 0.4]]), tick))
+        assert guard.command(stamp(tick), seen(tick, (0.5, 0.0))).interventions == ()
+
+
+@pytest.mark.parametrize(("low", "high", "middle"), [(0.5, 1.0, 0.5), (-1.0, -0.5, -0.5)])
+def test_an_episode_begins_in_the_box(low: float, high: float, middle: float) -> None:
+    axis = msgspec.structs.replace(fakes.SPEC.action[1], low=low, high=high)
+    guard = box(msgspec.structs.replace(fakes.SPEC, action=(fakes.SPEC.action[0], axis)))
+    np.testing.assert_allclose(guard.command(stamp(0), seen(0)).command, [0.0, middle])
+    # What is kept of the last command is kept from there, not from nothing.
+    assert guard.command(stamp(1), seen(1)).interventions == ("no_action",)
+
+
 @pytest.mark.parametrize(
     ("waver", "drift", "stuck"),
     [(0.0, 0.0, False), (0.019, 0.0, False), (0.021, 0.0, True), (0.1, 1e-6, False)],
@@ -358,5 +388,8 @@ def test_what_is_switched_off_is_told() -> None:
 
 @pytest.mark.parametrize("age", [0.0, -1.0, math.nan, math.inf])
 def test_an_age_that_is_no_age_is_refused(age: float) -> None:
-    with pytest.raises(DualsysError, match="max_observation_age_s must be a positive number"):
+    with pytest.raises(
+        DualsysError,
+        match=r"^shield.max_observation_age_s must be a positive number of seconds, it is ",
+    ):
         Shield(SLED, ShieldConfig(max_observation_age_s=age), ladder())

@@ -138,6 +138,7 @@ def test_the_faster_the_less_steering() -> None:
         assert speed**2 * math.sin(math.atan(math.tan(steering) / 2)) / 2.5 == pytest.approx(8)
         assert limited(stage, [1, -0.7], motion(state=(speed, 0)))[1] == -steering
     assert limited(stage, [1, 0.7], motion(state=(0, 0))) == [1, 0.7]
+    assert limited(Lateral(CAR, 0.2, 2.5), [1, 0.7], motion(state=(0.5, 0))) == [1, 0.7]
     assert limited(stage, [1, 0.01], motion(state=(10, 0))) == [1, 0.01]
     assert limited(stage, [1, 0.7], motion()) == [1, 0.7]  # nothing is known
 

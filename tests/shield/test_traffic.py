@@ -86,8 +86,57 @@ def test_who_crosses_brakes_along_his_own_way() -> None:
 
 def test_a_body_turned_across_the_road_is_as_wide_as_it_is_long() -> None:
     assert bounds(row(ahead_m=20.0, left_m=3.2)) == FREE
-    turned = bounds(row(ahead_m=20.0, left_m=3.2, heading_rad=math.pi / 2))
-    assert turned[0] == pytest.approx(most_acceleration(20, 20 - 3.5 - 1, 0.5, 5))
+    turned = bounds(row(ahead_m=20.0, left_m=3.2, heading_rad=math.pi / 2), speed=8.0)
+    assert turned[0] == pytest.approx(most_acceleration(8, 20 - 3.5 - 1, 0.5, 5))
+    askew = bounds(row(ahead_m=20.0, heading_rad=math.pi / 4), speed=8.0)
+    half = ((5 + 2) * math.sqrt(0.5) + 5) / 2
+    assert askew[0] == pytest.approx(most_acceleration(8, 20 - half - 1, 0.5, 5))
+
+
+@pytest.mark.parametrize("speed", [0.0, 0.5, 3.0])
+def test_who_is_slow_ahead_still_has_his_way_to_stop(speed: float) -> None:
+    most, *_ = bounds(row(ahead_m=30.0, ahead_mps=speed), speed=10.0)
+    assert most == pytest.approx(most_acceleration(10, 30 - 5 - 1 + speed**2 / 12, 0.5, 5))
+
+
+def test_how_much_room_beside_is_enough_to_a_decimetre() -> None:
+    """Somebody askew brakes partly along his way; the ego's own drift counts once beside him."""
+    own = travel(0, 0.5, 0.2, 0.8)
+    brake = math.sqrt(0.5) * (0.8 + 5)
+    half = ((5 + 2) * math.sqrt(0.5) + 2) / 2
+    room = 0.3 + own + travel(6, 0.5, 0.2, brake)
+    for more, free in ((0.05, True), (-0.05, False)):
+        coming = row(ahead_m=20.0, left_m=half + room + more, left_mps=-6.0,
+                     heading_rad=-math.pi / 4)  # fmt: skip
+        assert (bounds(coming) == FREE) == free
+    for side in (1, -1):
+        room = 0.3 + own + travel(0.1, 0.5, 0.2, 0.8)
+        for more, free in ((0.01, True), (-0.01, False)):
+            beside = row(ahead_m=-2.0, left_m=side * (2 + room + more))
+            assert (bounds(beside, drift=side * 0.1) == FREE) == free
+
+
+@pytest.mark.parametrize("ahead", [20.0, 5.5])
+def test_drift_is_no_matter_before_one_is_beside(ahead: float) -> None:
+    assert bounds(row(ahead_m=ahead, left_m=2.6), drift=0.5) == FREE
+
+
+def test_touching_bumpers_are_beside() -> None:
+    most, left, _ = bounds(row(ahead_m=5.0, left_m=2.1))
+    assert (most, left) == (math.inf, 0.1)
+
+
+@pytest.mark.parametrize(("side", "free"), [(0.5, 0), (-0.5, 1)])
+def test_who_overlaps_is_on_the_side_of_his_middle(side: float, free: int) -> None:
+    assert bounds(row(left_m=side))[1 + free] == 0.1
+    assert math.isinf(bounds(row(left_m=side))[2 - free])
+
+
+def test_the_bend_begins_at_the_ego_and_grows_with_the_square() -> None:
+    sharp, wide = steering_for(0.3, AXLE), steering_for(1 / 50, AXLE)
+    assert bounds(row(ahead_m=-1.0, left_m=-2.45), steering=sharp) == FREE
+    assert bounds(row(ahead_m=20.0, left_m=-6.3), steering=wide)[0] < math.inf
+    assert bounds(row(ahead_m=20.0, left_m=-6.5), steering=wide) == FREE
 
 
 def test_the_path_bends_with_the_steering() -> None:
@@ -146,7 +195,7 @@ def test_who_is_past_is_left_alone() -> None:
 
 def test_standing_still_or_rolling_back_one_may_go_where_there_is_room() -> None:
     room = row(ahead_m=16.0)
-    assert bounds(room, speed=0.0)[0] > 0
+    assert bounds(room, speed=0.0)[0] == pytest.approx(most_acceleration(0, 10, 0.5, 5))
     assert bounds(room, speed=-1.0) == bounds(room, speed=0.0)
     assert bounds(row(ahead_m=5.5), speed=0.0)[0] == -5
 
