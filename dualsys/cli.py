@@ -29,6 +29,7 @@ commands:
   bench-engine  how long System 1 takes, engine beside engine: scenario=NAME engine=LIST
   report    runs, benchmarks and calibrations as one HTML page: report DIR ... out=FILE.html
   doctor    what this machine has and lacks, with a remedy for each lack
+  replay    a log through one system alone, its answers held against the log's: replay LOG
   keys      keys for a link that other machines can reach: clients=[NAME,...] out=DIR
   thoughts  what System 2 thought in run=DIR, or all about one thought (tick=T)
 
@@ -88,6 +89,8 @@ def _dispatch(words: list[str]) -> int:
         about = [word for word in overrides if "=" not in word]
         overrides = [word for word in overrides if "=" in word]
         overrides += [f"of=[{','.join(about)}]"] if about else []
+    if command == "replay":
+        overrides = [word if "=" in word else f"log={word}" for word in overrides]
     if "-m" in overrides or "--multirun" in overrides:
         return _sweep(command, [word for word in overrides if word[:1] != "-"])
     return _execute(command, load(command, overrides))

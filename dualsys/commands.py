@@ -263,8 +263,41 @@ def run_keys(config: Config) -> int:
     return 0
 
 
+def run_replay(config: Config) -> int:
+    """`dualsys replay`: 1 where an answer is further from the log's than the tolerance."""
+    import msgspec
+
+    from dualsys.runtime.replay import replay
+    from dualsys.runtime.results import git_state, machine, versions
+
+    if not 0 <= config["tolerance"] < float("inf"):
+        raise DualsysError(f"tolerance={config['tolerance']}: give a number from 0 on")
+    log = Path(config["log"])
+    log = log / "log.mcap" if log.is_dir() else log
+    found = replay(log, config["system"], config["tolerance"], config["engines"])
+    where = "" if found.first is None else f"; the first in {_where(found.first)}"
+    table_console().print(
+        f"{found.answers} answers of System {config['system']}: {found.equal} equal to the last "
+        f"bit, the furthest {found.furthest:.3g} away, {found.beyond} further than "
+        f"{config['tolerance']:g}{where}",
+        highlight=False,
+    )
+    if config["out"]:
+        told = {**msgspec.to_builtins(found), "config": config, "versions": versions()}
+        told |= {"git": git_state(), "machine": machine()}
+        Path(config["out"]).parent.mkdir(parents=True, exist_ok=True)
+        Path(config["out"]).write_bytes(msgspec.json.format(msgspec.json.encode(told), indent=1))
+    return 1 if found.beyond else 0
+
+
+def _where(first: tuple[int, int, str]) -> str:
+    epoch, tick, what = first
+    return f"epoch {epoch}, tick {tick}: {what}"
+
+
 RUN: dict[str, Callable[[Config], int]] = {
     "keys": run_keys,
+    "replay": run_replay,
     "eval": run_eval,
     "run": run_eval,
     "collect": learning.run_collect,

@@ -344,6 +344,17 @@ class BenchEngineConfig:
 
 
 @dataclass
+class ReplayConfig:
+    """`dualsys replay`."""
+
+    log: str = MISSING  # a log, or the folder of a run
+    system: int = MISSING  # 1 or 2: who is fed
+    tolerance: float = MISSING  # difference of an answer that passes
+    engines: list[str] = field(default_factory=list)  # instead of the log's
+    out: str = ""  # a JSON file
+
+
+@dataclass
 class KeysConfig:
     """`dualsys keys`."""
 
@@ -370,6 +381,7 @@ COMMANDS: dict[str, type[Any]] = {
     "report": ReportConfig,
     "doctor": DoctorConfig,
     "keys": KeysConfig,
+    "replay": ReplayConfig,
     "collect": CollectConfig,
     "thoughts": ThoughtsConfig,
     "score": ScoreConfig,

@@ -50,6 +50,8 @@ def test_every_command_of_a_page_composes(page: str) -> None:
     ]
     assert lines, page
     for _, command, *words in lines:
+        if command == "replay":
+            words = [word if "=" in word else f"log={word}" for word in words]
         if command == "train":
             command, words = f"train {words[0]}", words[1:]
         assert command in COMMANDS

@@ -126,7 +126,9 @@ def next_part(path: Path) -> Path:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """Return the run's header from a log, whole or not."""
+    """Return the run's header from a log, whole or not. Raises `DualsysError` without one."""
+    if not path.is_file():
+        raise DualsysError(f"there is no log {path}; give the folder of a run that was recorded")
     with path.open("rb") as file:
         for record in _whole_records(file, Damage()):
             if isinstance(record, Metadata) and record.name == HEADER:
