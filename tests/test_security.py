@@ -22,6 +22,7 @@ from dualsys.codec import encode
 from dualsys.errors import DualsysError
 from dualsys.guests import RateLimit
 from dualsys.keys import Keys, client_keys, make_keys, server_keys
+from tests import scripts
 from tests.test_requests import guidance, request
 
 ROOT = Path(__file__).parent.parent
@@ -294,3 +295,14 @@ def test_no_process_of_a_run_unpickles_anything(tmp_path: Path) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert not found.exists(), found.read_text()
+
+
+@pytest.mark.timeout(120)
+def test_damaged_frames_are_refused_or_lead_to_safe_commands(tmp_path: Path) -> None:
+    """A million of them are a benchmark; here a few thousand, by the same script."""
+    out = tmp_path / "fuzz.json"
+    done = scripts.run("launch/fuzz.py", "--frames", "5000", "--seed", "3", "--out", out)
+    assert done.returncode == 0, done.stderr
+    found = msgspec.json.decode(out.read_bytes())
+    assert found["refused"] + found["decoded"] == 5000
+    assert min(found["refused"], found["decoded"], found["commands"]) > 20
