@@ -56,5 +56,6 @@ class Ticks:
             "missed_outside_stalls": sum(not explained(t) for t in missed),
             "stalls": len(stalls),
             "longest_stall_ms": max((b - a for a, b in stalls), default=0) / 1e6,
+            "stalled_ns": [list(span) for span in stalls],
             "missed_at_ns": [t for t in missed if not explained(t)],
         }
