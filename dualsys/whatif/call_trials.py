@@ -176,8 +176,9 @@ class Branching:
 
     def _called(self, observation: Observation, told: Guidance | None, samples: np.ndarray) -> Told:
         """What System 1 is told by tick from now on, with a call about `observation`."""
+        number = observation.stamp.tick + 1  # as System 1 numbers its first call
         request = PlanRequest(
-            observation.stamp, 1, observation, samples, "trial", math.nan, self._budget
+            observation.stamp, number, observation, samples, "trial", math.nan, self._budget
         )
         found = list(self._planner.think(request, self._budget))
         times = self._latency.answers_ns(max(1, len(found)))

@@ -165,7 +165,9 @@ def test_children_of_a_process_do_not_survive_it(folder: Path) -> None:
 
 
 RUN = """
-import sys
+import signal, sys
+# Whoever starts the tests in the background may have let them ignore the signal.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from dualsys.clock import MonotonicClock
 from dualsys.supervisor.supervisor import Supervisor
