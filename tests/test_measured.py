@@ -464,3 +464,22 @@ def test_thinking_times_and_interruptions_are_those_of_the_files() -> None:
     for key, words in (("interrupted_in_mid_thought", "of them in"), ("guidances", "guidances")):
         one, other = (f"{count[key]:,}" for count in counts)
         assert f"{one} and {other} {words}" in flat
+
+
+SAFETY = (ROOT / "docs/safety.md").read_text()
+
+
+def test_the_matrix_of_faults_is_told_as_it_was_measured() -> None:
+    cells = {(cell["place"], cell["kind"]): cell for cell in result("faults.json")["cells"]}
+    assert len(cells) == 49
+    told = {(c[0], c[1]): c[2:] for c in rows(SAFETY) if (c[0], c[1]) in cells}
+    assert told.keys() == cells.keys()
+    for place, cell in cells.items():
+        ticks, unsafe, late, rungs, _, counter, recovered = told[place]
+        assert [int(ticks), int(unsafe), int(late)] == [
+            cell["ticks"], cell["unsafe"], cell["late"],
+        ]  # fmt: skip
+        assert rungs == ", ".join(f"{name} {n}" for name, n in cell["rungs"].items())
+        assert counter == "-" or counter.endswith(f" {cell['counted']}")
+        assert recovered == ("yes" if cell["recovered"] else "no")
+        assert cell["amiss"] == []
