@@ -483,3 +483,12 @@ def test_the_matrix_of_faults_is_told_as_it_was_measured() -> None:
         assert counter == "-" or counter.endswith(f" {cell['counted']}")
         assert recovered == ("yes" if cell["recovered"] else "no")
         assert cell["amiss"] == []
+
+
+def test_what_the_fuzzer_found_is_told_as_it_was_measured() -> None:
+    found, flat = result("fuzz.json"), " ".join(SAFETY.split())
+    assert found["frames"] == 1_000_000
+    assert f"{found['refused']:,} were refused and {found['decoded']:,} decoded" in flat
+    assert f"all {found['commands']:,} commands that came of them were safe" in flat
+    assert f"The longest took {1000 * found['longest_s']:.0f} ms" in flat
+    assert f"never more than {found['peak_bytes'] / 1e6:.1f} MB" in flat
