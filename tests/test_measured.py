@@ -492,3 +492,12 @@ def test_what_the_fuzzer_found_is_told_as_it_was_measured() -> None:
     assert f"all {found['commands']:,} commands that came of them were safe" in flat
     assert f"The longest took {1000 * found['longest_s']:.0f} ms" in flat
     assert f"never more than {found['peak_bytes'] / 1e6:.1f} MB" in flat
+
+
+def test_the_mutation_score_is_told_as_it_was_measured() -> None:
+    found = result("mutation-shield.json")
+    told = f"Of {found['total']:,} small changes that a tool makes to it, the tests notice "
+    told += f"{found['killed']:,} ({found['score']:.1%};"
+    assert told in " ".join(SAFETY.split())
+    assert found["score"] >= 0.95
+    assert len(found["left"]) == found["total"] - found["killed"]
