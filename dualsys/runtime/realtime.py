@@ -62,8 +62,6 @@ def realtime(
     plans = dict(plant.plan_hints)
     plant.close()
     RecorderConfig(**config["recorder"]).check()
-    for part in parts_of(out / "log.mcap"):  # of an earlier run into the same folder
-        part.unlink()
     make_engine(config, spec)  # System 1's process opens engines and builds none
     session = int.from_bytes(os.urandom(8), "little") >> 11
     duration = config["runtime"]["duration_s"]
@@ -75,6 +73,8 @@ def realtime(
         supervisor = Supervisor(
             table, rows, folder, MonotonicClock(), lambda: strikes.due(since.since_s())
         )
+        for part in parts_of(out / "log.mcap"):  # of an earlier run into the same folder
+            part.unlink()
         supervisor.run(started)
         counts = {role: _counts(folder, role) for role in ROLES}
     finally:
