@@ -25,7 +25,7 @@ from dualsys.runtime.log import Damage, read_log
 from dualsys.spec import WorldSpec
 
 FIRST_S, LASTS_S = 2.0, 2.0  # when the first fault begins, and how long each lasts
-SETTLED_S = 1.0  # of good ticks before the next fault that count as recovered
+SETTLED_S = 1.0  # of good ticks in a row, before the next fault, that count as recovered
 SLACK = 1e-4  # of rounding, in units of a command
 
 # What is to be seen of each: a rung that is reached, and a counter that moves; "" where the fault
@@ -180,7 +180,7 @@ class Evidence:
         place, kind, begin, end = (fault[k] for k in ("place", "kind", "begin_s", "end_s"))
         during = [i for i, m in enumerate(self._commands) if begin <= self._since(m) < end]
         felt = [m for m in self._commands if begin <= self._since(m) < end + 1]
-        settled = [m for m in self._commands if next_s - SETTLED_S <= self._since(m) < next_s]
+        after = [m for m in self._commands if end <= self._since(m) < next_s]
         return Cell(
             place=place,
             kind=kind,
@@ -190,10 +190,23 @@ class Evidence:
             late=sum(begin <= at < end for at in self._late),
             rungs=dict(Counter(m.rung for m in felt)),
             counted=self._counted(EXPECTED[place, kind][1], place, begin, next_s),
-            # The first ticks of an episode have no action yet.
-            recovered=bool(settled)
-            and all(m.source == "system1" for m in settled if m.stamp.tick > 2),
+            recovered=self._settled(after),
         )
+
+    def _settled(self, commands: Sequence[Command]) -> bool:
+        """Whether System 1 drove for `SETTLED_S` in a row.
+
+        An episode's first ticks have no action yet and are passed over.
+        """
+        since: float | None = None
+        for at, command in ((self._since(m), m) for m in commands if m.stamp.tick > 2):
+            if command.source != "system1":
+                since = None
+            elif since is None:
+                since = at
+            elif at - since >= SETTLED_S:
+                return True
+        return False
 
     def _counted(self, counter: str, place: str, begin: float, next_s: float) -> int:
         process, _, name = counter.partition(" ")

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
-from dualsys.bench.faulted import EXPECTED, Cell, configuration, run_place, schedule, unsafe
+from dualsys.bench.faulted import (
+    EXPECTED,
+    Cell,
+    Evidence,
+    configuration,
+    run_place,
+    schedule,
+    unsafe,
+)
 from dualsys.faults.fault import KINDS, PLACES
-from dualsys.messages import Command
+from dualsys.messages import Command, Message
+from dualsys.runtime.log import Damage
 from tests.shield.plants import SLED, stamp
 
 TIMES = ("ticks missed",)  # no test asserts a time; the benchmark does
@@ -45,6 +55,27 @@ def test_a_run_s_faults_stand_in_its_configuration(tmp_path: Path) -> None:
 def sent(tick: int, *values: float, epoch: int = 0) -> Command:
     where = msgspec.structs.replace(stamp(tick), epoch=epoch)
     return Command(where, np.array(values, np.float32), "system1", (), 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("falls_back", "recovered"), [((), True), (range(60, 64), True), (range(30, 90, 8), False)]
+)
+def test_recovery_is_a_second_of_good_ticks_before_the_next_fault(
+    falls_back: Sequence[int], recovered: bool
+) -> None:
+    """At 20 Hz: a fault from 1 to 1.5 s, the next at 4.5 s."""
+    good = [sent(tick, 0.0, 0.0) for tick in range(1, 90)]
+    log: list[Message] = [
+        msgspec.structs.replace(
+            command,
+            source="fallback" if tick in falls_back else "system1",
+            stamp=msgspec.structs.replace(command.stamp, time_ns=tick * SLED.period_ns),
+        )
+        for tick, command in enumerate(good, start=1)
+    ]
+    evidence = Evidence(log, SLED, {"ticks": {"missed_at_ns": []}}, Damage())
+    fault = {"place": "system1", "kind": "intermittent", "begin_s": 1.0, "end_s": 1.5}
+    assert evidence.cell(fault, 4.5).recovered is recovered
 
 
 def test_what_is_unsafe() -> None:
