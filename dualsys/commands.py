@@ -30,8 +30,6 @@ def run_eval(config: Config) -> int:
 
     scenarios = registry.chosen(config["scenario"], config["suite"])
     seeds = parse_seeds(config["seeds"])
-    if config["workers"] < 1:
-        raise DualsysError(f"workers={config['workers']}: at least one worker is needed")
     if config["runtime"]["name"] == "realtime":
         return _run_realtime(config, scenarios, seeds)
     done = good = 0

@@ -18,6 +18,7 @@ from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from dualsys import ranges
 from dualsys.errors import DualsysError, UnknownNameError
 from dualsys.schemas import COMMANDS
 
@@ -45,7 +46,8 @@ def config_folder() -> Path:
 def load(command: str, overrides: list[str]) -> dict[str, Any]:
     """Compose the configuration of `command` as a plain dictionary.
 
-    Raises `DualsysError` with the valid names, or with the name of a value that has to be given.
+    Raises `DualsysError` with the valid names, with the name of a value that has to be given, or
+    with the range of one that is out of it.
     """
     try:
         values = OmegaConf.to_container(_composed(command, overrides), throw_on_missing=True)
@@ -56,7 +58,9 @@ def load(command: str, overrides: list[str]) -> dict[str, Any]:
     except (HydraException, ConfigCompositionException, OmegaConfBaseException) as error:
         raise explain(command, overrides, error) from error
     assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}
+    config = {str(key): value for key, value in values.items()}
+    ranges.check(command, config)
+    return config
 
 
 def defaults(command: str) -> str:

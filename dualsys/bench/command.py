@@ -33,8 +33,6 @@ def run_bench(words: list[str]) -> int:
     scenarios = registry.chosen(config["scenario"], config["suite"])
     seeds = parse_seeds(config["seeds"])
     variants = load_table(config["table"], config["variants"])
-    if config["workers"] < 1:
-        raise DualsysError(f"workers={config['workers']}: at least one worker is needed")
     with progress_bar() as bar:
         total = len(scenarios) * len(seeds)
         tasks = {name: bar.add_task(name, total=total, note="") for name in variants}

@@ -81,7 +81,7 @@ def test_every_stage_is_timed_and_what_does_not_work_is_told(
     [
         ("planners=[smolvlm-2b]", "unknown planner 'smolvlm-2b'. Did you mean 'smolvlm-2.2b'"),
         ("planner_modes=[fast]", "unknown planner mode 'fast'"),
-        ("planner_rounds=0", "planner_rounds=0: at least one"),
+        ("planner_rounds=0", "planner_rounds can be 1 or more"),
     ],
 )
 def test_wrong_words_are_one_clear_line(
