@@ -51,10 +51,10 @@ RANGES: dict[Range, str] = {
         ladder.engage_s ladder.gap_s ladder.ageing_s ladder.overdue_s ladder.stop_s
         supervisor.window_s supervisor.heartbeat_s supervisor.loading_s supervisor.stop_s
         link.frames_per_s recorder.queue_mb recorder.flush_s
-        learning_rate max_plan_age_s heads.depth_step
+        watch_s learning_rate max_plan_age_s heads.depth_step
     """,
     AT_LEAST_1: """
-        workers threads engine.threads system2.threads engine.opset
+        workers disk_mb threads engine.threads system2.threads engine.opset
         system1.samples system1.depth_steps system1.depth_layers
         system2.votes system2.majority system2.max_tokens
         batch_size steps every_ticks advice_every_ticks rounds warm_up planner_rounds prompt_words

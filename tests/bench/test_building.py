@@ -66,7 +66,7 @@ def test_the_command_prints_a_table_and_what_was_refused(
         ("engine.names=[tensort]", "unknown engine 'tensort'"),
         ("suite=nowhere", "unknown suite 'nowhere'"),
         ("scenario=driving/merg", "Did you mean 'driving/merge'"),
-        ("system1.samples=0", "samples must be one or more, it is 0"),
+        ("system1.samples=0", "system1.samples can be 1 or more, it is 0"),
     ],
 )
 def test_wrong_words_are_one_clear_line(

@@ -127,7 +127,7 @@ def test_the_command_tells_and_exits_by_what_it_found(
 ) -> None:
     for words, code, told in (
         (["tolerance=0.001"], 0, "0 further than 0.001"),
-        (["tolerance=-1"], 2, "give a number from 0 on"),
+        (["tolerance=-1"], 2, "tolerance can be 0 or more, it is -1"),
     ):
         with pytest.raises(SystemExit) as ended:
             main(["replay", str(COMMITTED), *words, f"out={tmp_path / 'found.json'}"])
