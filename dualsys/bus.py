@@ -49,6 +49,21 @@ def ipc(folder: Path, name: str) -> str:
     return f"ipc://{path}"
 
 
+def is_local(endpoint: str) -> bool:
+    """Whether nobody on another machine can reach an endpoint."""
+    return endpoint.startswith(("ipc://", "inproc://", "tcp://127.0.0.1:", "tcp://[::1]:"))
+
+
+def refuse_open(endpoint: str, keys: Keys | None) -> None:
+    """Raise `DualsysError` for an endpoint to bind that others can reach and that lets all in."""
+    if not is_local(endpoint) and (keys is None or not keys.allowed):
+        what = "no CURVE keys are given" if keys is None else "its keys let nobody in"
+        raise DualsysError(
+            f"{endpoint} can be reached from other machines and {what}; bind to ipc:// or "
+            "tcp://127.0.0.1, or give keys and who is let in (`dualsys keys`)"
+        )
+
+
 class _Socket:
     """What every socket of ours has; binds are exclusive, and local unless keys are given."""
 
@@ -78,14 +93,11 @@ class _Socket:
 
     def bind(self, endpoint: str) -> None:
         """Bind exclusively. Raises `DualsysError` for a port in use and for an open bind."""
-        local = endpoint.startswith(("ipc://", "inproc://", "tcp://127.0.0.1:", "tcp://[::1]:"))
-        if not local and (self._keys is None or not self._keys.allowed):
-            what = "no CURVE keys are given" if self._keys is None else "its keys let nobody in"
+        try:
+            refuse_open(endpoint, self._keys)
+        except DualsysError:
             self.close()
-            raise DualsysError(
-                f"{endpoint} can be reached from other machines and {what}; bind to ipc:// or "
-                "tcp://127.0.0.1, or give keys and who is let in (`dualsys keys`)"
-            )
+            raise
         if endpoint.startswith("ipc://"):
             self._claim(Path(endpoint.removeprefix("ipc://")))
         try:

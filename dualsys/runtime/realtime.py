@@ -20,7 +20,7 @@ from dualsys.clock import MonotonicClock
 from dualsys.errors import DualsysError
 from dualsys.faults.fault import FaultClock, declared
 from dualsys.faults.processes import ProcessFaults
-from dualsys.runtime import assembly
+from dualsys.runtime import assembly, link
 from dualsys.runtime.engines import make_engine
 from dualsys.runtime.latency import Trace
 from dualsys.runtime.log import parts_of, read_log
@@ -68,6 +68,7 @@ def realtime(
     run = Run(config, scenario, seeds, session, spec, plans, duration, watchers=1)
     folder = Path(tempfile.mkdtemp(prefix="dualsys-"))  # private (0700), short for socket paths
     try:
+        link.check(config["link"], folder)
         (folder / "run.json").write_bytes(msgspec.json.encode(run))
         strikes, since = ProcessFaults(faults), FaultClock(folder, MonotonicClock())
         supervisor = Supervisor(

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from dualsys.bus import Publisher, RequestServer, ipc
+from dualsys.bus import Publisher
 from dualsys.clock import Clock
-from dualsys.keys import Keys, client_keys, server_keys
 from dualsys.messages import Health
 from dualsys.spec import WorldSpec
 from dualsys.supervisor.rights import claim, freeze
@@ -49,21 +47,6 @@ def first_sequence(clock: Clock) -> int:
     Started again it counts on from far beyond its earlier life, and is not taken for old.
     """
     return clock.now_ns() // 1_000
-
-
-def request_server(run: Run, folder: Path) -> RequestServer:
-    """System 2's end of the link that the configuration names. Raises `DualsysError`."""
-    link = run.config["link"]
-    endpoint = link["bind"] or link["requests"] or ipc(folder, "requests")
-    keys = server_keys(Path(link["server_keys"])) if link["server_keys"] else None
-    return RequestServer(endpoint, keys, run.session, link["frames_per_s"])
-
-
-def where_system2_is(run: Run, folder: Path) -> tuple[str, Keys | None]:
-    """The other end: where to connect to, and with which keys. Raises `DualsysError`."""
-    link = run.config["link"]
-    endpoint = link["requests"] or ipc(folder, "requests")
-    return endpoint, client_keys(Path(link["client_keys"])) if link["client_keys"] else None
 
 
 def named(**counts: Mapping[str, int]) -> dict[str, int]:

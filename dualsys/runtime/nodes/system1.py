@@ -19,6 +19,7 @@ from dualsys.messages import Action, Guidance, Hello, Observation, Stamp
 from dualsys.runtime import assembly
 from dualsys.runtime.engines import make_engine
 from dualsys.runtime.health import Pulse
+from dualsys.runtime.link import client_end
 from dualsys.runtime.nodes.common import (
     STOP,
     Run,
@@ -27,7 +28,6 @@ from dualsys.runtime.nodes.common import (
     named,
     report,
     settle,
-    where_system2_is,
 )
 from dualsys.system1.policy import Policy
 from dualsys.system1.senses import Senses
@@ -45,7 +45,7 @@ def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
     with (
         Subscriber(ipc(folder, "observation")) as observations,
         Publisher(ipc(folder, "action")) as actions,
-        RequestClient(*where_system2_is(run, folder), *ways) as requests,
+        RequestClient(*client_end(run.config["link"], folder), *ways) as requests,
         Publisher(ipc(folder, "plan_request")) as asked,
         Publisher(ipc(folder, "health_system1")) as healths,
     ):

@@ -14,6 +14,7 @@ from dualsys.faults.fault import FaultClock, declared
 from dualsys.messages import PlanRequest, Thought
 from dualsys.runtime import assembly
 from dualsys.runtime.health import Pulse
+from dualsys.runtime.link import server_end
 from dualsys.runtime.nodes.common import (
     STOP,
     Run,
@@ -21,7 +22,6 @@ from dualsys.runtime.nodes.common import (
     heard,
     named,
     report,
-    request_server,
     settle,
 )
 from dualsys.system2.planner import Planner
@@ -37,8 +37,9 @@ def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
     counts["engine"] = dict(planner.engine)
     planner.warm_up(run.config["system2"]["budget"])
     settle(run, "system2", counts)
+    link = run.config["link"]
     with (
-        request_server(run, folder) as requests,
+        RequestServer(*server_end(link, folder), run.session, link["frames_per_s"]) as requests,
         Publisher(ipc(folder, "plan")) as plans,
         Publisher(ipc(folder, "health_system2")) as healths,
     ):
