@@ -5,17 +5,21 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import zmq
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from dualsys.bus import Publisher, RequestClient, RequestServer
 from dualsys.codec import encode
@@ -26,6 +30,16 @@ from tests import scripts
 from tests.test_requests import guidance, request
 
 ROOT = Path(__file__).parent.parent
+# From which version on a hole is closed that a user of ours could be hurt by.
+HOLES = {
+    "hydra-core": ("1.3.6", "instantiate can be led around its list of what may not be called"),
+    "torch": ("2.6", "CVE-2025-32434: torch.load(weights_only=True) runs code"),
+    "pillow": ("10.3", "CVE-2024-28219: a buffer overflow in the colour management"),
+    "urllib3": ("2.5", "CVE-2025-50181: redirects are followed though switched off"),
+    "jinja2": ("3.1.6", "CVE-2025-27516: the sandbox can be left"),
+    "onnx": ("1.17", "CVE-2024-5187: an archive of a model can write anywhere"),
+    "protobuf": ("5.29.5", "CVE-2025-4565: nested messages exhaust the stack"),
+}
 
 
 @pytest.fixture
@@ -248,6 +262,32 @@ def test_nothing_imports_what_can_run_code_from_data() -> None:
             found += [path.name for n in names if n in bad or n.split(".")[0] in RUNS_CODE]
     # It measures what pickle costs in somebody else's stack.
     assert set(found) == {"link_bench.py"}
+
+
+def test_no_package_is_taken_in_a_version_with_a_known_hole() -> None:
+    """Of the pins and of the least versions that pyproject.toml allows."""
+    pins = {name.lower(): Version(version) for name, version in (
+        line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line and not line.startswith("#")
+    )}  # fmt: skip
+    asked = [Requirement(line) for line in requires("dualsys") or []]
+    for name, (first_good, hole) in HOLES.items():
+        if name in pins:
+            assert pins[name] >= Version(first_good), hole
+        for requirement in asked:
+            if requirement.name == name:
+                lowest = [s.version for s in requirement.specifier if s.operator in (">=", "==")]
+                assert lowest, f"{requirement} allows any version"
+                assert Version(lowest[0]) >= Version(first_good), hole
+
+
+def test_the_audit_says_what_it_lacks(tmp_path: Path) -> None:
+    script = tmp_path / "launch/audit.sh"
+    script.parent.mkdir()
+    shutil.copy(ROOT / "launch/audit.sh", script)
+    done = subprocess.run([script], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "pip install -e '.[audit]'" in done.stderr
 
 
 def test_nothing_that_came_with_weights_names_code_to_run() -> None:
