@@ -63,7 +63,7 @@ class RateLimit:
         """Whether a frame that `peer` sends now is taken."""
         most = 2 * self._rate
         left, since = self._peers.pop(peer, (most, now_ns))
-        left = min(most, left + (now_ns - since) / 1e9 * self._rate)
+        left = min(most, left + max(0, now_ns - since) / 1e9 * self._rate)
         self._peers[peer] = (left - (left >= 1), now_ns)
         while len(self._peers) > PEERS:
             self._peers.popitem(last=False)

@@ -218,6 +218,9 @@ def test_who_floods_is_cut_off_and_the_others_are_not(folder: Path) -> None:
     assert limit.passes(b"other", 0)
     assert sum(limit.passes(b"flood", 500_000_000) for _ in range(1000)) == 50
     assert all(limit.passes(b"other", t * 10_000_000) for t in range(1, 500))
+    assert limit.passes(b"late", 3_600_000_000_000)
+    assert sum(limit.passes(b"late", 0) for _ in range(1000)) == 199, "a clock that jumps back"
+    assert sum(limit.passes(b"late", 500_000_000) for _ in range(1000)) == 50
     for peer in range(1000):
         limit.passes(b"%d" % peer, 0)
     assert len(limit._peers) <= 256

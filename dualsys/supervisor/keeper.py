@@ -34,6 +34,12 @@ class Keeper:
         """It gave a sign of life."""
         self._beat_ns = now_ns
 
+    def pause(self, gap_ns: int) -> None:
+        """Nobody could look for so long (a machine that slept): it does not count as silence."""
+        self._started_ns += gap_ns
+        if self._beat_ns is not None:
+            self._beat_ns += gap_ns
+
     def ended(self, now_ns: int, code: int) -> None:
         """It ended with `code`, negative for a signal."""
         self._running = False

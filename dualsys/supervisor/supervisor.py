@@ -18,6 +18,7 @@ from dualsys.supervisor.keeper import Keeper, told
 from dualsys.supervisor.table import WORLD, ProcessRow, SupervisorConfig
 
 PERIOD_S = 0.02
+ASLEEP_S = 1.0  # since the last look: then this process did not run, nor perhaps the others
 LAST = "recorder"  # ends after the others, so that it holds what they sent at the end
 
 Processes = dict[str, subprocess.Popen[bytes]]
@@ -43,6 +44,7 @@ class Supervisor:
         self.keepers = {name: Keeper(name, row, config) for name, row in rows.items()}
         self.processes: Processes = {}
         self._healths: dict[str, Subscriber] = {}
+        self._looked_ns: int | None = None
 
     def run(self, started: Callable[[Processes, Path], None]) -> None:
         """Keep the processes up until the world ends; then, and whatever happens, end them all.
@@ -66,6 +68,7 @@ class Supervisor:
 
     def _goes_on(self) -> bool:
         now = self._clock.now_ns()
+        self._allow_for_sleep(now)
         for name, number in self._strikes():
             if name in self.processes:
                 _signal(self.processes[name], number)
@@ -81,6 +84,16 @@ class Supervisor:
                 sys.stderr.write(f"dualsys: {name} is started again\n")
                 self._start(name)
         return self._is_worth_it()
+
+    def _allow_for_sleep(self, now_ns: int) -> None:
+        looked, self._looked_ns = self._looked_ns, now_ns
+        gap_ns = 0 if looked is None else now_ns - looked
+        if gap_ns > ASLEEP_S * 1e9:
+            sys.stderr.write(
+                f"dualsys: the supervisor stood still for {gap_ns / 1e9:.1f} s; nobody is blamed\n"
+            )
+            for keeper in self.keepers.values():
+                keeper.pause(gap_ns)
 
     def _look(self, name: str, keeper: Keeper) -> None:
         process = self.processes.get(name)

@@ -57,6 +57,21 @@ SEQUENCES: dict[str, list[tuple[float, dict[str, Any], str]]] = {
         (7.75, FRESH, "stopped"),
         (8.0, FRESH, "fresh"),
     ],
+    "a clock that jumps ahead makes nothing fresh or silent": [
+        (0.0, FRESH, "fresh"),
+        (3600.0, FRESH, "fresh"),
+        (3600.1, SILENT, "silent"),
+        (7200.0, SILENT, "stopped"),
+    ],
+    "a clock that jumps back lets nobody off": [
+        (100.0, FRESH, "fresh"),
+        (0.0, FRESH, "fresh"),
+        (0.1, SILENT, "silent"),
+        (-50.0, SILENT, "silent"),
+        (5.1, SILENT, "stopped"),
+        (0.0, FRESH, "stopped"),
+        (0.2, FRESH, "stopped"),
+    ],
     "broken signs of life count from their break": [
         (0.0, SILENT, "silent"),
         (5.0, SILENT, "stopped"),

@@ -107,5 +107,16 @@ def test_while_it_loads_patience_is_longer() -> None:
     assert hung.latched.endswith("the last time it gave no sign of life for 10 s")
 
 
+def test_a_time_in_which_nobody_could_look_is_no_silence() -> None:
+    kept = keeper()
+    kept.started(0)
+    kept.pause(1000 * S)
+    assert kept.decide(1300 * S) is None
+    kept.beat(1301 * S)
+    kept.pause(20 * S)
+    assert kept.decide(1331 * S) is None
+    assert kept.decide(1332 * S) == "kill"
+
+
 def test_exit_codes_in_words() -> None:
     assert [told(0), told(3), told(-15)] == ["exit code 0", "exit code 3", "signal SIGTERM"]

@@ -126,6 +126,29 @@ def test_one_that_hangs_is_killed_and_started_again(folder: Path) -> None:
     assert report["system1"]["restarts"] == 0
 
 
+class Jumping(MonotonicClock):
+    """The monotonic clock, an hour further from a moment on: a machine that slept."""
+
+    def __init__(self, after_s: float) -> None:
+        self._from_ns = super().now_ns() + round(after_s * 1e9)
+
+    def now_ns(self) -> int:
+        now = super().now_ns()
+        return now + (3_600_000_000_000 if now > self._from_ns else 0)
+
+
+def test_after_a_sleep_of_the_machine_nobody_is_killed(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    made = table(4.0, system1=beating("system1"), system2=beating("system2"))
+    supervisor = Supervisor(made, made.wanted(planner=True), folder, Jumping(2.5))
+    supervisor.run(lambda processes, folder: None)
+    assert {name: told["restarts"] for name, told in supervisor.report.items()} == {
+        "system1": 0, "system2": 0, "world": 0,
+    }  # fmt: skip
+    assert "stood still for 3600.0 s; nobody is blamed" in capfd.readouterr().err
+
+
 def test_system_1_is_given_up_after_three_restarts_and_the_run_ends(folder: Path) -> None:
     made = table(60.0, system1={"command": python("raise SystemExit(1)")})
     with pytest.raises(DualsysError, match="the run is ended: system1 was started 4 times in 60 s"):
