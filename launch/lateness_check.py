@@ -21,7 +21,7 @@ from rich.table import Table
 from dualsys.config import load
 from dualsys.console import table_console
 from dualsys.errors import DualsysError
-from dualsys.messages import Action
+from dualsys.messages import Action, Guidance
 from dualsys.runtime.log import read_log
 from dualsys.runtime.realtime import realtime
 from dualsys.runtime.results import git_state, machine, versions
@@ -37,14 +37,15 @@ def lateness(config: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
     """Run once; milliseconds from observation to action of every tick that no stall reached."""
     results = realtime(config, config["scenario"], list(range(1000)))
     stalled = np.array(results["ticks"]["stalled_ns"], np.int64).reshape(-1, 2)
-    times = []
+    times, answers = [], 0
     for _, message in read_log(Path(config["out"]) / "log.mcap"):
+        answers += isinstance(message, Guidance)
         if isinstance(message, Action):
             begin, end = message.observation_ns, message.stamp.time_ns
             if not np.any((stalled[:, 0] < end) & (begin < stalled[:, 1])):
                 times.append((end - begin) / 1e6)
     told = {"ticks": results["ticks"]["total"], "stalls": len(stalled), "kept": len(times)}
-    told["thoughts"] = len(results["timing"].get("system2", {}))
+    told |= {"calls": results["calls"], "answers": answers}
     return np.array(times), told
 
 

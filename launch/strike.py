@@ -1,8 +1,9 @@
 """Strikes System 2 in mid-run and shows what it cost: `python launch/strike.py --out DIR`.
 
 Three realtime runs of one scenario: nothing done, System 2 frozen (SIGSTOP), System 2 killed
-(SIGKILL). System 1 must miss no tick because of it, the run must end normally and the report must
-say that the guidance aged. Writes strike.json.
+(SIGKILL); the supervisor starts it again, once it has been silent for ten seconds or at once.
+System 1 must miss no tick because of it, the run must end normally and the report must say that
+the guidance aged. Writes strike.json.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ def struck(config: dict[str, Any], scenario: str, blow: signal.Signals | None) -
         "guidance": results["guidance"],
         "calls": results["calls"],
         "system1_ms": results["timing"]["system1"],
+        "started_again": results["processes"]["system2"]["restarts"],
         "ended": "normally",
     }
 
@@ -73,6 +75,7 @@ def show(rows: dict[str, Any], console: Console) -> None:
         "oldest guidance s",
         "ticks alone",
         "silent at the end s",
+        "started again",
     ):
         table.add_column(name, justify="right")
     for name, row in rows.items():
@@ -88,6 +91,7 @@ def show(rows: dict[str, Any], console: Console) -> None:
             f"{guidance['oldest_s']:.2f}",
             str(guidance["ticks_alone"]),
             "-" if silent is None else f"{silent:.2f}",
+            str(row["started_again"]),
         )
     console.print(table)
 

@@ -286,3 +286,31 @@ def test_a_run_is_repeated_by_other_workers_and_a_difference_is_told(
     monkeypatch.setattr("sys.argv", other)
     assert script["main"]() == 1
     assert not json.loads((tmp_path / "other" / "repeat.json").read_text())["equal"]
+
+
+def test_lateness_is_compared_with_its_interval() -> None:
+    compared = runpy.run_path(str(ROOT / "launch/lateness_check.py"))["compared"]
+    rng = np.random.default_rng(0)
+    idle = [rng.gamma(4.0, 1.0, 500) for _ in range(2)]
+    same = compared({"idle": idle, "busy": [rng.gamma(4.0, 1.0, 1000)]}, rng)
+    low, high = same["ratio_p99"]["ci95"]
+    assert low < 1 < high
+    twice = compared({"idle": idle, "busy": [2 * part for part in idle]}, rng)
+    assert twice["ratio_p50"]["ratio"] == pytest.approx(2)
+    assert twice["ratio_p99"]["ratio"] == pytest.approx(2)
+    assert twice["busy"]["p99"] == pytest.approx(2 * twice["idle"]["p99"])
+    assert twice["ratio_p99"]["ci95"][0] > 1.2
+
+
+@pytest.mark.rendering
+@pytest.mark.timeout(300)
+def test_lateness_is_measured_with_a_planner_idle_and_busy(tmp_path: Path) -> None:
+    words = ["--rounds", "1", "--duration-s", "4", "--out", tmp_path / "late.json"]
+    done = run("launch/lateness_check.py", *words)
+    assert done.returncode in (0, 1), done.stderr  # which one is the machine's business
+    report = json.loads((tmp_path / "late.json").read_text())
+    idle, busy = report["runs"]
+    assert idle["mode"] == "idle"
+    assert busy["mode"] == "busy"
+    assert idle["calls"] <= 1 < busy["calls"]
+    assert min(row["kept"] for row in report["runs"]) > 10
