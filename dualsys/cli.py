@@ -6,6 +6,7 @@ Exit code 0 only if all was done; 2 for an error that the user can mend (one lin
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -36,6 +37,14 @@ commands:
 `dualsys COMMAND --help` lists keys and choices. Example:
   dualsys eval scenario=driving/merge system2=scripted latency=fixed seeds=0:50 workers=2 out=DIR
 """
+
+# The key with the folder that a command fills; nobody else may at the same time.
+FILLED = {
+    **dict.fromkeys(("eval", "run", "build", "collect", "distill"), "out"),
+    **dict.fromkeys(("train system1", "train system2", "train instruct"), "out"),
+    **dict.fromkeys(("train gate", "train exits"), "out"),
+    **dict.fromkeys(("train heads", "train value"), "planner"),
+}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -98,8 +107,12 @@ def _dispatch(words: list[str]) -> int:
 
 def _execute(command: str, config: dict[str, Any]) -> int:
     from dualsys import commands
+    from dualsys.occupied import occupied
 
-    return commands.RUN[command](config)
+    if command not in FILLED:
+        return commands.RUN[command](config)
+    with occupied(Path(config[FILLED[command]])):
+        return commands.RUN[command](config)
 
 
 def _sweep(command: str, overrides: list[str]) -> int:

@@ -11,6 +11,7 @@ from dualsys.bench.table import load_table
 from dualsys.config import load, parse_seeds
 from dualsys.console import progress_bar, table_console
 from dualsys.errors import DualsysError
+from dualsys.occupied import occupied
 
 OWN_KEYS = (
     *("table", "variants", "ray_address"),
@@ -33,7 +34,7 @@ def run_bench(words: list[str]) -> int:
     scenarios = registry.chosen(config["scenario"], config["suite"])
     seeds = parse_seeds(config["seeds"])
     variants = load_table(config["table"], config["variants"])
-    with progress_bar() as bar:
+    with occupied(Path(config["out"])), progress_bar() as bar:
         total = len(scenarios) * len(seeds)
         tasks = {name: bar.add_task(name, total=total, note="") for name in variants}
         order = Order(
