@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -22,10 +23,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from dualsys.bench.faulted import unsafe
-from dualsys.bench.soaked import Blow, Footprint, excuses, growth, lost
+from dualsys.bench.soaked import Blow, Footprint, excuses, first_tick_ns, growth, lost
 from dualsys.config import load
 from dualsys.errors import DualsysError
 from dualsys.faults.fault import KINDS, PLACES
@@ -130,14 +132,24 @@ def examined(log: Path, config: dict[str, Any], blows: list[Blow]) -> dict[str, 
     commands = [m for _, m in read_log(log, damage) if isinstance(m, Command)]
     commands.sort(key=lambda m: (m.stamp.epoch, m.stamp.tick))
     faults = config["faults"]["declared"]
-    first_ns = commands[0].stamp.time_ns if commands else 0
+    spec = registry.spec_of(config["scenario"])
+    first_ns = first_tick_ns(commands, spec.period_ns) if commands else 0
     garbled = any(row["place"] == "disk" for row in faults)
     return {
         "commands": len(commands),
-        "unsafe": len(unsafe(commands, registry.spec_of(config["scenario"]))),
+        "unsafe": len(unsafe(commands, spec)),
         "lost": len(lost(commands, excuses(blows, faults, first_ns))),
         "damaged": 0 if garbled else damage.chunks,
     }
+
+
+def configured(number: int, seconds: float, faults: list[str], folder: str) -> dict[str, Any]:
+    """The configuration of a run; patience with restarts has no end here."""
+    planner = "vlm" if number % PLANNER_EVERY == PLANNER_EVERY - 1 else "scripted"
+    words = ["scenario=driving/highway", "runtime=realtime", f"system2={planner}"]
+    words += ["trigger=periodic", "trigger.period_s=0.3", f"out={folder}", f"seeds={number}"]
+    words += [f"runtime.duration_s={seconds}", "supervisor.heartbeat_s=5"]
+    return load("eval", [*words, "supervisor.restarts=1000", *faults])
 
 
 def one_run(number: int, seconds: float, every_s: float, seed: int) -> dict[str, Any]:
@@ -145,25 +157,24 @@ def one_run(number: int, seconds: float, every_s: float, seed: int) -> dict[str,
     rng = np.random.default_rng([seed, number])
     spared = () if number % WORLD_EVERY == WORLD_EVERY - 1 else ("world",)
     striker = Striker(rng, every_s, spared)
-    planner = "vlm" if number % PLANNER_EVERY == PLANNER_EVERY - 1 else "scripted"
-    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        words = ["scenario=driving/highway", "runtime=realtime", f"system2={planner}"]
-        words += ["trigger=periodic", "trigger.period_s=0.3", f"out={folder}", f"seeds={number}"]
-        words += [f"runtime.duration_s={seconds}", "supervisor.heartbeat_s=5"]
-        words += ["supervisor.restarts=1000"]
-        words += [drawn_faults(rng, seconds)] if every_s else []
-        config = load("eval", words)
-        ended = "normally"
-        try:
-            realtime(config, config["scenario"], list(range(10000)), striker.started)
-        except DualsysError as error:
-            ended = str(error)
-        finally:
-            striker.stop()
-        found = examined(Path(folder) / "log.mcap", config, striker.blows)
+    folder = tempfile.mkdtemp(prefix="soak-")
+    faults = [drawn_faults(rng, seconds)] if every_s else []
+    config, ended = configured(number, seconds, faults, folder), "normally"
+    try:
+        realtime(config, config["scenario"], list(range(10000)), striker.started)
+    except DualsysError as error:
+        ended = str(error)
+    finally:
+        striker.stop()
+    found = examined(Path(folder) / "log.mcap", config, striker.blows)
+    if any(found[name] for name in WRONG if name in found):
+        (Path(folder) / "blows.json").write_bytes(msgspec.json.encode(striker.blows))
+        sys.stderr.write(f"soak: something is amiss, what there is of it stays in {folder}\n")
+    else:
+        shutil.rmtree(folder)
     own = footprint("supervisor", os.getpid())
     return {
-        "planner": planner,
+        "planner": config["system2"]["name"],
         "ended": ended,
         "blows": dict(Counter(f"{blow.how} {blow.process}" for blow in striker.blows)),
         "orphans": orphans(striker.folder),

@@ -57,6 +57,12 @@ def excuses(
     return found
 
 
+def first_tick_ns(commands: Sequence[Command], period_ns: int) -> int:
+    """When a run's first tick was, which its log may have lost."""
+    first = commands[0].stamp
+    return first.time_ns - first.tick * period_ns if first.epoch == 0 else first.time_ns
+
+
 def lost(commands: Sequence[Command], excused: Sequence[tuple[int, int]]) -> list[int]:
     """The ticks after which commands are missing, where nothing excuses it.
 

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from dualsys.bench.soaked import Blow, Footprint, excuses, growth, lost
+from dualsys.bench.soaked import Blow, Footprint, excuses, first_tick_ns, growth, lost
 from dualsys.messages import Command
 from tests.scripts import run
 from tests.shield.plants import stamp
@@ -46,6 +46,11 @@ def test_only_what_takes_records_excuses_and_only_a_second_before_it() -> None:
     disk = {"place": "disk", "kind": "off", "begin_s": 2.0, "end_s": 3.0}
     camera = {**disk, "place": "camera"}
     assert excuses([], [disk, camera], at) == [(11 * SECOND, 14 * SECOND)]
+
+
+def test_the_first_tick_is_told_by_the_first_one_that_is_left() -> None:
+    assert first_tick_ns(commands(0, 1), SECOND) == 0
+    assert first_tick_ns(commands(3, 4), SECOND) == 0
 
 
 def samples(name: str, kilobytes: list[int], pid: int = 7) -> list[Footprint]:
