@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import runpy
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
 import msgspec
@@ -11,7 +13,7 @@ import pytest
 
 from dualsys.bench.soaked import Blow, Footprint, excuses, first_tick_ns, growth, lost
 from dualsys.messages import Command
-from tests.scripts import run
+from tests.scripts import ROOT, run
 from tests.shield.plants import stamp
 
 SECOND = 1_000_000_000
@@ -70,13 +72,24 @@ def test_a_process_that_was_started_again_settles_anew() -> None:
     assert growth(samples("a", [100] * 20) + samples("a", [900] * 20, pid=8)) == {}
 
 
+def test_shared_memory_is_left_only_where_nobody_uses_it() -> None:
+    script = runpy.run_path(str(ROOT / "launch/soak.py"))
+    before = script["segments"]()
+    segment = SharedMemory(create=True, size=64)
+    assert script["left_in_memory"](before) == 0, "it is in use, here"
+    segment.close()
+    assert script["left_in_memory"](before) == 1
+    segment.unlink()
+    assert script["left_in_memory"](before) == 0
+
+
 @pytest.mark.rendering
 @pytest.mark.timeout(300)
 def test_a_short_soak_finds_nothing(tmp_path: Path) -> None:
     words = ["--minutes", "0.1", "--blows", "3", "--run-s", "10", "--calm-s", "8", "--every-s", "1"]
     done = run("launch/soak.py", *words, "--out", tmp_path / "soak.json")
     report = json.loads((tmp_path / "soak.json").read_text())
-    found = {name: report[name] for name in ("unsafe", "lost", "damaged", "orphans")}
+    found = {name: report[name] for name in ("unsafe", "lost", "damaged", "orphans", "segments")}
     assert not any(found.values()), (found, done.stdout, done.stderr)
     assert report["blows"] >= 3
     assert report["commands"] > 100
