@@ -120,6 +120,7 @@ def _report(
             ("system2", "faults", "planner"),
         )
         for reason, count in counts[role].get(key, {}).items()
+        if count
     }
     rows = [
         {"scenario": run.scenario, "epoch": epoch, **record.row}
