@@ -156,7 +156,7 @@ class Evidence:
         self._commands = sorted(
             (m for m in log if isinstance(m, Command)), key=lambda m: (m.stamp.epoch, m.stamp.tick)
         )
-        self._begin_ns = self._commands[0].stamp.time_ns - spec.period_ns
+        self._begin_ns = self._commands[0].stamp.time_ns
         self._unsafe = set(unsafe(self._commands, spec))
         self._holes = [
             self._since(after)

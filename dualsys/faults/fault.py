@@ -105,9 +105,11 @@ class FaultClock:
         self._path, self._clock = folder / BEGUN, clock
         self._begin_ns: int | None = None
 
-    def begin(self) -> None:
-        """Now is the first tick."""
-        self._begin_ns = self._clock.now_ns()
+    def tick(self, now_ns: int) -> None:
+        """A tick is at `now_ns`; from the first one on time is counted."""
+        if self._begin_ns is not None:
+            return
+        self._begin_ns = now_ns
         partial = self._path.with_suffix(".partial")
         partial.write_text(str(self._begin_ns))
         partial.replace(self._path)

@@ -257,7 +257,8 @@ def test_every_process_counts_from_the_first_tick(tmp_path: Path) -> None:
     clock = VirtualClock(5_000_000_000)
     world, other = FaultClock(tmp_path, clock), FaultClock(tmp_path, clock)
     assert other.since_s() is None
-    world.begin()
+    world.tick(5_000_000_000)
+    world.tick(6_000_000_000)  # another one
     clock.advance_to(7_500_000_000)
     assert world.since_s() == other.since_s() == 2.5
 

@@ -38,7 +38,6 @@ def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
         stalls.start()
         ticks = Ticks(clock, run.spec.period_ns)
         begin = clock.now_ns()
-        node.time.begin()
         try:
             for epoch, seed in enumerate(run.seeds):
                 left_ns = run.duration_s * 1e9 - (clock.now_ns() - begin)
@@ -135,6 +134,7 @@ class WorldNode:
         ticks.restart()
         while not done and not STOP.is_set():
             now = ticks.wait()
+            self.time.tick(now)
             stamp = Stamp(run.session, epoch, tick + 1, tick, now)
             command = self._command(stamp, self._observe(stamp, frame, info))
             ticks.judge(tick, self.inbox.newest)
