@@ -79,13 +79,16 @@ class Striker:
             name = str(self._rng.choice(sorted(there)))
             kill = bool(self._rng.random() < 0.5)
             begin = time.monotonic_ns()
-            with suppress(ProcessLookupError):
+            try:
                 os.kill(there[name], signal.SIGKILL if kill else signal.SIGSTOP)
-                if not kill:
-                    self._over.wait(float(self._rng.uniform(0.05, 2.0)))
+            except ProcessLookupError:
+                continue
+            if not kill:
+                self._over.wait(float(self._rng.uniform(0.05, 2.0)))
+                with suppress(ProcessLookupError):  # a declared fault may kill it meanwhile
                     os.kill(there[name], signal.SIGCONT)
-                end = begin if kill else time.monotonic_ns()
-                self.blows.append(Blow(begin, end, name, "kill" if kill else "stop"))
+            end = begin if kill else time.monotonic_ns()
+            self.blows.append(Blow(begin, end, name, "kill" if kill else "stop"))
 
     def _look(self, processes: Processes) -> None:
         while not self._over.wait(LOOK_EVERY_S):

@@ -91,17 +91,3 @@ def test_heads_that_go_on_leave_a_newer_value_alone(
     checkpoints.save_heads(folder, planning.heads, planning.normalisation, planning.card)
     fit_heads(config, lambda step, parts: None)
     assert (checkpoints.load(folder).heads.value.bias == 7.0).all()
-
-
-@pytest.mark.parametrize(
-    ("word", "told"),
-    [("own_plans=7", "from 0 to 1, it is 7"), ("proposal_ticks=-3", "zero .* or more, it is -3")],
-)
-def test_shares_and_ticks_that_are_none_are_refused(
-    drives: Path, planner_folder: Path, word: str, told: str
-) -> None:
-    with pytest.raises(DualsysError, match=told):
-        fit_heads(
-            load("train heads", [f"planner={planner_folder}", f"data={drives}", word]),
-            lambda step, parts: None,
-        )
