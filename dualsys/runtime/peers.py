@@ -13,7 +13,7 @@ import numpy as np
 
 from dualsys.messages import Action, Guidance, Observation
 from dualsys.spec import WorldSpec
-from dualsys.system1.policy import Provenance, Tick
+from dualsys.system1.tick import Provenance, Tick
 from dualsys.system1.uncertainty import Uncertainty
 from dualsys.trigger.situation import Situation
 from sim.registry import Expert

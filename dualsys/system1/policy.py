@@ -17,30 +17,14 @@ from dualsys.errors import SpecMismatchError
 from dualsys.messages import Action, Guidance, Observation, PlanRequest, Stamp
 from dualsys.spec import WorldSpec
 from dualsys.system1.chunk import RunningChunk
+from dualsys.system1.counsel import Counsel
+from dualsys.system1.tick import Provenance, Tick
 from dualsys.system1.timing import PolicyConfig
 from dualsys.system1.uncertainty import Uncertainty
 from dualsys.trigger.acceptance import Acceptance
 from dualsys.trigger.rules import Trigger
 from dualsys.trigger.situation import Situation, features
 from kernels.engine import Engine, TimedEngine
-
-
-class Provenance(msgspec.Struct, frozen=True):
-    """Where the commands of a tick come from."""
-
-    chunk_tick: int
-    guidance_sequence: int
-    guidance_age_ticks: int
-    replanned: bool
-
-
-class Tick(msgspec.Struct, frozen=True):
-    """One answer of System 1."""
-
-    action: Action
-    uncertainty: Uncertainty
-    request: PlanRequest | None
-    provenance: Provenance
 
 
 class Policy:
@@ -54,10 +38,9 @@ class Policy:
         config: PolicyConfig,
         acceptance: Acceptance = Acceptance(),  # noqa: B008  frozen
     ) -> None:
-        self._spec, self._engine, self._trigger, self._config = spec, engine, trigger, config
-        self._acceptance = acceptance
+        self._spec, self._engine, self._config = spec, engine, config
+        self._counsel = Counsel(trigger, acceptance, config.max_guidance_age_ticks, config.budget)
         self._timed = engine if isinstance(engine, TimedEngine) else None
-        self.refused: Counter[str] = Counter()  # guidance that was not used, by reason
         self._chunk = RunningChunk(config.blend_ticks, spec.action_high - spec.action_low)
         self._horizon, self._width = engine.inputs["candidate"].shape[1:]
         if self._width != len(spec.action):
@@ -71,17 +54,13 @@ class Policy:
     def reset(self, epoch: int) -> None:
         """Start the episode `epoch`: forget the running chunk and the trigger's history."""
         self._chunk.reset()
-        self._trigger.reset(epoch)
+        self._counsel.reset(epoch)
         self._seen_ns = 0  # when the last observation was made that was answered
-        self._requests = 0
         self._chunk_tick = -1
         self._uncertainty = Uncertainty()
         self._perceived = np.zeros(0, np.float32)
         self._samples = np.zeros((0, self._horizon, self._width), np.float32)
         self._used: Guidance | None = None
-        self._newest: Guidance | None = None
-        self._accepted: Guidance | None = None
-        self._asked_tick: int | None = None  # the first request since the last answer
         self.situation = Situation()  # what the trigger saw in the last tick
 
     def resume(self, action: Action, guidance: Guidance | None) -> None:
@@ -93,9 +72,14 @@ class Policy:
         self.reset(action.stamp.epoch)
         self._chunk.splice(action.commands, action.first_tick, action.first_tick)
         self._chunk_tick = action.chunk_tick
-        self._used = self._newest = self._accepted = guidance
-        if action.waiting_ticks >= 0:
-            self._asked_tick = action.stamp.tick - action.waiting_ticks
+        self._used = guidance
+        owed = action.waiting_ticks >= 0
+        self._counsel.resume(guidance, action.stamp.tick - action.waiting_ticks if owed else None)
+
+    @property
+    def refused(self) -> Counter[str]:
+        """Guidance that was not used, by reason."""
+        return self._counsel.refused
 
     @property
     def seam_jump(self) -> float:
@@ -120,7 +104,7 @@ class Policy:
         """
         check_observation(observation, self._spec)
         tick, self._seen_ns = observation.stamp.tick, observation.stamp.time_ns
-        guidance = self._in_force(guidance, tick)
+        guidance = self._counsel.take(guidance, tick)
         due = tick - self._chunk_tick >= self._config.replan_ticks
         news = guidance is not None and guidance is not self._used
         replan = self._chunk.at(tick) is None or due or news
@@ -140,7 +124,7 @@ class Policy:
             guidance_sequence=sequence,
             guidance_age_ticks=age,
             compute_ns=0,
-            waiting_ticks=self._waiting(tick),
+            waiting_ticks=self._counsel.waiting(tick),
         )
         provenance = Provenance(self._chunk_tick, sequence, age, replan)
         return Tick(action, self._uncertainty, request, provenance)
@@ -163,35 +147,12 @@ class Policy:
             guidance_sequence=accepted.stamp.sequence if accepted else -1,
             guidance_age_ticks=stamp.tick - accepted.stamp.tick if accepted else -1,
             compute_ns=0,
-            waiting_ticks=self._waiting(stamp.tick),
+            waiting_ticks=self._counsel.waiting(stamp.tick),
         )
-
-    def _waiting(self, tick: int) -> int:
-        return -1 if self._asked_tick is None else tick - self._asked_tick
-
-    def _in_force(self, guidance: Guidance | None, tick: int) -> Guidance | None:
-        """The newest guidance that was accepted when it came, while it has not expired."""
-        if guidance is not self._newest:
-            self._newest, self._asked_tick = guidance, None
-            self._admit(guidance, tick)
-        return self.in_force(tick)
 
     def in_force(self, tick: int) -> Guidance | None:
         """The guidance that was last accepted, while it has not expired at `tick`."""
-        known = self._accepted
-        if known is None or tick - known.stamp.tick > self._config.max_guidance_age_ticks:
-            return None
-        return known
-
-    def _admit(self, guidance: Guidance | None, tick: int) -> None:
-        if guidance is None:
-            self._accepted = None
-            return
-        refusal = self._acceptance.refusal(tick - guidance.stamp.tick, guidance.value)
-        if refusal is None:
-            self._accepted = guidance
-        else:
-            self.refused[refusal] += 1
+        return self._counsel.in_force(tick)
 
     def _replan(self, observation: Observation, guidance: Guidance | None, now_ns: int) -> None:
         tick = observation.stamp.tick
@@ -271,18 +232,11 @@ class Policy:
         tick = observation.stamp.tick
         age = tick - guidance.stamp.tick if guidance else None
         self.situation = self._situation(observation, guidance, age)
-        reason = self._trigger.decide(tick, self.situation)
+        reason = self._counsel.decide(tick, self.situation)
         if reason is None:
             return None
-        # Of two lives of System 1 in one episode the later one's numbers are higher.
-        self._requests = self._requests + 1 if self._requests else tick + 1
-        if self._asked_tick is None:
-            self._asked_tick = tick
-        stamp = msgspec.structs.replace(observation.stamp, sequence=self._requests, time_ns=now_ns)
         samples, unsure = self.sampled(tick), self._uncertainty.total
-        return PlanRequest(
-            stamp, self._requests, observation, samples, reason, unsure, self._config.budget
-        )
+        return self._counsel.request(observation, samples, reason, unsure, now_ns)
 
     def sampled(self, tick: int) -> np.ndarray:
         """Chunks (K, T, A) from `tick` on: the running one, and the others of the last pass."""

@@ -66,7 +66,7 @@ def run(out: Path, words: list[str], trigger: Calls, planner: Any = None) -> lis
     config = load("eval", [f"scenario={SCENARIO}", "system2=scripted", *words, f"out={out}"])
     out.mkdir()
     with rig(config, SCENARIO) as driven:
-        driven.lockstep._policy._trigger = trigger
+        driven.lockstep._policy._counsel.trigger = trigger
         driven.lockstep._planner = planner or Two()
         driven.run(0, SEED, out / "log.mcap")
     rows = [{"scenario": SCENARIO, "epoch": 0, "seed": SEED}]
