@@ -46,6 +46,8 @@ class Prepared:
     @functools.cached_property
     def graph(self) -> bytes:
         """The network as an ONNX model. Raises `DualsysError` where it can not be one."""
+        if self.network.file is not None:
+            return self.network.file()
         file = self.folder / f"graph-opset{self.opset}.onnx"
         if not file.is_file():
             module, inputs = self.made

@@ -1,4 +1,7 @@
-"""What engines are made of: a torch module with named inputs, and observations to compare on."""
+"""What engines are made of: a torch module with named inputs, and observations to compare on.
+
+Or an ONNX file of somebody else, which has no module.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,14 @@ class Network:
     """A module `module(**inputs) -> dict of tensors`, made only where somebody needs it.
 
     identity: all that its graph is a function of (weights, options, code), as short words.
-    recorded: inputs that the module has met at work; none where nobody recorded any.
+    recorded: inputs that the module has met at work; none where nobody recorded any. file: the
+    graph, where the network came as one; then `make` says that there is no module.
     """
 
     identity: Mapping[str, str]
     make: Callable[[], Made]
     recorded: Callable[[], list[Arrays]]
+    file: Callable[[], bytes] | None = None
 
     @property
     def key(self) -> str:

@@ -13,7 +13,15 @@ from dualsys.errors import DualsysError
 from kernels import hardware
 from kernels.engine import Engine, TensorSpec, check_inputs
 
-_DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int64)": "int64"}
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(uint8)": "uint8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 Options = dict[str, str]
 
@@ -30,9 +38,10 @@ class OnnxEngine:
         provider: str = CPU,
         options: Options | None = None,
         name: str = "onnxruntime",
+        optimised: bool = True,
     ) -> None:
         self.name = name
-        self._session = session(model, threads, provider, options or {})
+        self._session = session(model, threads, provider, options or {}, optimised)
         self.inputs: Mapping[str, TensorSpec] = _specs(self._session.get_inputs())
         self.outputs: Mapping[str, TensorSpec] = _specs(self._session.get_outputs())
         self._names = list(self.outputs)
@@ -44,8 +53,13 @@ class OnnxEngine:
         return dict(zip(self._names, found, strict=True))
 
 
-def session(model: bytes, threads: int, provider: str, options: Options) -> Any:
-    """A session of ONNX Runtime that runs on `provider`, or `DualsysError`."""
+def session(
+    model: bytes, threads: int, provider: str, options: Options, optimised: bool = True
+) -> Any:
+    """A session of ONNX Runtime that runs on `provider`, or `DualsysError`.
+
+    Not `optimised`, it computes every node as the graph has it.
+    """
     runtime = _runtime()
     if provider not in runtime.get_available_providers():
         raise DualsysError(
@@ -57,6 +71,8 @@ def session(model: bytes, threads: int, provider: str, options: Options) -> Any:
     settings.intra_op_num_threads = threads
     settings.inter_op_num_threads = 1
     settings.log_severity_level = 3
+    if not optimised:
+        settings.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if threads == 1:
         # A spinning pool would take the core from the other processes of a run.
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")

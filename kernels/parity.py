@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from kernels.engine import Engine
-from kernels.reference import Reference
+from kernels.reference import TORCH, Reference
 
 
 class Tolerance(msgspec.Struct, frozen=True):
@@ -36,6 +36,7 @@ class Parity(msgspec.Struct, frozen=True):
     """How far every output agrees."""
 
     outputs: dict[str, Agreement]
+    measure: str = TORCH
 
     def fault(self, precision: str) -> str | None:
         """Say why the engine is refused at `precision`; None when it passes."""
@@ -43,9 +44,9 @@ class Parity(msgspec.Struct, frozen=True):
         for name, found in self.outputs.items():
             if not (found.cosine >= limit.cosine and found.relative_error <= limit.relative_error):
                 return (
-                    f"output {name!r} differs from torch: cosine {found.cosine:.6f} (at least "
-                    f"{limit.cosine}), relative error {found.relative_error:.2e} (at most "
-                    f"{limit.relative_error})"
+                    f"output {name!r} differs from {self.measure}: cosine {found.cosine:.6f} "
+                    f"(at least {limit.cosine}), relative error {found.relative_error:.2e} "
+                    f"(at most {limit.relative_error})"
                 )
         return None
 
@@ -63,7 +64,7 @@ def compare(engine: Engine, reference: Reference) -> Parity:
                 max(before.relative_error, now.relative_error),
                 max(before.error, now.error),
             )
-    return Parity(worst)
+    return Parity(worst, reference.measure)
 
 
 def errors_by_axis(engine: Engine, reference: Reference, output: str) -> np.ndarray:

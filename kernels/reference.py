@@ -1,4 +1,7 @@
-"""What torch answers to recorded inputs: the measure of every other engine."""
+"""What torch answers to recorded inputs: the measure of every other engine.
+
+A network that came as an ONNX file has no torch module: its measure is `kernels.onnx_file`.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,21 @@ from kernels.engine import Engine, TensorSpec
 from kernels.network import Arrays, Network
 
 RANDOM = 4  # samples where nobody recorded any
+TORCH = "torch"
 RECORDED = "recorded.safetensors"  # beside the weights: inputs that the network met at work
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Inputs and torch's outputs, sample by sample; `recorded` is False where they are noise."""
+    """Inputs and torch's outputs, sample by sample; `recorded` is False where they are noise.
+
+    measure: whose outputs they are.
+    """
 
     inputs: list[Arrays]
     outputs: list[Arrays]
     recorded: bool
+    measure: str = TORCH
 
     @property
     def specs(self) -> dict[str, TensorSpec]:
@@ -38,7 +46,9 @@ class Reference:
     @property
     def source(self) -> str:
         """What it was made of, in words."""
-        return f"{len(self.inputs)} {'recorded inputs' if self.recorded else 'random inputs'}"
+        kind = "recorded inputs" if self.recorded else "random inputs"
+        against = "" if self.measure == TORCH else f", against {self.measure}"
+        return f"{len(self.inputs)} {kind}{against}"
 
 
 class RecordingEngine:
@@ -67,9 +77,16 @@ def example_arrays(inputs: Mapping[str, TensorSpec], seed: int = 0) -> Arrays:
 
 
 def reference_of(network: Network) -> Reference:
-    """Run the network in torch, on a processor, on what was recorded."""
+    """Run the network in torch, on a processor, on what was recorded.
+
+    A network that is an ONNX file is its own measure, run plainly.
+    """
     from kernels.torch_engine import TorchEngine
 
+    if network.file is not None:
+        from kernels.onnx_file import reference_of_file
+
+        return reference_of_file(network.file(), network.recorded())
     module, specs = network.make()
     inputs, recorded = network.recorded(), True
     if not inputs:
@@ -99,7 +116,8 @@ def save(reference: Reference, file: Path) -> None:
     arrays = {f"in.{n}": a for n, a in stacked(reference.inputs).items()}
     arrays |= {f"out.{n}": a for n, a in stacked(reference.outputs).items()}
     partial = file.with_suffix(f".{os.getpid()}.partial")
-    save_file(arrays, partial, {"recorded": "yes" if reference.recorded else "no"})
+    told = {"recorded": "yes" if reference.recorded else "no", "measure": reference.measure}
+    save_file(arrays, partial, told)
     partial.replace(file)
 
 
@@ -109,7 +127,8 @@ def load(file: Path) -> Reference:
 
     try:
         with safe_open(file, "numpy") as opened:
-            recorded = opened.metadata()["recorded"] == "yes"
+            about = opened.metadata()
+            recorded, measure = about["recorded"] == "yes", about.get("measure", TORCH)
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError) as error:
         raise DualsysError(
@@ -119,4 +138,4 @@ def load(file: Path) -> Reference:
         {name.removeprefix(side): a for name, a in arrays.items() if name.startswith(side)}
         for side in ("in.", "out.")
     )
-    return Reference(apart(given), apart(wanted), recorded)
+    return Reference(apart(given), apart(wanted), recorded, measure)

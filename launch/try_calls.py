@@ -18,7 +18,7 @@ from rich.table import Table
 from dualsys.console import progress_bar, table_console
 from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
-from dualsys.runtime.assembly import MACHINE_KEYS, checkpoint_folder
+from dualsys.runtime.assembly import MACHINE_KEYS, checkpoint_folder, require_no_code
 from dualsys.runtime.gates import judged
 from dualsys.runtime.results import git_state, machine, versions
 from dualsys.whatif.call_trials import CallTrial, save_trials, try_calls
@@ -40,7 +40,8 @@ def of_one_kind(runs: Sequence[Path]) -> list[dict[str, Any]]:
             raise DualsysError(
                 f"{run} is not the folder of a run; give the out= of a `dualsys eval`"
             )
-        configs.append(msgspec.json.decode((run / "results.json").read_bytes())["config"])
+        found = msgspec.json.decode((run / "results.json").read_bytes())["config"]
+        configs.append(require_no_code(found, f"{run}/results.json"))
         one, other = ({k: config[k] for k in KIND} for config in (configs[0], configs[-1]))
         differ = [
             f"{part}.{key}={one[part].get(key)} and {other[part].get(key)}"

@@ -19,6 +19,7 @@ from dualsys.bench.contents import contents
 from dualsys.console import progress_bar, ranged, table_console
 from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
+from dualsys.runtime.assembly import require_no_code
 from dualsys.runtime.results import git_state, machine, versions
 from dualsys.whatif.ranking import Ranking
 from dualsys.whatif.value_trials import Trial, jobs_of, rankings_of, try_values
@@ -46,7 +47,8 @@ def show(rankings: dict[str, Ranking]) -> None:
 def of_run(run: Path) -> dict[str, Any]:
     """What a run was, and what its weights hold now: whose values these are."""
     results = msgspec.json.decode((run / "results.json").read_bytes())
-    config, told = results["config"], results["scenario"]
+    config = require_no_code(results["config"], f"{run}/results.json")
+    told = results["scenario"]
     spec = registry.spec_of(told if isinstance(told, str) else told[0])
     kept = {key: results[key] for key in ("scenario", "git", "config")}
     return {"run": str(run), **kept, "contents": contents([config], spec)}

@@ -13,7 +13,7 @@ from dualsys.bench.table import load_table
 from dualsys.config import parse_seeds
 from dualsys.errors import DualsysError, UnknownNameError
 from dualsys.runtime.assembly import checkpoint_folder, load_planning
-from dualsys.runtime.engines import prepared_system1
+from dualsys.runtime.engines import NETWORK, ONNX, prepared_file, prepared_system1, require_network
 from dualsys.runtime.planner_engines import prepared_system2
 from dualsys.runtime.results import git_state, machine, versions
 from dualsys.spec import WorldSpec
@@ -39,6 +39,8 @@ def check(config: Config) -> None:
     if config["verify"] not in VERIFY:
         raise UnknownNameError("verify", config["verify"], VERIFY)
     require_engines(config["engine"]["names"])
+    if config["verify"] == "full" or config["system1"]["driver"] != ONNX:
+        require_network(config)  # torch drives beside the others, and has no module of a file
     registry.require(config["scenario"])
     if config["suite"] != "auto":
         registry.suite(config["suite"])
@@ -53,15 +55,13 @@ def build(config: Config, progress: Progress, episodes: Episodes) -> dict[str, A
     check(config)
     names, threads = list(config["engine"]["names"]), config["engine"]["threads"]
     spec, git = registry.spec_of(config["scenario"]), git_state()
-    folder = checkpoint_folder(config, spec)
-    prepared = prepared_system1(
-        folder, spec, config["system1"]["samples"], opset=config["engine"]["opset"]
-    )
+    prepared = prepared_of(config, spec)
     rows = {}
     for name in names:
         progress(name)
         row, engine = examined(prepared, name, threads)
-        rows[name] = row if engine is None else row | by_axis(engine, prepared, spec)
+        ours = engine is not None and config["system1"]["driver"] == NETWORK
+        rows[name] = row | by_axis(engine, prepared, spec) if engine is not None and ours else row
     report: dict[str, Any] = {
         "scenario": config["scenario"],
         "network": dict(prepared.network.identity),
@@ -86,6 +86,14 @@ def build(config: Config, progress: Progress, episodes: Episodes) -> dict[str, A
     text = msgspec.json.format(msgspec.json.encode(report), indent=1)
     (out / "build.json").write_bytes(text)
     return report
+
+
+def prepared_of(config: Config, spec: WorldSpec) -> Prepared:
+    """What engines of System 1 are made of: the network's, or an ONNX file's."""
+    if config["system1"]["driver"] == ONNX:
+        return prepared_file(config, spec)
+    folder, samples = checkpoint_folder(config, spec), config["system1"]["samples"]
+    return prepared_system1(folder, spec, samples, opset=config["engine"]["opset"])
 
 
 def looks(config: Config) -> bool:

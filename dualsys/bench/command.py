@@ -6,12 +6,14 @@ from pathlib import Path
 
 from dualsys.bench.printout import show
 from dualsys.bench.run import Order, bench
+from dualsys.bench.settled import configured
 from dualsys.bench.store import SITTINGS, read_header
-from dualsys.bench.table import load_table
+from dualsys.bench.table import PLACEHOLDER, Variant, load_table
 from dualsys.config import load, parse_seeds
 from dualsys.console import progress_bar, table_console
 from dualsys.errors import DualsysError
 from dualsys.occupied import occupied
+from dualsys.runtime.assembly import require_no_code
 
 OWN_KEYS = (
     *("table", "variants", "ray_address"),
@@ -26,7 +28,8 @@ def run_bench(words: list[str]) -> int:
     With `--resume out=DIR` the words are those that began it; `--markdown` prints for a document.
     """
     markdown, words = MARKDOWN in words, [word for word in words if word != MARKDOWN]
-    if RESUME in words:
+    resuming = RESUME in words
+    if resuming:
         words = resumed([word for word in words if word != RESUME])
     config = load("bench", words)
     from sim import registry
@@ -34,6 +37,8 @@ def run_bench(words: list[str]) -> int:
     scenarios = registry.chosen(config["scenario"], config["suite"])
     seeds = parse_seeds(config["seeds"])
     variants = load_table(config["table"], config["variants"])
+    if resuming:
+        require_no_places(Path(config["out"]), shared_words(words), variants)
     with occupied(Path(config["out"])), progress_bar() as bar:
         total = len(scenarios) * len(seeds)
         tasks = {name: bar.add_task(name, total=total, note="") for name in variants}
@@ -60,6 +65,13 @@ def resumed(words: list[str]) -> list[str]:
     before: list[str] = read_header(Path(given["out"]))[SITTINGS][-1]["command"]
     kept = [word for word in before if word.partition("=")[0] not in given]
     return [*kept, *words]
+
+
+def require_no_places(root: Path, shared: list[str], variants: dict[str, Variant]) -> None:
+    """Raise `DualsysError` where words that were read from a folder name code by its place."""
+    for variant in variants.values():
+        filled = tuple(PLACEHOLDER.sub("0", word) for word in variant.words)
+        require_no_code(configured(shared, filled), f"the benchmark in {root}")
 
 
 def shared_words(words: list[str]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from dualsys.errors import DualsysError
 from dualsys.runtime.assembly import checkpoint_folder, gate_folder, planner_folder
+from dualsys.runtime.drivers import code_of
 from dualsys.spec import WorldSpec
 from dualsys.system1.depth import EXITS, OWN
 
@@ -30,11 +31,15 @@ def contents(configs: Iterable[Config], spec: WorldSpec) -> dict[str, str]:
 def _named(config: Config, spec: WorldSpec) -> Iterator[tuple[str, Path]]:
     system1, system2, latency = config["system1"], config["system2"], config["latency"]
     trigger, asked = config["trigger"], system2["name"] != "none"
-    if system1["driver"] in ("network", "sac"):
+    if system1["driver"] in ("network", "onnx", "sac"):
         word = f"system1.driver={system1['driver']} system1.checkpoint={system1['checkpoint']}"
         yield word, checkpoint_folder(config, spec)
         if system1["depth"] != OWN and system1["depth_layers"]:
             yield f"early exits of {word}", checkpoint_folder(config, spec) / EXITS
+    if (file := code_of(system1["driver"])) is not None:
+        yield f"code of system1.driver={system1['driver']}", file
+        if system1["checkpoint"] != "auto":
+            yield f"system1.checkpoint={system1['checkpoint']}", Path(system1["checkpoint"])
     if system2["name"] == "vlm" or (system2["name"] == "remote" and system2["checkpoint"]):
         yield f"system2.checkpoint={system2['checkpoint']}", planner_folder(system2, spec)
     if system2["name"] == "foretold" and system2["scores"]:

@@ -17,7 +17,7 @@ from dualsys.config import load
 from dualsys.errors import DualsysError, UnknownNameError
 from dualsys.messages import Observation, Stamp
 from dualsys.runtime.assembly import checkpoint_folder, make_policy
-from dualsys.runtime.engines import prepared_system1
+from dualsys.runtime.engines import prepared_system1, require_network
 from dualsys.runtime.results import git_state, machine, versions
 from dualsys.spec import WorldSpec
 from dualsys.system1.checkpoint import load_card
@@ -86,6 +86,7 @@ def check(config: Config) -> None:
     """Raise `DualsysError` for settings that name nothing or leave nothing to measure."""
     require_engines(config["engine"]["names"])
     registry.require(config["scenario"])
+    require_network(config)
     planner_bench.check(config)
     if config["planners"] and config["depth"]:
         raise DualsysError("depth=true is about System 1, planners=... about System 2: give one")

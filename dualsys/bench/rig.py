@@ -7,14 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dualsys.runtime import assembly
-from dualsys.runtime.engines import make_engine
+from dualsys.runtime import assembly, drivers
+from dualsys.runtime.engines import NETWORK, make_engine
 from dualsys.runtime.episode import EpisodeRecord
-from dualsys.runtime.lockstep import Lockstep
+from dualsys.runtime.lockstep import AnyPolicy, Lockstep
 from dualsys.runtime.log import LogWriter, NoLog
 from dualsys.runtime.peers import PeerPolicy
 from dualsys.spec import WorldSpec
-from dualsys.system1.policy import Policy
 from dualsys.whatif.oracle import OracleTrigger, check_oracle, make_oracle
 from kernels.engine import Engine
 
@@ -42,19 +41,21 @@ class Rig:
         planner = assembly.make_planner(config, spec, dict(world.plan_hints))
         self.planner_engine = {} if planner is None else dict(planner.engine)
         oracle: OracleTrigger | None = None
-        if driver == "network":
+        if driver in drivers.ENGINED:
             choice = make_engine(config, spec)
             self.engine = choice.told
-            if config["trigger"]["name"] == "oracle":
+            if config["trigger"]["name"] == "oracle" and driver == NETWORK:
                 oracle = make_oracle(config, world, choice.engine, planner)
             rule = oracle or assembly.make_trigger(config, spec, scenario)
             engine = watch(choice.engine)
-            policy: Policy | PeerPolicy = assembly.make_policy(config, spec, engine, rule)
-        else:
+            policy: AnyPolicy = assembly.make_policy(config, spec, engine, rule)
+        elif driver in registry.PEERS:
             self.engine = {"used": driver, "refused": {}}
             policy = PeerPolicy(
                 spec, registry.peer_for(world, driver, config["system1"]["checkpoint"])
             )
+        else:
+            policy, self.engine = drivers.make_foreign(config, spec, scenario)
         policy.warm_up()
         self.shield = assembly.make_shield(config, spec)
         self.lockstep = Lockstep(
@@ -83,7 +84,7 @@ class Rig:
 
 def check_trigger(config: Config, spec: WorldSpec) -> None:
     """Raise `DualsysError` for a trigger that lockstep could not make for these worlds."""
-    if config["trigger"]["name"] == "oracle":
+    if config["trigger"]["name"] == "oracle" and config["system1"]["driver"] == NETWORK:
         check_oracle(config, spec)
     else:
         assembly.make_trigger(config, spec)

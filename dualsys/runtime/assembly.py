@@ -10,6 +10,7 @@ import msgspec
 
 from dualsys.device import device_of
 from dualsys.errors import DualsysError, UnknownNameError
+from dualsys.plugins import require_installed
 from dualsys.runtime.gates import matching_gate
 from dualsys.runtime.latency import (
     DistributionLatency,
@@ -54,6 +55,13 @@ def session_of(config: Config) -> int:
     return int.from_bytes(digest[:8], "little") >> 11
 
 
+def require_no_code(config: Config, source: str) -> Config:
+    """A configuration that was read from a file, once it is seen to name no code by its place."""
+    named = config["system1"].get("driver", ""), config["system2"].get("planner", "")
+    require_installed(source, named)
+    return config
+
+
 def stream(seed: int, scenario: str) -> int:
     """The seed of what is drawn at random in a scenario; the same on every machine.
 
@@ -70,7 +78,13 @@ def checkpoint_folder(config: Config, spec: WorldSpec) -> Path:
     """The checkpoint named by the configuration, or the driver's shipped one of the domain."""
     named, driver = config["system1"]["checkpoint"], config["system1"]["driver"]
     if named != "auto":
-        return Path(named)
+        path = Path(named)
+        return path.parent if driver == "onnx" and path.is_file() else path
+    if driver == "onnx":
+        raise DualsysError(
+            "system1.driver=onnx needs system1.checkpoint=DIR, a folder with an ONNX file and its "
+            "description policy.json (docs/bring_your_own_policy.md)"
+        )
     shipped = spec.domain if driver == "network" else f"{spec.domain}-{driver}"
     return Path(__file__).parent.parent / "weights" / shipped
 
@@ -79,6 +93,12 @@ def make_policy(
     config: Config, spec: WorldSpec, engine: Engine, trigger: Trigger | None = None
 ) -> Policy:
     """System 1 around an engine, with its trigger: `trigger`, or the configuration's."""
+    rule = trigger or make_trigger(config, spec)
+    return Policy(spec, engine, rule, policy_config(config, spec), make_acceptance(config, spec))
+
+
+def policy_config(config: Config, spec: WorldSpec) -> PolicyConfig:
+    """System 1's timing in ticks, and what it asks for."""
     system1 = config["system1"]
     others = ("driver", "checkpoint", "samples")
     times = {k: v for k, v in system1.items() if k not in others and not k.startswith("depth")}
@@ -86,11 +106,9 @@ def make_policy(
     lockstep = config["runtime"]["name"] == "lockstep"
     commit = make_latency(config, spec).system1_ticks if lockstep else 1
     budget = config["system2"]["budget"]
-    settings = PolicyConfig.in_seconds(
+    return PolicyConfig.in_seconds(
         spec.control_rate_hz, **times, commit_ticks=commit, budget=budget
     )
-    rule = trigger or make_trigger(config, spec)
-    return Policy(spec, engine, rule, settings, make_acceptance(config, spec))
 
 
 def make_acceptance(config: Config, spec: WorldSpec) -> Acceptance:
@@ -132,6 +150,7 @@ def make_trigger(config: Config, spec: WorldSpec, scenario: str = "") -> Trigger
         return NeverTrigger()
     if name == "always":
         return PeriodicTrigger(1)
+    _require_judged(config, name)
     rate = spec.control_rate_hz
     if name == "periodic":
         return PeriodicTrigger(max(1, round(trigger["period_s"] * rate)))
@@ -154,6 +173,20 @@ def make_trigger(config: Config, spec: WorldSpec, scenario: str = "") -> Trigger
             "trigger= or runtime=lockstep"
         )
     raise UnknownNameError("trigger", name, TRIGGERS)
+
+
+def _require_judged(config: Config, name: str) -> None:
+    """Raise `DualsysError` for a trigger that learned from the network, with another System 1."""
+    driver, file = config["system1"]["driver"], config["trigger"]["calibration"]
+    if driver == "network" or not (
+        name in ("learned", "oracle") or (name == "uncertainty" and file)
+    ):
+        return
+    what = f"trigger.calibration={file}" if name == "uncertainty" else f"trigger={name}"
+    raise DualsysError(
+        f"{what} knows what the network of dualsys says of itself, and System 1 is {driver}; "
+        "choose trigger=uncertainty with trigger.threshold=NUMBER, periodic, random or never"
+    )
 
 
 def make_planner(config: Config, spec: WorldSpec, plans: dict[str, str]) -> Planner | None:

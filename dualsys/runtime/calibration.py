@@ -73,6 +73,12 @@ def _results(run: Path) -> dict[str, Any]:
     if not (run / "results.json").is_file():
         raise DualsysError(f"{run} is not the folder of a run; give the out= of a `dualsys eval`")
     found: dict[str, Any] = msgspec.json.decode((run / "results.json").read_bytes())
+    driver = found["config"]["system1"].get("driver", "network")
+    if driver != "network":
+        raise DualsysError(
+            f"System 1 of {run} is {driver}, `dualsys calibrate` knows what the network of dualsys "
+            "says of itself; take a quantile of the uncertainties in its log for trigger.threshold"
+        )
     return found
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dualsys.environment import cache_folder
 from dualsys.errors import DualsysError, UnknownNameError
-from dualsys.runtime.assembly import Config, checkpoint_folder
+from dualsys.runtime.assembly import Config, checkpoint_folder, policy_config
 from dualsys.spec import WorldSpec
 from dualsys.system1.depth import EXITS, OWN, Depth, Effort
 from dualsys.system1.stepped import SteppedEngine
@@ -21,6 +21,19 @@ if TYPE_CHECKING:
     from dualsys.system1.compiled import Part
 
 
+NETWORK, ONNX = "network", "onnx"  # drivers that an engine runs
+
+
+def require_network(config: Config) -> None:
+    """Raise `DualsysError` where System 1 is not the network of dualsys."""
+    driver = config["system1"]["driver"]
+    if driver != NETWORK:
+        raise DualsysError(
+            f"this is about the network of dualsys, and System 1 is {driver}; leave "
+            "system1.driver=network"
+        )
+
+
 def make_engine(config: Config, spec: WorldSpec, build: bool = True) -> Choice:
     """Choose the engine that runs the checkpoint for a world.
 
@@ -28,6 +41,10 @@ def make_engine(config: Config, spec: WorldSpec, build: bool = True) -> Choice:
     a plant to control opens what is there. Raises `SpecMismatchError` for a checkpoint of another
     world.
     """
+    driver = config["system1"]["driver"]
+    if driver == ONNX:
+        return _engine_of_file(config, spec, build)
+    require_network(config)
     import torch
 
     from dualsys.system1 import checkpoint
@@ -40,6 +57,55 @@ def make_engine(config: Config, spec: WorldSpec, build: bool = True) -> Choice:
     files = (folder / checkpoint.WEIGHTS, folder / EXITS)
     contents = tuple(checkpoint.digest_of(file) if file.is_file() else None for file in files)
     return _engine(folder, contents, spec, samples, names, threads, opset, build, depth)
+
+
+def _engine_of_file(config: Config, spec: WorldSpec, build: bool) -> Choice:
+    """The engine of a described ONNX file, with the names of System 1's own."""
+    from dualsys.system1.described import described_in
+    from dualsys.system1.mapped import MappedEngine, Translation
+
+    system1 = config["system1"]
+    for key, only in (("samples", 1), ("depth", OWN)):
+        if system1[key] != only:
+            raise DualsysError(
+                f"system1.{key}={system1[key]} is of the network of dualsys, a policy in an ONNX "
+                f"file gives one chunk as it is; leave it at {only}"
+            )
+    found = described_in(checkpoint_folder(config, spec), spec)
+    settings = policy_config(config, spec)
+    reach = settings.replan_ticks + settings.commit_ticks
+    if found.horizon < reach:
+        raise DualsysError(
+            f"this policy commands {found.horizon} ticks at once, and a new answer acts only "
+            f"{reach} ticks after the one before: lower system1.replan_s={system1['replan_s']:g} "
+            f"({settings.replan_ticks} ticks), or give hold_ticks in its description"
+        )
+    require_uncertainty(config, "onnx", found.reports_uncertainty)
+    prepared = prepared_file(config, spec)
+    choice = choose(config["engine"]["names"], prepared, config["engine"]["threads"], build)
+    return Choice(
+        MappedEngine(choice.engine, Translation(found, spec)), choice.refused, choice.checked
+    )
+
+
+def prepared_file(config: Config, spec: WorldSpec) -> Prepared:
+    """What engines of a described ONNX file are made of, and those that were built."""
+    from dualsys.system1.described import described_in, network_of_file
+
+    folder = checkpoint_folder(config, spec)
+    network = network_of_file(folder, described_in(folder, spec), spec)
+    return Prepared(cache_folder() / "engines", network)
+
+
+def require_uncertainty(config: Config, driver: str, reported: bool) -> None:
+    """Raise `DualsysError` for a trigger that would wait for what a policy never says."""
+    asked = config["system2"]["name"] != "none"
+    if asked and config["trigger"]["name"] == "uncertainty" and not reported:
+        raise DualsysError(
+            f"trigger=uncertainty asks when System 1 is unsure, and the policy {driver} reports no "
+            "uncertainty: choose trigger=periodic, random, always or never, or have it reported "
+            "(docs/bring_your_own_policy.md)"
+        )
 
 
 def make_depth(config: Config, layers: int) -> Depth | None:

@@ -33,6 +33,7 @@ from dualsys.runtime.observe import metrics_of, observation_of
 from dualsys.runtime.peers import PeerPolicy
 from dualsys.runtime.transit import Midway, Transit
 from dualsys.shield.shield import Shield
+from dualsys.system1.foreign import ForeignPolicy
 from dualsys.system1.policy import Policy
 from dualsys.system2.coding import name_of
 from dualsys.system2.planner import Planner
@@ -48,6 +49,7 @@ class Advice(msgspec.Struct, frozen=True):
     thought: Thought | None
 
 
+AnyPolicy = Policy | ForeignPolicy | PeerPolicy
 Event = Advice | PlanRequest  # what travels beside actions
 
 
@@ -71,7 +73,7 @@ class Lockstep:
     def __init__(
         self,
         world: Any,
-        policy: Policy | PeerPolicy,
+        policy: AnyPolicy,
         planner: Planner | None,
         shield: Shield,
         latency: LatencyModel,

@@ -21,7 +21,7 @@ from dualsys.errors import DualsysError
 from dualsys.faults.fault import FaultClock, declared
 from dualsys.faults.processes import ProcessFaults
 from dualsys.runtime import assembly, link
-from dualsys.runtime.engines import make_engine
+from dualsys.runtime.drivers import prepare
 from dualsys.runtime.latency import Trace
 from dualsys.runtime.log import parts_of, read_log
 from dualsys.runtime.nodes.common import Run
@@ -49,7 +49,7 @@ def realtime(
     """
     from sim import registry
 
-    if config["system1"]["driver"] != "network":
+    if config["system1"]["driver"] in registry.PEERS:
         raise DualsysError("a peer reads the simulator, and drives in lockstep only")
     if config["trigger"]["name"] == "oracle":
         assembly.make_trigger(config, registry.spec_of(scenario))  # says why not, and what else
@@ -62,7 +62,7 @@ def realtime(
     plans = dict(plant.plan_hints)
     plant.close()
     RecorderConfig(**config["recorder"]).check()
-    make_engine(config, spec)  # System 1's process opens engines and builds none
+    prepare(config, spec)  # System 1's process opens engines and builds none
     session = int.from_bytes(os.urandom(8), "little") >> 11
     duration = config["runtime"]["duration_s"]
     run = Run(config, scenario, seeds, session, spec, plans, duration, watchers=1)

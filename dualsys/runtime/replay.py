@@ -18,9 +18,10 @@ import numpy as np
 from dualsys.errors import DualsysError
 from dualsys.messages import Action, Guidance, Message, Observation, PlanRequest
 from dualsys.runtime import assembly
-from dualsys.runtime.engines import make_engine
+from dualsys.runtime.drivers import make_system1
 from dualsys.runtime.log import read_header, read_log
 from dualsys.spec import WorldSpec
+from dualsys.system1.foreign import ForeignPolicy
 from dualsys.system1.policy import Policy
 from dualsys.system1.senses import Senses
 
@@ -61,6 +62,7 @@ def replay(log: Path, system: int, tolerance: float, engines: list[str]) -> Comp
     config = header.get("config", {})
     if not {"system1", "system2", "engine", "shield"} <= set(config):
         raise DualsysError(f"the header of {log} holds no configuration of a run; it is not of one")
+    assembly.require_no_code(config, f"the header of {log}")
     if system not in (1, 2):
         raise DualsysError(f"system={system}: there are 1 and 2")
     if engines:
@@ -81,7 +83,7 @@ def replay_system1(config: dict[str, Any], scenario: str, log: Path, tolerance: 
 
     spec = registry.spec_of(scenario)
     alone = assembly.silent(config)
-    policy = assembly.make_policy(alone, spec, make_engine(config, spec).engine)
+    policy, _ = make_system1(alone, spec)
     senses = Senses(spec, config["shield"]["max_observation_age_s"])
     span = spec.action_high - spec.action_low
     compared, epoch = Compared(), -1
@@ -96,7 +98,7 @@ def replay_system1(config: dict[str, Any], scenario: str, log: Path, tolerance: 
 
 
 def _answer(
-    policy: Policy, senses: Senses, observation: Observation, told: Guidance | None
+    policy: Policy | ForeignPolicy, senses: Senses, observation: Observation, told: Guidance | None
 ) -> Action:
     now_ns = observation.stamp.time_ns
     if senses.fault(observation) is not None:

@@ -26,7 +26,14 @@ class Uncertainty(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, outputs: Mapping[str, np.ndarray], spread_weight: float) -> Uncertainty:
-        """The uncertainty of a pass; an engine without several samples has no spread (0)."""
+        """The uncertainty of a pass; an engine without several samples has no spread (0).
+
+        A foreign network may say a number of its own, or nothing.
+        """
+        if "uncertainty" in outputs:
+            return cls(total=float(outputs["uncertainty"].item()))
+        if "scale" not in outputs:
+            return cls()
         entropy = laplace_entropy(outputs["scale"][0])
         spread = float(outputs["spread"].item()) if "spread" in outputs else 0.0
         return cls(entropy, spread, entropy + spread_weight * spread)

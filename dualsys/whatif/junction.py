@@ -16,6 +16,7 @@ import numpy as np
 
 from dualsys.errors import DualsysError
 from dualsys.messages import Command, Message, Observation, Stamp
+from dualsys.runtime.assembly import require_no_code
 from dualsys.runtime.engines import make_engine
 from dualsys.runtime.log import read_log
 from dualsys.runtime.observe import observation_of
@@ -35,7 +36,7 @@ class Played(msgspec.Struct, frozen=True):
 def play(run: Path, take: Callable[[Message], None]) -> Played:
     """Read a run's folder; every message but the commands goes to `take`, in the log's order.
 
-    Raises `DualsysError` for a folder that is no run.
+    Raises `DualsysError` for a folder that is no run, and for one that names code by its place.
     """
     if not (run / "results.json").is_file():
         raise DualsysError(f"{run} is not the folder of a run; give the out= of a `dualsys eval`")
@@ -48,7 +49,7 @@ def play(run: Path, take: Callable[[Message], None]) -> Played:
             take(message)
     rows = {row["epoch"]: row for row in results["episodes"]}
     commands = {epoch: np.array(rows, np.float32) for epoch, rows in done.items()}
-    return Played(results["config"], rows, commands)
+    return Played(require_no_code(results["config"], f"{run}/results.json"), rows, commands)
 
 
 Passing = Callable[[int, Any, dict[str, Any]], None]

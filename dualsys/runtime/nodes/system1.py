@@ -16,8 +16,7 @@ from dualsys.faults.fault import FaultClock, declared
 from dualsys.faults.frames import FrameFaults
 from dualsys.inbox import Inbox
 from dualsys.messages import Action, Guidance, Hello, Observation, Stamp
-from dualsys.runtime import assembly
-from dualsys.runtime.engines import make_engine
+from dualsys.runtime.drivers import make_system1
 from dualsys.runtime.health import Pulse
 from dualsys.runtime.link import client_end
 from dualsys.runtime.nodes.common import (
@@ -29,15 +28,14 @@ from dualsys.runtime.nodes.common import (
     report,
     settle,
 )
+from dualsys.system1.foreign import ForeignPolicy
 from dualsys.system1.policy import Policy
 from dualsys.system1.senses import Senses
 
 
 def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
     """Answer until told to stop."""
-    choice = make_engine(run.config, run.spec, build=False)
-    counts["engine"] = choice.told
-    policy = assembly.make_policy(run.config, run.spec, choice.engine)
+    policy, counts["engine"] = make_system1(run.config, run.spec, build=False)
     policy.warm_up(30)
     settle(run, "system1", counts)
     faults, time = declared(run.config), FaultClock(folder, MonotonicClock())
@@ -69,7 +67,7 @@ class System1Node:
     def __init__(
         self,
         run: Run,
-        policy: Policy,
+        policy: Policy | ForeignPolicy,
         actions: Publisher,
         requests: RequestClient,
         asked: Publisher,
