@@ -53,7 +53,8 @@ def show_build(report: dict[str, Any]) -> None:
     console = table_console()
     known = [row["axes"] for row in report["engines"].values() if "axes" in row]
     axes: dict[str, Any] = known[0] if known else {}
-    table = Table(title=f"compared with torch on {report['checked_on']}")
+    against = "compared with torch on" if "against" not in report["checked_on"] else "compared on"
+    table = Table(title=f"{against} {report['checked_on']}")
     table.add_column("engine", no_wrap=True)
     for name in ("computes in", escape("built [s]"), "MB", "least cosine", "error, share of RMS"):
         table.add_column(name, justify="right")

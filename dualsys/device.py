@@ -31,5 +31,6 @@ def device_of(name: str) -> str:
 
 def planner_device(system2: dict[str, Any]) -> str | None:
     """The torch device of a planner with a model of its own, as configured; None for the others."""
-    local = system2["name"] == "vlm" or (system2["name"] == "remote" and system2["checkpoint"])
+    name = system2["name"]
+    local = name in ("vlm", "language") or (name == "remote" and system2["checkpoint"])
     return device_of(system2["device"]) if local else None

@@ -35,6 +35,18 @@ class Plugin(msgspec.Struct, frozen=True):
     source: str
     file: str
 
+    def made(self, what: str, *given: Any) -> Any:
+        """Make one, called with `given`; raises `DualsysError` that says why there is none."""
+        try:
+            return self.make(*given)
+        except DualsysError:
+            raise
+        except Exception as error:  # whatever the code of others raises
+            raise DualsysError(
+                f"the {what} ({self.source}) can not be made: {cause(error)}; it is called with "
+                f"({', '.join(type(value).__name__ for value in given)})"
+            ) from error
+
 
 def names(group: str) -> list[str]:
     """What installed packages offer in a group."""

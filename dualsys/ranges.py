@@ -51,7 +51,7 @@ RANGES: dict[Range, str] = {
         ladder.engage_s ladder.gap_s ladder.ageing_s ladder.overdue_s ladder.stop_s
         supervisor.window_s supervisor.heartbeat_s supervisor.loading_s supervisor.stop_s
         link.frames_per_s recorder.queue_mb recorder.flush_s
-        watch_s learning_rate max_plan_age_s heads.depth_step
+        watch_s learning_rate max_plan_age_s heads.depth_step runtime.step_patience_s
     """,
     AT_LEAST_1: """
         workers disk_mb threads engine.threads system2.threads engine.opset

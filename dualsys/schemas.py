@@ -29,7 +29,9 @@ from dualsys.learning.schemas import (
 class System1Config:
     """The reactive policy; times are rounded to control ticks."""
 
-    driver: str = "network"  # or a peer in its place: idm, sac, scripted, expert
+    # Or "onnx", what an installed package offers, FILE.py:NAME; or a peer that reads the simulator:
+    # idm, sac, scripted, expert.
+    driver: str = "network"
     checkpoint: str = "auto"  # a folder (of the driver's weights), or "auto": the shipped one
     replan_s: float = MISSING
     blend_s: float = MISSING
@@ -71,6 +73,7 @@ class System2Config:
     deadline_s: float = 2.0  # remote: no guidance when there is no answer by then
     max_tokens: int = 200  # remote: length of an answer
     key_variable: str = ""  # remote: the environment variable that holds the key, if one is needed
+    planner: str = ""  # own: a name that an installed package offers, or FILE.py:NAME
     scores: str = ""  # foretold: plans tried out, a file of launch/try_plans.py
 
 
@@ -116,6 +119,7 @@ class RuntimeConfig:
     name: str = MISSING
     duration_s: float = 0.0  # realtime: stop after this long; 0 runs every seed once
     planner_patience_s: float = 0.0  # realtime: begin without System 2 if not loaded by then
+    step_patience_s: float = 0.5  # realtime: a robot's step that lasts longer hangs; the run ends
     episode_s: float = 0.0  # lockstep: cut episodes off after this long; 0 lets them end
     labels: bool = False  # lockstep: log what the expert would do at every tick
 

@@ -48,7 +48,10 @@ def choose(names: Sequence[str], prepared: Prepared, threads: int, build: bool) 
         if fault is None:
             return Choice(engine, refused, prepared.reference.source)
         refused[name] = fault
-    raise DualsysError(f"no engine of {list(names)} can be used: {refused}; add torch to the list")
+    other = "torch" if prepared.network.file is None else "onnxruntime"
+    raise DualsysError(
+        f"no engine of {list(names)} can be used: {refused}; add {other} to the list"
+    )
 
 
 def require_engines(names: Sequence[str]) -> None:

@@ -42,7 +42,8 @@ def main() -> None:
     """Drive, keep, say what was kept."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--suites", nargs="+", required=True)
+    parser.add_argument("--suites", nargs="+", default=[])
+    parser.add_argument("--scenarios", nargs="+", default=[], help="single ones, as of your own")
     parser.add_argument("--each", type=int, default=4, help="passes of each scenario")
     parser.add_argument("words", nargs="*", help="further words of `dualsys eval`")
     options = parser.parse_intermixed_args()
@@ -50,6 +51,9 @@ def main() -> None:
     words = [f"system1.checkpoint={options.checkpoint}", "trigger=periodic", *options.words]
     try:
         names = [name for suite in options.suites for name in registry.suite(suite)]
+        names += options.scenarios
+        if not names:
+            raise DualsysError("record what? give --suites NAME ... or --scenarios NAME ...")
         found: list[Arrays] = []
         with progress_bar() as bar:
             task = bar.add_task("scenarios", total=len(names), note="")

@@ -138,7 +138,7 @@ def work(job: Job) -> Report:
     """Record the missing episodes of a job (runs in a worker process)."""
     root = Path(job.root)
     failures = ticks = 0
-    world = registry.make(job.scenario)
+    world = registry.make_stepped(job.scenario)
     try:
         expert = registry.expert_for(world)
         for seed in job.seeds:

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from dualsys.clock import MonotonicClock, RateKeeper, sleep_until
 from dualsys.errors import SpecMismatchError
 from dualsys.limits import check_limits
 from dualsys.spec import WorldSpec
-from sim.world import Frame, SavableWorld
+from sim.world import Frame, LiveWorld, SavableWorld
 
 OTHERS = 8  # seeds that may not all begin alike
 
@@ -20,10 +21,15 @@ def check_world(world: Any, seed: int = 0, ticks: int = 20) -> None:
     Checked: the spaces and every frame fit the specification; nothing is NaN; cameras keep their
     period; equal seeds and commands give equal rollouts, also after another episode, and after
     going back in a world that can; seeds do not all begin alike.
+
+    A robot is commanded its fallback alone, on the wall clock, and no two rollouts are compared.
     """
     spec: WorldSpec = world.world_spec
     _check_spec(spec)
     _check_spaces(world, spec)
+    if isinstance(world, LiveWorld):
+        _check_live(world, spec, seed, ticks)
+        return
     first = _rollout(world, spec, seed, ticks)
     _rollout(world, spec, seed + 1, ticks)  # must leave no trace in the next one
     second = _rollout(world, spec, seed, ticks)
@@ -38,6 +44,22 @@ def check_world(world: Any, seed: int = 0, ticks: int = 20) -> None:
     if isinstance(world, SavableWorld):
         again = _rollout(world, spec, seed, ticks, turn_back=True)
         _check_same(first, again, "what was done and what came after restore()", "save all of it")
+
+
+def _check_live(world: Any, spec: WorldSpec, seed: int, ticks: int) -> None:
+    """Frames of a robot that is left where it is; it is stopped whatever comes of it."""
+    middle = np.zeros(len(spec.action)).clip(spec.action_low, spec.action_high)
+    still = [m if f is None else f for m, f in zip(middle, spec.fallback, strict=True)]
+    command, clock = np.array(still, np.float32), MonotonicClock()
+    frame, info = world.reset(seed=seed)
+    keeper = RateKeeper(spec.period_ns, clock.now_ns())
+    try:
+        for tick in range(ticks):
+            _check_frame(world, spec, frame, info, tick)
+            sleep_until(keeper.advance(clock.now_ns())[0], clock)
+            frame, _, _, _, info = world.step(command)
+    finally:
+        world.stop(command)
 
 
 def _check_same(
@@ -150,7 +172,12 @@ def _check_frame(
         raise SpecMismatchError(f"info of tick {tick} lacks {sorted(missing)}")
     for camera in spec.cameras:
         taken = info["image_ticks"][camera.name]
-        if taken != tick // camera.period_ticks * camera.period_ticks:
+        if isinstance(world, LiveWorld):  # its cameras have clocks of their own
+            if not 0 <= taken <= tick:
+                raise SpecMismatchError(
+                    f"camera {camera.name!r} says at tick {tick} that its image is of tick {taken}"
+                )
+        elif taken != tick // camera.period_ticks * camera.period_ticks:
             raise SpecMismatchError(
                 f"camera {camera.name!r} has period {camera.period_ticks} ticks, at tick {tick} "
                 f"its image is of tick {taken}"

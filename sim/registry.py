@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
-
+from dualsys import plugins
 from dualsys.errors import DualsysError, UnknownNameError
 from dualsys.spec import WorldSpec
 from sim.driving.scenarios import (
@@ -26,23 +24,10 @@ from sim.driving.scenarios import (
 )
 from sim.manipulation.disturbances import disturbed_tasks, parse
 from sim.manipulation.tasks import TASKS
+from sim.world import Demonstrated, Expert, LiveWorld
 
+WORLD = ("world_spec", "instruction", "plan_hints", "reset", "step", "close")
 FIRST_TRAINING_SEED = 1_000_000  # below it, seeds belong to evaluation
-
-
-class Expert(Protocol):
-    """Demonstrates: reads the simulator's state, never the camera."""
-
-    def reset(self) -> None:
-        """Start an episode."""
-        ...
-
-    def act(self, told: int = -1, age_ticks: int = 0) -> tuple[np.ndarray, int]:
-        """Return the clean command (A,) for the present state and the index of its plan.
-
-        It follows the plan `told`, made `age_ticks` ago, as far as that is safe; -1: its own.
-        """
-        ...
 
 
 def _driving(name: str) -> Any:
@@ -92,7 +77,7 @@ for _name in TASKS:
 
 def scenarios() -> list[str]:
     """Every known scenario, those of installed packages included."""
-    return sorted({*_FACTORIES, *(entry.name for entry in entry_points(group="dualsys.worlds"))})
+    return sorted({*_FACTORIES, *plugins.names(plugins.WORLDS)})
 
 
 def require(scenario: str) -> None:
@@ -115,9 +100,35 @@ def make(scenario: str) -> Any:
     if domain == "driving" and "@" in name:
         return _driving(name)
     if scenario not in _FACTORIES:
-        (entry,) = entry_points(group="dualsys.worlds", name=scenario)
-        register(scenario, entry.load())
+        return _of_others(scenario)
     return _FACTORIES[scenario]()
+
+
+def _of_others(scenario: str) -> Any:
+    """The world of an installed package. Raises `DualsysError` for what is none."""
+    plugin = plugins.find(plugins.WORLDS, "scenario", scenario, _FACTORIES)
+    register(scenario, plugin.make)
+    world = plugin.made(f"world {scenario}")
+    missing = [name for name in WORLD if not hasattr(world, name)]
+    if missing or not isinstance(world.world_spec, WorldSpec):
+        lacks = f"without {', '.join(missing)}" if missing else "whose world_spec is no WorldSpec"
+        raise DualsysError(
+            f"the world {scenario} ({plugin.source}) is a {type(world).__name__} {lacks}; a world "
+            f"has {', '.join(WORLD)} (docs/bring_your_own_environment.md)"
+        )
+    return world
+
+
+def make_stepped(scenario: str) -> Any:
+    """As `make`, a world that waits for its steps. Raises `DualsysError` for a robot."""
+    world = make(scenario)
+    if isinstance(world, LiveWorld):
+        world.close()
+        raise DualsysError(
+            f"{scenario} is a plant that moves by itself, virtual time does not hold it: use "
+            "runtime=realtime (docs/bring_your_own_robot.md)"
+        )
+    return world
 
 
 def spec_of(scenario: str) -> WorldSpec:
@@ -208,7 +219,12 @@ def peer_for(world: Any, name: str, checkpoint: str = "auto") -> Expert:
 
 
 def expert_for(world: Any) -> Expert:
-    """The demonstrator of a world of this package. Raises `DualsysError` where there is none."""
+    """The demonstrator of a world: its own, or that of this package's domains.
+
+    Raises `DualsysError` where there is none.
+    """
+    if isinstance(world, Demonstrated):
+        return world.expert()
     if world.world_spec.domain == "driving":
         from sim.experts.driving import DrivingExpert
 
@@ -218,6 +234,7 @@ def expert_for(world: Any) -> Expert:
 
         return ManipulationExpert(world)
     raise DualsysError(
-        f"there is no expert for the domain {world.world_spec.domain!r}; demonstrations of your "
-        "own can be written with dualsys.learning.shards"
+        f"there is no expert for the domain {world.world_spec.domain!r}; give {type(world).__name__}"
+        " a method expert() (docs/bring_your_own_environment.md), or write demonstrations of your "
+        "own with dualsys.learning.shards"
     )

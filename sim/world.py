@@ -66,6 +66,49 @@ class SavableWorld(World, Protocol):
         ...
 
 
+class Expert(Protocol):
+    """Demonstrates: reads the simulator's state, never the camera."""
+
+    def reset(self) -> None:
+        """Start an episode."""
+        ...
+
+    def act(self, told: int = -1, age_ticks: int = 0) -> tuple[np.ndarray, int]:
+        """Return the clean command (A,) for the present state and the index of its plan.
+
+        It follows the plan `told`, made `age_ticks` ago, as far as that is safe; -1: its own.
+        """
+        ...
+
+
+@runtime_checkable
+class Demonstrated(World, Protocol):
+    """A world that can be shown: `dualsys collect` records its expert. Optional."""
+
+    def expert(self) -> Expert:
+        """Somebody who knows how, for this very world."""
+        ...
+
+
+@runtime_checkable
+class LiveWorld(World, Protocol):
+    """A plant that moves by itself: a robot behind a driver. Optional; `runtime=realtime` only.
+
+    Making one opens nothing (its specification is read that way); the first `reset` connects, and
+    every one ends within `supervisor.heartbeat_s`, with the plant at rest. `step` sends its command
+    and returns the newest that the sensors said, without waiting for the next tick. A camera that
+    shows nothing new repeats its picture, under the tick at which it was taken.
+    """
+
+    def stop(self, command: np.ndarray) -> None:
+        """Send the fallback `command` (A,) at once, and let none follow it until a `reset`.
+
+        Called when an episode or the run is over, and when `step` raised or hangs: from any thread,
+        so it waits for nothing that `step` may hold.
+        """
+        ...
+
+
 def frame_space(spec: WorldSpec) -> gymnasium.spaces.Dict:
     """The observation space that a world with this specification declares."""
     box = gymnasium.spaces.Box

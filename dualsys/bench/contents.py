@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dualsys.errors import DualsysError
-from dualsys.runtime.assembly import checkpoint_folder, gate_folder, planner_folder
+from dualsys.runtime.assembly import checkpoint_folder, gate_folder, planner_folder, planner_plugin
 from dualsys.runtime.drivers import code_of
 from dualsys.spec import WorldSpec
 from dualsys.system1.depth import EXITS, OWN
@@ -40,8 +40,11 @@ def _named(config: Config, spec: WorldSpec) -> Iterator[tuple[str, Path]]:
         yield f"code of system1.driver={system1['driver']}", file
         if system1["checkpoint"] != "auto":
             yield f"system1.checkpoint={system1['checkpoint']}", Path(system1["checkpoint"])
-    if system2["name"] == "vlm" or (system2["name"] == "remote" and system2["checkpoint"]):
+    local = system2["checkpoint"] if system2["name"] in ("remote", "own") else True
+    if system2["name"] in ("vlm", "language", "remote", "own") and local:
         yield f"system2.checkpoint={system2['checkpoint']}", planner_folder(system2, spec)
+    if system2["name"] == "own" and (code := planner_plugin(system2["planner"]).file):
+        yield f"code of system2.planner={system2['planner']}", Path(code)
     if system2["name"] == "foretold" and system2["scores"]:
         yield f"system2.scores={system2['scores']}", Path(system2["scores"])
     if trigger["name"] == "learned" and asked:

@@ -102,7 +102,7 @@ def rig(
     from sim import registry
 
     torch.set_num_threads(1)  # sums in another order would change the last bit
-    world = registry.make(scenario)
+    world = registry.make_stepped(scenario)
     try:
         yield Rig(config, world, scenario, watch)
     finally:

@@ -10,7 +10,7 @@ import msgspec
 
 from dualsys.device import device_of
 from dualsys.errors import DualsysError, UnknownNameError
-from dualsys.plugins import require_installed
+from dualsys.plugins import PLANNERS, Plugin, find, require_installed
 from dualsys.runtime.gates import matching_gate
 from dualsys.runtime.latency import (
     DistributionLatency,
@@ -126,6 +126,7 @@ def silent(config: Config) -> Config:
     return {**config, "trigger": trigger}
 
 
+SYSTEMS2 = ("none", "scripted", "random", "foretold", "vlm", "language", "remote", "own")
 TRIGGERS = ("never", "always", "periodic", "random", "uncertainty", "learned", "oracle")
 
 
@@ -211,9 +212,11 @@ def make_planner(config: Config, spec: WorldSpec, plans: dict[str, str]) -> Plan
         return _vision_planner(config, spec)
     if name == "remote":
         return _remote_planner(config["system2"], spec)
-    raise UnknownNameError(
-        "system2", name, ["none", "scripted", "random", "foretold", "vlm", "remote"]
-    )
+    if name == "language":
+        return _language_planner(config["system2"], spec)
+    if name == "own":
+        return _own_planner(config["system2"], spec)
+    raise UnknownNameError("system2", name, SYSTEMS2)
 
 
 def _vision_planner(config: Config, spec: WorldSpec) -> Planner:
@@ -234,6 +237,37 @@ def _remote_planner(system2: Config, spec: WorldSpec) -> Planner:
     endpoint = ChatEndpoint(where, secret(system2["key_variable"]))
     local = load_planning(system2, spec) if system2["checkpoint"] else None
     return RemotePlanner(spec, endpoint, local, _thinking(system2))
+
+
+def _language_planner(system2: Config, spec: WorldSpec) -> Planner:
+    import torch
+
+    from dualsys.system2.language import LanguageModel
+    from dualsys.system2.remote import RemotePlanner
+    from dualsys.system2.written import LocalEndpoint
+
+    if not system2["checkpoint"]:
+        raise DualsysError(
+            "system2=language needs system2.checkpoint=DIR, a local folder that transformers opens "
+            "as an image-text model"
+        )
+    torch.set_num_threads(system2["threads"])
+    language = LanguageModel.load(Path(system2["checkpoint"]), device_of(system2["device"]))
+    return RemotePlanner(spec, LocalEndpoint(language), None, _thinking(system2))
+
+
+def planner_plugin(planner: str) -> Plugin:
+    """The own class of `system2.planner`. Raises `UnknownNameError` that lists the names."""
+    return find(PLANNERS, "planner (system2.planner)", planner)
+
+
+def _own_planner(system2: Config, spec: WorldSpec) -> Planner:
+    from dualsys.system2.foreign import ForeignPlanner
+
+    planner, checkpoint = system2["planner"], system2["checkpoint"]
+    plugin = planner_plugin(planner)
+    given = spec, Path(checkpoint) if checkpoint not in ("", "auto") else None
+    return ForeignPlanner(spec, plugin.made(f"planner {planner}", *given), planner, plugin.source)
 
 
 def _thinking(system2: Config) -> ThinkConfig:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dualsys.errors import DualsysError
 from dualsys.plugins import POLICIES, Plugin, find, names
 from dualsys.runtime import assembly
 from dualsys.runtime.assembly import Config
@@ -16,7 +15,6 @@ from dualsys.runtime.engines import NETWORK, ONNX, make_engine, require_uncertai
 from dualsys.spec import WorldSpec
 from dualsys.system1.foreign import ForeignPolicy, reports_uncertainty, require_policy
 from dualsys.system1.policy import Policy
-from dualsys.workers import cause
 
 ENGINED = (NETWORK, ONNX)
 
@@ -66,7 +64,8 @@ def make_foreign(
     """Somebody's own policy behind our interface, and whose it is."""
     driver, checkpoint = config["system1"]["driver"], config["system1"]["checkpoint"]
     plugin = plugin_of(driver)
-    own = made(plugin, f"policy {driver}", spec, None if checkpoint == "auto" else Path(checkpoint))
+    given = spec, None if checkpoint == "auto" else Path(checkpoint)
+    own = plugin.made(f"policy {driver}", *given)
     require_policy(own, f"{driver} ({plugin.source})")
     require_uncertainty(config, driver, reports_uncertainty(own))
     rule = assembly.make_trigger(config, spec, scenario)
@@ -74,19 +73,6 @@ def make_foreign(
     acceptance = assembly.make_acceptance(config, spec)
     policy = ForeignPolicy(spec, own, f"{driver} ({plugin.source})", rule, settings, acceptance)
     return policy, {"used": driver, "refused": {}, "from": plugin.source}
-
-
-def made(plugin: Plugin, what: str, spec: WorldSpec, checkpoint: Path | None) -> Any:
-    """An object of somebody's class, or `DualsysError` that says why there is none."""
-    try:
-        return plugin.make(spec, checkpoint)
-    except DualsysError:
-        raise
-    except Exception as error:  # whatever the code of others raises
-        raise DualsysError(
-            f"the {what} ({plugin.source}) can not be made for this world: {cause(error)}; it is "
-            f"called with a WorldSpec and a checkpoint ({checkpoint})"
-        ) from error
 
 
 def code_of(driver: str) -> Path | None:

@@ -62,6 +62,8 @@ def realtime(
     plans = dict(plant.plan_hints)
     plant.close()
     RecorderConfig(**config["recorder"]).check()
+    if config["system2"]["name"] == "own":
+        assembly.planner_plugin(config["system2"]["planner"])
     prepare(config, spec)  # System 1's process opens engines and builds none
     session = int.from_bytes(os.urandom(8), "little") >> 11
     duration = config["runtime"]["duration_s"]

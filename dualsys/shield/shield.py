@@ -114,6 +114,22 @@ class Shield:
             self.ladder.rung,
         )
 
+    def stop(self, stamp: Stamp, reason: str) -> Command:
+        """The fallback itself, at once: for a plant whose driver failed, or whose run is over."""
+        self._action = None
+        command = self.fallback
+        return Command(stamp, command, "fallback", (reason,), -1, -1, command, "stopped")
+
+    @property
+    def fallback(self) -> np.ndarray:
+        """What the fallback leads to from the last command on, float32 (A,)."""
+        goal = np.where(np.isnan(self._fallback), self._last, self._fallback)
+        return goal.astype(np.float32).clip(self._spec.action_low, self._spec.action_high)
+
+    def withdraw(self) -> None:
+        """Take no action of System 1 for one any more: the fallback comes, as gently as it may."""
+        self._action = None
+
     def _leave(self, stamp: Stamp, answers: bool) -> Leave:
         """What the ladder lets System 1 do."""
         action, rate = self._action, self._spec.control_rate_hz

@@ -128,7 +128,8 @@ def load(folder: Path, spec: WorldSpec | None = None, device: str = "cpu") -> Pl
     if not (folder / HEADS).is_file() or not (folder / CARD).is_file():
         raise DualsysError(
             f"{folder} is a language model without the planner's heads ({HEADS} and {CARD} are "
-            "missing); train them with `dualsys train system2`"
+            "missing); train them with `dualsys train system2`, or ask it for the plan alone: "
+            "system2=language"
         )
     try:
         card = msgspec.json.decode((folder / CARD).read_bytes(), type=Card)

@@ -72,6 +72,8 @@ class ChatEndpoint:
     name up: there are `RESOLVERS` of them at most.
     """
 
+    name, local = "remote", False
+
     def __init__(
         self,
         config: EndpointConfig,

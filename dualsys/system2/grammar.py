@@ -26,16 +26,17 @@ class _Node:
 class AnswerGrammar:
     """The language of the answers to one question, over the tokens of one tokenizer.
 
-    `tokenize` turns " word," (with the blank that stands before it in running text) into tokens.
+    `tokenize` turns " word," (with the blank that stands before it in running text) into tokens;
+    `quoted`, ' "word"', as in JSON.
     Raises `DualsysError` for a tokenizer that gives two words of a slot the same beginning and
     end, so that they could not be told apart.
     """
 
-    def __init__(self, question: Question, tokenize: Tokenize) -> None:
+    def __init__(self, question: Question, tokenize: Tokenize, quoted: bool = False) -> None:
         self._question = question
         last = len(question.slots) - 1
         self._slots = [
-            _trie(slot, tokenize, "." if index == last else ",")
+            _trie(slot, tokenize, ' "{}"' if quoted else " {}." if index == last else " {},")
             for index, slot in enumerate(question.slots)
         ]
 
@@ -74,11 +75,11 @@ class AnswerGrammar:
         return slot, node, words
 
 
-def _trie(slot: Slot, tokenize: Tokenize, end: str) -> _Node:
+def _trie(slot: Slot, tokenize: Tokenize, form: str) -> _Node:
     root = _Node()
     for word in slot.words:
         node = root
-        for token in tokenize(f" {word}{end}"):
+        for token in tokenize(form.format(word)):
             if node.word is not None:
                 raise _ambiguous(slot, word, node.word)
             node = node.children.setdefault(token, _Node())

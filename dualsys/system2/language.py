@@ -88,9 +88,11 @@ class LanguageModel:
                 "without: system2=none"
             )
         try:
-            processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+            # Nothing that came with weights runs: no code of the folder's own, no pickled weights.
+            safely = {"local_files_only": True, "trust_remote_code": False}
+            processor = AutoProcessor.from_pretrained(folder, **safely)
             model = AutoModelForImageTextToText.from_pretrained(
-                folder, local_files_only=True, dtype=torch.float32
+                folder, **safely, use_safetensors=True, dtype=torch.float32
             )
         except ImportError as error:
             raise DualsysError(

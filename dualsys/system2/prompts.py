@@ -18,6 +18,7 @@ from dualsys.spec import CameraSpec, WorldSpec
 
 COLOURS = ((255, 255, 0), (0, 255, 255), (255, 0, 255), (255, 128, 0), (128, 255, 128))
 """One colour per sample, repeated when there are more."""
+MOTIONS = ("bicycle", "displacement")
 _AXLE_M = 2.5  # half the length of highway-env's vehicle: its bicycle model turns about the middle
 _METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 
@@ -95,6 +96,17 @@ def draw(image: np.ndarray, lines: np.ndarray) -> np.ndarray:
                 shade = tuple(int(c) for c in colour * (1 - 0.5 * step / last))
                 pen.line([tuple(start.tolist()), tuple(end.tolist())], fill=shade)
     return np.asarray(canvas)
+
+
+def require_drawable(spec: WorldSpec) -> None:
+    """Raise `SpecMismatchError` for a world in whose pictures no chunk can be drawn."""
+    lacking = [camera.name for camera in spec.cameras if len(camera.projection) != 12]
+    if spec.motion not in MOTIONS or lacking:
+        raise SpecMismatchError(
+            f"System 1's chunks can not be drawn into the pictures of this world: its motion is "
+            f"{spec.motion!r} (needed is {' or '.join(MOTIONS)}), cameras without a projection are "
+            f"{lacking}; complete the WorldSpec, or set system2.prompts=false"
+        )
 
 
 def prompted(

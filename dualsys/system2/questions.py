@@ -116,12 +116,10 @@ _PLAN_PHRASINGS = ("What is the high-level plan?", "What should we do now?", "Ch
 def chain(spec: WorldSpec) -> tuple[Question, ...]:
     """The questions of a world in the order of thought; the last one is the plan.
 
-    Raises `UnknownNameError` for a domain that has no chain.
+    In a world of a domain that is not ours it is the only one.
     """
-    if spec.domain not in _TABLE:
-        raise UnknownNameError("question domain", spec.domain, _TABLE)
     plan = Question("plan", _PLAN_PHRASINGS, (Slot("plan", spec.plans),))
-    return (*_TABLE[spec.domain], plan)
+    return (*_TABLE.get(spec.domain, ()), plan)
 
 
 BUDGETS = ("none", "short", "full")
@@ -135,8 +133,8 @@ def asked(spec: WorldSpec, budget: str) -> tuple[Question, ...]:
     questions = chain(spec)
     if budget not in BUDGETS:
         raise UnknownNameError("thinking budget", budget, BUDGETS)
-    chosen = {"none": questions[-1:], "short": (questions[1], questions[-1]), "full": questions}
-    return chosen[budget]
+    short = tuple(question for question in questions if question.name in ("hazard", "plan"))
+    return {"none": questions[-1:], "short": short, "full": questions}[budget]
 
 
 Answers = dict[str, str]  # question name -> answer as `Question.write` makes it
@@ -154,11 +152,13 @@ def true_answers(spec: WorldSpec, state: np.ndarray, scene: np.ndarray, plan: in
             "the question of the plan can be written; leave out ticks without a plan"
         )
     objects = _Objects(spec, state, scene)
-    rule: Callable[[_Objects], dict[str, tuple[str, ...]]] = {
+    rules: dict[str, Callable[[_Objects], dict[str, tuple[str, ...]]]] = {
         "driving": _driving,
         "manipulation": _manipulation,
-    }[spec.domain]
-    words: Mapping[str, tuple[str, ...]] = {**rule(objects), "plan": (spec.plans[plan],)}
+    }
+    rule = rules.get(spec.domain)
+    known = {} if rule is None else rule(objects)
+    words: Mapping[str, tuple[str, ...]] = {**known, "plan": (spec.plans[plan],)}
     return {question.name: question.write(words[question.name]) for question in chain(spec)}
 
 

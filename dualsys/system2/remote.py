@@ -1,7 +1,7 @@
-"""System 2 behind an OpenAI-compatible endpoint: plans from there, candidates from local heads.
+"""System 2 behind something that answers in JSON: an OpenAI-compatible endpoint, or a local model.
 
-No usable answer in time means no guidance: it is counted by reason, and System 1 goes on with what
-it has.
+Plans come from there, candidates from local heads. No usable answer in time means no guidance: it
+is counted by reason, and System 1 goes on with what it has.
 """
 
 from __future__ import annotations
@@ -17,17 +17,24 @@ from dualsys.conformity import check_observation
 from dualsys.errors import DualsysError, SpecMismatchError
 from dualsys.messages import Guidance, PlanRequest, Thought
 from dualsys.spec import WorldSpec
+from dualsys.system2.blank import blank_request
 from dualsys.system2.checkpoint import Planning
 from dualsys.system2.endpoint import EndpointError
 from dualsys.system2.language import describe
 from dualsys.system2.planner import TORCH, Stop, never
-from dualsys.system2.prompts import prompted
+from dualsys.system2.prompts import prompted, require_drawable
 from dualsys.system2.questions import Answers, Question, asked
 from dualsys.system2.thinking import ThinkConfig, Thinking
 
 
 class Endpoint(Protocol):
-    """Answers a question about images with JSON text, or raises `EndpointError`."""
+    """Answers a question about images with JSON text, or raises `EndpointError`.
+
+    name: for people; local: it runs in this process, and has to be warmed up.
+    """
+
+    name: str
+    local: bool
 
     def ask(self, images: Sequence[np.ndarray], text: str, schema: dict[str, Any]) -> str:
         """Return the text of the answer."""
@@ -48,10 +55,19 @@ class RemotePlanner:
         self._spec, self._endpoint, self._local, self._config = spec, endpoint, local, config
         self.thought: Thought | None = None
         self.faults: Counter[str] = Counter()
-        self.engine: Mapping[str, Any] = {} if local is None else TORCH
+        self.engine: Mapping[str, Any] = TORCH if local is not None or endpoint.local else {}
+        if config.prompts:
+            require_drawable(spec)
 
     def warm_up(self, budget: str) -> None:
-        """Nothing: that machine is warm or cold by itself, and a question there has a price."""
+        """Ask a local model about a black picture, twice.
+
+        Another machine is warm or cold by itself, and a question there has a price.
+        """
+        for number in range(2 if self._endpoint.local else 0):
+            for _ in self.think(blank_request(self._spec, number), budget):
+                pass
+        self.thought = None
 
     def think(self, request: PlanRequest, budget: str, stop: Stop = never) -> Iterator[Guidance]:
         """Yield the one guidance for `request`, or none; the deadline alone ends the question."""
@@ -74,7 +90,7 @@ class RemotePlanner:
             return
         if self._local is None:
             self.thought = _thought(request, images, answers, len(self._spec.action))
-            yield _plan_alone(self._spec, request, answers)
+            yield _plan_alone(self._spec, request, answers, self._endpoint.name)
             return
         thinking = Thinking(self._spec, self._local, self._config, request)
         thinking.settle(answers)
@@ -127,9 +143,9 @@ def read_answers(text: str, questions: Sequence[Question]) -> Answers:
     return answers
 
 
-def _plan_alone(spec: WorldSpec, request: PlanRequest, answers: Answers) -> Guidance:
+def _plan_alone(spec: WorldSpec, request: PlanRequest, answers: Answers, whose: str) -> Guidance:
     plan = spec.plans.index(answers["plan"].removesuffix("."))
-    told = "remote: " + " ".join(f"{name}: {answer}" for name, answer in answers.items())
+    told = f"{whose}: " + " ".join(f"{name}: {answer}" for name, answer in answers.items())
     return Guidance.of_plan(request.stamp, request.request_id, plan, len(spec.action), told)
 
 

@@ -106,7 +106,7 @@ def driven_world(config: dict[str, Any], scenario: str) -> Iterator[tuple[Any, D
     import torch
 
     torch.set_num_threads(1)
-    world = registry.make(scenario)
+    world = registry.make_stepped(scenario)
     try:
         engine = make_engine(config, world.world_spec).engine
         yield world, make_driver(config, world.world_spec, engine)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pickle  # what multiprocessing carries exceptions with
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, EntryPoints
 from typing import Any
 
 import pytest
 
-from dualsys.errors import UnknownNameError
+from dualsys import plugins
+from dualsys.errors import DualsysError, UnknownNameError
 from sim import registry
+from tests.fakes import PointWorld
 
 
 def test_an_unknown_scenario_lists_the_known_ones() -> None:
@@ -24,20 +27,68 @@ def test_every_suite_holds_known_scenarios() -> None:
             registry.require(scenario)
 
 
-class Elsewhere:
+class Elsewhere(PointWorld):
     """A world of another package."""
 
 
-def test_a_world_of_another_package_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = EntryPoint("lab/arm", f"{__name__}:Elsewhere", "dualsys.worlds")
+class Unspecified:
+    """An environment that somebody forgot to describe."""
 
-    def entry_points(**wanted: str) -> Any:
-        return EntryPoints([entry]).select(**wanted)
+    def reset(self) -> None: ...
+    def step(self) -> None: ...
+    def close(self) -> None: ...
 
-    monkeypatch.setattr(registry, "entry_points", entry_points)
+
+class Moving(PointWorld):
+    """A robot."""
+
+    closed = 0
+
+    def stop(self, command: Any) -> None: ...
+
+    def close(self) -> None:
+        type(self).closed += 1
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Other packages, which offer objects of this file in the group of worlds."""
     monkeypatch.setattr(registry, "_FACTORIES", dict(registry._FACTORIES))
+
+    def install(**offered: str) -> None:
+        entries = [
+            EntryPoint(name.replace("_", "/"), f"{__name__}:{what}", plugins.WORLDS)
+            for name, what in offered.items()
+        ]
+        found = EntryPoints(entries)
+        monkeypatch.setattr(plugins, "entry_points", lambda **wanted: found.select(**wanted))
+
+    return install
+
+
+def test_a_world_of_another_package_is_found(installed: Callable[..., None]) -> None:
+    installed(lab_arm="Elsewhere")
     assert "lab/arm" in registry.scenarios()
     assert isinstance(registry.make("lab/arm"), Elsewhere)
+    assert isinstance(registry.make("lab/arm"), Elsewhere), "once more"
+
+
+def test_an_environment_without_a_specification_is_told_what_it_lacks(
+    installed: Callable[..., None],
+) -> None:
+    installed(lab_arm="Unspecified")
+    with pytest.raises(DualsysError, match=r"Unspecified without world_spec, instruction, plan_hi"):
+        registry.make("lab/arm")
+
+
+def test_a_robot_is_not_run_in_virtual_time_and_is_let_go_of(
+    installed: Callable[..., None],
+) -> None:
+    installed(lab_robot="Moving")
+    assert isinstance(registry.make("lab/robot"), Moving)
+    with pytest.raises(DualsysError, match=r"moves by itself.*runtime=realtime"):
+        registry.make_stepped("lab/robot")
+    assert Moving.closed == 1
 
 
 def test_the_error_survives_the_way_back_from_a_worker() -> None:

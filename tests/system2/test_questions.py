@@ -2,12 +2,20 @@ from __future__ import annotations
 
 from collections import Counter
 
+import msgspec
 import numpy as np
 import pytest
 
 from dualsys.errors import DualsysError, UnknownNameError
 from dualsys.spec import WorldSpec
-from dualsys.system2.questions import balanced_weights, chain, true_answers
+from dualsys.system2.questions import (
+    BUDGETS,
+    Slot,
+    asked,
+    balanced_weights,
+    chain,
+    true_answers,
+)
 from sim.driving.spec import SPEC as DRIVING
 from sim.manipulation.metaworld import SPEC as ARM
 from tests.fakes import SPEC as FAKE
@@ -109,11 +117,13 @@ def test_a_foreign_answer_is_refused() -> None:
         question.parse("ahead.")
 
 
-def test_an_unknown_domain_is_refused() -> None:
-    import msgspec
-
-    with pytest.raises(UnknownNameError, match="driving, manipulation"):
-        chain(msgspec.structs.replace(FAKE, domain="sailing"))
+def test_a_world_of_another_domain_is_asked_for_its_plan_alone() -> None:
+    sailing = msgspec.structs.replace(FAKE, domain="sailing")
+    for budget in BUDGETS:
+        (question,) = asked(sailing, budget)
+        assert question.slots == (Slot("plan", FAKE.plans),)
+    state, scene = np.zeros(2, np.float32), np.ones((1, 3), np.float32)
+    assert true_answers(sailing, state, scene, 1) == {"plan": "stay."}
 
 
 def test_rare_answers_are_drawn_as_often_as_frequent_ones() -> None:

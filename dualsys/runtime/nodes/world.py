@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from dualsys.bus import Publisher, Subscriber, ipc
 from dualsys.clock import MonotonicClock, StallDetector
@@ -17,20 +20,27 @@ from dualsys.runtime import assembly
 from dualsys.runtime.health import Pulse
 from dualsys.runtime.nodes.common import STOP, Run, heard, named, report, settle
 from dualsys.runtime.observe import metrics_of
+from dualsys.runtime.plant import Plant
 from dualsys.runtime.ticks import Ticks
 from dualsys.spec import require_same
 
+REST_S = 1.0  # that a robot has for coming to rest
 HELLO_PATIENCE_NS = 60_000_000_000
 
 
 def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
-    """Wait for System 1, then run every seed once or until the time is over."""
+    """Wait for System 1, then run every seed once or until the time is over.
+
+    Whatever ends it, a robot's last command is the fallback.
+    """
     from sim import registry
 
-    clock, plant = MonotonicClock(), registry.make(run.scenario)
+    clock, world = MonotonicClock(), registry.make(run.scenario)
+    plant = Plant(world, run.scenario, run.config["runtime"]["step_patience_s"])
     stalls = StallDetector(clock)
-    with WorldNode(run, folder, plant) as node:
-        plant.reset(seed=run.seeds[0])  # the first reset and frame are the slowest
+    with closing(plant), WorldNode(run, folder, plant) as node:
+        plant.watch(lambda: node.shield.fallback)
+        plant.reset(run.seeds[0])  # the first reset and frame are the slowest
         settle(run, "world", counts)
         node.await_others(clock)
         if run.config["system2"]["name"] != "none":
@@ -47,7 +57,6 @@ def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
         finally:
             counts.update(ticks.report(stalls.stop()))
             counts.update(shield=node.shield.counts, drops=node.inbox.drops)
-            plant.close()
 
 
 def await_planner(folder: Path, patience_s: float, clock: MonotonicClock) -> None:
@@ -70,7 +79,7 @@ def await_planner(folder: Path, patience_s: float, clock: MonotonicClock) -> Non
 class WorldNode:
     """The plant with its shield and sockets."""
 
-    def __init__(self, run: Run, folder: Path, plant: Any) -> None:
+    def __init__(self, run: Run, folder: Path, plant: Plant) -> None:
         self.shield = assembly.make_shield(run.config, run.spec)
         self.inbox: Inbox[Action] = Inbox(run.session, 0)
         self._run, self._plant = run, plant
@@ -78,6 +87,7 @@ class WorldNode:
         self.time = FaultClock(folder, MonotonicClock())
         faults = declared(run.config)
         self._senses = SensorFaults(faults, run.spec) if faults else None
+        self._last = Stamp(run.session, 0, 0, 0, MonotonicClock().now_ns())
         self._who = -1  # which life of System 1 is known, by the number of its hello
         self._observations = Publisher(ipc(folder, "observation"))
         self._outcomes = Publisher(ipc(folder, "outcome"))
@@ -87,7 +97,11 @@ class WorldNode:
     def __enter__(self) -> WorldNode:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if self._plant.live:
+            stopped = self.shield.stop(self._last, "run_over" if kind is None else "run_failed")
+            self._plant.stop(stopped.command)
+            self._outcomes.send(stopped)
         for socket in (self._observations, self._outcomes, self.actions, self._healths):
             socket.close()
 
@@ -129,13 +143,13 @@ class WorldNode:
         run, plant = self._run, self._plant
         self.inbox.reset(epoch)
         self.shield.reset()
-        frame, info = plant.reset(seed=seed)
+        frame, info = plant.reset(seed)
         done, tick = False, 0
         ticks.restart()
         while not done and not STOP.is_set():
             now = ticks.wait()
             self.time.tick(now)
-            stamp = Stamp(run.session, epoch, tick + 1, tick, now)
+            stamp = self._last = Stamp(run.session, epoch, tick + 1, tick, now)
             command = self._command(stamp, self._observe(stamp, frame, info))
             ticks.judge(tick, self.inbox.newest)
             frame, reward, terminated, truncated, info = plant.step(command)
@@ -147,6 +161,25 @@ class WorldNode:
             tick += 1
             counted = named(shield=self.shield.counts, action=self.inbox.drops)
             report(self._healths, self._pulse.beat(now, counted, epoch))
+        if plant.live:
+            self._come_to_rest(frame, info, ticks)
+
+    def _come_to_rest(self, frame: Any, info: dict[str, Any], ticks: Ticks) -> None:
+        """Lead a robot to the fallback as gently as the shield does, then leave it there.
+
+        In the log these ticks have a command and no outcome: they are of no episode.
+        """
+        run, tick = self._run, self._last.tick
+        self.shield.withdraw()
+        for _ in range(round(REST_S * run.spec.control_rate_hz)):
+            tick += 1
+            self._last = Stamp(run.session, self._last.epoch, tick + 1, tick, ticks.wait())
+            command = self.shield.command(self._last, self._observe(self._last, frame, info))
+            self._outcomes.send(command)
+            frame, _, _, _, info = self._plant.step(command.command)
+            if np.array_equal(command.command, self.shield.fallback):
+                break
+        self._plant.stop(self.shield.fallback)
 
     def _observe(self, stamp: Stamp, frame: dict[str, Any], info: dict[str, Any]) -> Observation:
         images, ages = frame["images"], info["image_ticks"]
