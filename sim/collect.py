@@ -25,6 +25,7 @@ from dualsys.learning.shards import (
 from dualsys.spec import WorldSpec
 from dualsys.workers import completed
 from sim import registry
+from sim.world import Expert
 
 
 class Noise(msgspec.Struct, frozen=True):
@@ -87,7 +88,7 @@ class BurstNoise:
         return self._value
 
 
-def record(world: Any, expert: registry.Expert, seed: int, job: Job) -> Episode:
+def record(world: Any, expert: Expert, seed: int, job: Job) -> Episode:
     """Run the expert through one episode and return what it saw, did and should have done."""
     spec: WorldSpec = world.world_spec
     half_range = (spec.action_high - spec.action_low) / 2

@@ -233,8 +233,9 @@ def expert_for(world: Any) -> Expert:
         from sim.experts.manipulation import ManipulationExpert
 
         return ManipulationExpert(world)
+    kind = type(world).__name__
     raise DualsysError(
-        f"there is no expert for the domain {world.world_spec.domain!r}; give {type(world).__name__}"
-        " a method expert() (docs/bring_your_own_environment.md), or write demonstrations of your "
-        "own with dualsys.learning.shards"
+        f"no expert is known for the domain {world.world_spec.domain!r}; give {kind} a method "
+        "expert() (docs/bring_your_own_environment.md), or write demonstrations of your own with "
+        "dualsys.learning.shards"
     )

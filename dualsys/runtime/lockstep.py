@@ -21,7 +21,6 @@ from dualsys.messages import (
     Label,
     Message,
     Observation,
-    Outcome,
     PlanRequest,
     Stamp,
     Thought,
@@ -29,7 +28,7 @@ from dualsys.messages import (
 from dualsys.runtime.episode import EpisodeRecord
 from dualsys.runtime.latency import LatencyModel
 from dualsys.runtime.log import LogWriter, NoLog
-from dualsys.runtime.observe import metrics_of, observation_of
+from dualsys.runtime.observe import observation_of, outcome_of
 from dualsys.runtime.peers import PeerPolicy
 from dualsys.runtime.transit import Midway, Transit
 from dualsys.shield.shield import Shield
@@ -39,7 +38,7 @@ from dualsys.system2.coding import name_of
 from dualsys.system2.planner import Planner
 
 if TYPE_CHECKING:
-    from sim.registry import Expert
+    from sim.world import Expert
 
 
 class Advice(msgspec.Struct, frozen=True):
@@ -119,14 +118,8 @@ class Lockstep:
             frame, reward, terminated, truncated, info = self._timed(
                 "world", self._world.step, command.command
             )
-            outcome = Outcome(
-                self._stamp("outcome", tick),
-                reward,
-                terminated,
-                truncated,
-                bool(info["success"]),
-                metrics_of(info),
-            )
+            ended = terminated, truncated
+            outcome = outcome_of(self._stamp("outcome", tick), reward, *ended, info)
             self._write("outcome", outcome)
             record.tick(command, outcome, self._guidance_age(tick))
             tick += 1

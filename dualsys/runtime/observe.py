@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dualsys.messages import Observation, Stamp
+from dualsys.messages import Observation, Outcome, Stamp
 
 
 def observation_of(world: Any, frame: Any, info: dict[str, Any], stamp: Stamp) -> Observation:
@@ -19,8 +19,16 @@ def observation_of(world: Any, frame: Any, info: dict[str, Any], stamp: Stamp) -
     )
 
 
+def outcome_of(
+    stamp: Stamp, reward: float, terminated: bool, truncated: bool, info: dict[str, Any]
+) -> Outcome:
+    """What came of a step, in Python's own numbers: environments give numpy's as well."""
+    ended = bool(terminated), bool(truncated)
+    return Outcome(stamp, float(reward), *ended, bool(info["success"]), metrics_of(info))
+
+
 def metrics_of(info: dict[str, Any]) -> dict[str, float]:
     """What an `Outcome` tells of a step's `info`: its metrics, and collisions where measured."""
     collision = info["collision"]
     known = {} if collision is None else {"collision": float(collision)}
-    return {**info["metrics"], **known}
+    return {name: float(value) for name, value in {**info["metrics"], **known}.items()}

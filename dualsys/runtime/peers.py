@@ -16,7 +16,7 @@ from dualsys.spec import WorldSpec
 from dualsys.system1.tick import Provenance, Tick
 from dualsys.system1.uncertainty import Uncertainty
 from dualsys.trigger.situation import Situation
-from sim.registry import Expert
+from sim.world import Expert
 
 
 class PeerPolicy:

@@ -130,7 +130,8 @@ class Plant:
         return frame, info
 
     def _error(self, what: str, told: str) -> DualsysError:
-        return DualsysError(f"{what}() of {self._scenario} {told}; the run is ended, {REMEDY}")
+        end = "the fallback goes out and the run is ended" if self.live else "the run is ended"
+        return DualsysError(f"{what}() of {self._scenario} {told}; {end}; {REMEDY}")
 
 
 def frame_fault(frame: Any, info: Any, spec: WorldSpec) -> str | None:

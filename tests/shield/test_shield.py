@@ -393,3 +393,22 @@ def test_an_age_that_is_no_age_is_refused(age: float) -> None:
         match=r"^shield.max_observation_age_s must be a positive number of seconds, it is ",
     ):
         Shield(SLED, ShieldConfig(max_observation_age_s=age), ladder())
+
+
+def test_a_plant_that_is_let_go_of_comes_to_rest_gently_and_then_gets_the_fallback_itself() -> None:
+    """The sled's fallback: x to 0 by 0.1 a tick, y as it is."""
+    guard = shield()
+    for tick in range(4):
+        guard.offer(action(np.float32([[0.5, -0.5]] * 4), tick))
+        last = guard.command(stamp(tick), seen(tick)).command
+    np.testing.assert_allclose(last, [0.5, -0.5])
+    np.testing.assert_allclose(guard.fallback, [0.0, -0.5])
+    guard.withdraw()
+    gently = guard.command(stamp(4), seen(4))
+    assert gently.interventions == ("no_action",)
+    np.testing.assert_allclose(gently.command, [0.4, -0.5])
+    at_once = guard.stop(stamp(5), "run_failed")
+    assert at_once.command.dtype == np.float32
+    np.testing.assert_allclose(at_once.command, [0.0, -0.5])
+    assert (at_once.source, at_once.interventions) == ("fallback", ("run_failed",))
+    assert "no_action" in guard.command(stamp(6), seen(6)).interventions

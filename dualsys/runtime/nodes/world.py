@@ -15,11 +15,11 @@ from dualsys.errors import DualsysError
 from dualsys.faults.fault import FaultClock, declared
 from dualsys.faults.sensors import SensorFaults
 from dualsys.inbox import Inbox
-from dualsys.messages import Action, Hello, Observation, Outcome, Stamp
+from dualsys.messages import Action, Hello, Observation, Stamp
 from dualsys.runtime import assembly
 from dualsys.runtime.health import Pulse
 from dualsys.runtime.nodes.common import STOP, Run, heard, named, report, settle
-from dualsys.runtime.observe import metrics_of
+from dualsys.runtime.observe import observation_of, outcome_of
 from dualsys.runtime.plant import Plant
 from dualsys.runtime.ticks import Ticks
 from dualsys.spec import require_same
@@ -153,10 +153,9 @@ class WorldNode:
             command = self._command(stamp, self._observe(stamp, frame, info))
             ticks.judge(tick, self.inbox.newest)
             frame, reward, terminated, truncated, info = plant.step(command)
-            success = bool(info["success"])
-            ended = terminated, truncated
-            self._outcomes.send(Outcome(stamp, reward, *ended, success, metrics_of(info)))
-            solved = success and run.spec.domain == "manipulation"
+            outcome = outcome_of(stamp, reward, terminated, truncated, info)
+            self._outcomes.send(outcome)
+            solved = outcome.success and run.spec.domain == "manipulation"
             done = terminated or truncated or solved or ticks.over(run.duration_s)
             tick += 1
             counted = named(shield=self.shield.counts, action=self.inbox.drops)
@@ -174,7 +173,7 @@ class WorldNode:
         for _ in range(round(REST_S * run.spec.control_rate_hz)):
             tick += 1
             self._last = Stamp(run.session, self._last.epoch, tick + 1, tick, ticks.wait())
-            command = self.shield.command(self._last, self._observe(self._last, frame, info))
+            command = self.shield.command(self._last, self._seen(self._last, frame, info))
             self._outcomes.send(command)
             frame, _, _, _, info = self._plant.step(command.command)
             if np.array_equal(command.command, self.shield.fallback):
@@ -182,13 +181,14 @@ class WorldNode:
         self._plant.stop(self.shield.fallback)
 
     def _observe(self, stamp: Stamp, frame: dict[str, Any], info: dict[str, Any]) -> Observation:
-        images, ages = frame["images"], info["image_ticks"]
-        said = self._plant.instruction
-        seen = Observation(stamp, images, ages, frame["state"], frame["scene"], said)
-        if self._senses is not None:
-            seen = self._senses.seen(seen, self.time.since_s())
+        seen = self._seen(stamp, frame, info)
         self._observations.send(seen)
         return seen
+
+    def _seen(self, stamp: Stamp, frame: dict[str, Any], info: dict[str, Any]) -> Observation:
+        """What the sensors say, right or wrong."""
+        seen = observation_of(self._plant, frame, info, stamp)
+        return seen if self._senses is None else self._senses.seen(seen, self.time.since_s())
 
     def _command(self, stamp: Stamp, seen: Observation) -> Any:
         """What the shield makes of the newest action, and of what is seen now."""
