@@ -122,6 +122,7 @@ class ForeignPolicy:
             stamp=msgspec.structs.replace(observation.stamp, time_ns=now_ns),
             commands=self._chunk.ahead(tick),
             observation_ns=observation.stamp.time_ns,
+            uncertainty=float(answer.action.uncertainty),  # numpy's numbers do not travel
             waiting_ticks=self._counsel.waiting(tick),
         )
         return Tick(action, answer.uncertainty, request, answer.provenance)
@@ -150,7 +151,7 @@ class ForeignPolicy:
     def _request(
         self, answer: Tick, observation: Observation, told: Guidance | None, now_ns: int
     ) -> PlanRequest | None:
-        tick, unsure = observation.stamp.tick, answer.action.uncertainty
+        tick, unsure = observation.stamp.tick, float(answer.action.uncertainty)
         self.situation = Situation(unsure, tick - told.stamp.tick if told else None)
         asked = answer.request
         reason = self._counsel.decide(tick, self.situation) if asked is None else asked.reason

@@ -43,7 +43,7 @@ class Tick(msgspec.Struct, frozen=True):
         `WorldSpec.action`. uncertainty: a number that rises with doubt, nan where it is not known.
         guidance: what the answer took into account, None without any.
         """
-        stamp = observation.stamp
+        stamp, uncertainty = observation.stamp, float(uncertainty)
         age = -1 if guidance is None else stamp.tick - guidance.stamp.tick
         sequence = -1 if guidance is None else guidance.stamp.sequence
         action = Action(

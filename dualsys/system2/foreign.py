@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import msgspec
+import numpy as np
 
 from dualsys.conformity import check_observation, guidance_fault
 from dualsys.errors import DualsysError, SpecMismatchError
@@ -71,7 +72,15 @@ class ForeignPlanner:
             if fault is not None:
                 raise SpecMismatchError(f"the planner {self._name} {fault}; {REMEDY}")
             self.thought = getattr(self._own, "thought", None)
-            yield msgspec.structs.replace(said, stamp=request.stamp, request_id=request.request_id)
+            yield msgspec.structs.replace(
+                said,
+                stamp=request.stamp,
+                request_id=request.request_id,
+                plan=int(said.plan),  # numpy's numbers do not travel
+                value=float(said.value),
+                z=said.z.astype(np.float32),
+                candidate=said.candidate.astype(np.float32),
+            )
             if stop():
                 return
 
