@@ -277,9 +277,10 @@ def _received(link: socket.socket) -> bytes | None:
         return None
 
 
-HANGING = (
-    "        while __import__('pathlib').Path('hang').exists():\n            __import__('time').sleep(9)\n"
-)
+HANGING = """\
+        while __import__('pathlib').Path('hang').exists():
+            __import__('time').sleep(9)
+"""
 
 
 def test_a_driver_that_hangs_is_left_behind_after_the_fallback(robot: Robot) -> None:
