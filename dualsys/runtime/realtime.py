@@ -105,7 +105,7 @@ def _report(
     stages = {
         "system1": recorded.act_ns,
         "system1_pass": recorded.pass_ns,
-        "system2": counts["system2"].get("think_ns", []),
+        "system2": recorded.think_ns,
     }
     drops = {
         f"{name}_{reason}": count

@@ -68,6 +68,12 @@ class RecordedRun:
         """Of each thought, the times [ns] from the request to its answers."""
         return list(self._latencies().values())
 
+    @property
+    def think_ns(self) -> list[int]:
+        """Of each thought, the time [ns] that System 2 took until its last answer."""
+        last = {(told.stamp.epoch, told.request_id): told.thinking_ns for told in self._told}
+        return list(last.values())
+
     def _take(self, message: Any) -> None:
         stamp = message.stamp
         if isinstance(message, Command):
