@@ -87,7 +87,7 @@ def test_scores_of_weights_that_changed_since_are_refused(
 @pytest.mark.parametrize("training", ["system2", "heads"])
 def test_a_planner_that_went_on_to_learn_is_not_written_over(training: str, tmp_path: Path) -> None:
     spare(tmp_path, training)  # nothing is there
-    with pytest.raises(DualsysError, match="went on to learn .*value.* after"):
+    with pytest.raises(DualsysError, match=r"went on to learn .*value.* after"):
         spare(SHIPPED[0], training)
     card = checkpoint.load_card(SHIPPED[0])
     before = {k: v for k, v in card.training.items() if k != "heads"}
