@@ -16,7 +16,7 @@ from rich.table import Table
 from dualsys import commands_engines as engines
 from dualsys import commands_learning as learning
 from dualsys.config import parse_seeds
-from dualsys.console import percent, progress_bar, table_console
+from dualsys.console import StatusLines, percent, progress_bar, table_console
 from dualsys.errors import DualsysError
 
 Config = dict[str, Any]
@@ -49,11 +49,19 @@ def run_eval(config: Config) -> int:
 
 
 def _run_realtime(config: Config, scenarios: list[str], seeds: list[int]) -> int:
+    from dualsys.runtime.live_status import LiveStatus
     from dualsys.runtime.realtime import realtime
 
     for scenario in scenarios:
         out = config["out"] if len(scenarios) == 1 else f"{config['out']}/{scenario}"
-        results = realtime({**config, "out": out}, scenario, seeds)
+        status = LiveStatus()
+        with StatusLines() as lines:
+
+            def lives(health: Any, status: LiveStatus = status, lines: Any = lines) -> None:
+                status.take(health)
+                lines.show(status.told(health.stamp.time_ns))
+
+            results = realtime({**config, "out": out}, scenario, seeds, lives=lives)
         show_results(results, table_console())
         _film(results)
     return 0
@@ -79,7 +87,8 @@ def show_results(results: Config, console: Console) -> None:
     """Print the tables of a run."""
     table = Table(title=f"{results['runtime']}, system2 {results['system2']['name']}")
     for name in ("scenario", "success", "95% interval", "collisions", "return", "calls", "jerk"):
-        table.add_column(name, justify="left" if name == "scenario" else "right", no_wrap=True)
+        # In a narrow terminal names are folded and intervals broken in two: all stays readable.
+        table.add_column(name, justify="left" if name == "scenario" else "right", overflow="fold")
     rows = results["summary"]["by_scenario"]
     if len(rows) > 1:
         rows = {**rows, "all": results["summary"]}

@@ -54,7 +54,7 @@ def show_build(report: dict[str, Any]) -> None:
     known = [row["axes"] for row in report["engines"].values() if "axes" in row]
     axes: dict[str, Any] = known[0] if known else {}
     table = Table(title=f"compared with torch on {report['checked_on']}")
-    table.add_column("engine", no_wrap=True)
+    table.add_column("engine", overflow="fold")
     for name in ("computes in", escape("built [s]"), "MB", "least cosine", "error, share of RMS"):
         table.add_column(name, justify="right")
     for name, axis in axes.items():
@@ -76,7 +76,7 @@ def _show_parts(found: dict[str, Any]) -> None:
     """Print one row per engine and part of System 2."""
     table = Table(title=f"System 2's parts, compared with torch on {found['checked_on']}")
     for name in ("engine", "part"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, overflow="fold")
     for name in ("computes in", escape("built [s]"), "MB", "least cosine", "error, share of RMS"):
         table.add_column(name, justify="right")
     table.add_column("")
@@ -109,7 +109,7 @@ def _show_loop(loop: dict[str, Any]) -> None:
     title = f"closed loop, suite {loop['suite']}, {loop['episodes']} episodes on the same seeds"
     table = Table(title=title)
     for name in ("engine", "success", "difference to torch", "95% interval"):
-        table.add_column(name, justify="left" if name == "engine" else "right", no_wrap=True)
+        table.add_column(name, justify="left" if name == "engine" else "right", overflow="fold")
     for name, rate in loop["success"].items():
         found = loop["compared"].get(name)
         told = ("", "") if found is None else _difference(found)
@@ -164,7 +164,7 @@ def show_depth(found: dict[str, Any]) -> None:
         title=f"{found['threads']} thread(s), {found['samples']} sample(s), {found['inputs']}"
     )
     for name in ("engine", "steps x blocks"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, overflow="fold")
     errors = ("off the true flow [std]", "median", "worst", "off its own [std]")
     for name in ("pass p50 [ms]", "p99", *errors):
         table.add_column(escape(name), justify="right")
@@ -191,7 +191,7 @@ def show_times(found: dict[str, Any], of: str) -> None:
     title = f"{found['threads']} thread(s), {of}, {found['inputs']}"
     table = Table(title=title)
     for name in ("engine", "computes in", "what"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, overflow="fold")
     for name in ("p50 [ms]", "p95", "p99", "p99.9", "p99 outside stalls", "times faster"):
         table.add_column(escape(name), justify="right")
     for engine, rows in found["engines"].items():
@@ -225,7 +225,7 @@ def show_planner(found: dict[str, Any]) -> None:
         f"{found['computes_in']} on {found['device']}, {found['prompt_tokens']} tokens"
     )
     for name in ("stage", "mode"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, overflow="fold")
     for name in ("p50 [ms]", "p95", "p99 outside stalls", "times faster"):
         table.add_column(escape(name), justify="right")
     for stage, modes in found["stages"].items():

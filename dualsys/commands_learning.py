@@ -77,7 +77,7 @@ def _collect_runs(config: Config) -> int:
 def _show_collected(counts: dict[str, list[int]], out: str, info: Config) -> None:
     table = Table(title="recorded now")
     for name in ("scenario", "episodes", "failed", "ticks kept"):
-        table.add_column(name, justify="left" if name == "scenario" else "right", no_wrap=True)
+        table.add_column(name, justify="left" if name == "scenario" else "right", overflow="fold")
     for name, row in counts.items():
         table.add_row(name, *(str(v) for v in row))
     table_console().print(table)
@@ -103,7 +103,7 @@ def run_score(config: Config) -> int:
         "balanced",
         "blind",
     ):
-        table.add_column(name, justify="left" if name == "question" else "right", no_wrap=True)
+        table.add_column(name, justify="left" if name == "question" else "right", overflow="fold")
     for name, row in report["questions"].items():
         low, high = row["token_accuracy_ci95"]
         right, blind = percent(row["answer_accuracy"]), percent(row["most_frequent"])

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,6 +17,8 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
+from rich.text import Text
 
 
 def table_console() -> Console:
@@ -56,6 +59,44 @@ def progress_bar() -> Progress:
         TimeRemainingColumn(),
         console=Console(stderr=True),
     )
+
+
+class StatusLines:
+    """Names with what is said of them: at the bottom of a terminal, elsewhere a line now and then.
+
+    On standard error. `with StatusLines() as lines: lines.show({...})`, as often as one likes.
+    """
+
+    PERIOD_S = 30.0
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._written: float | None = None
+
+    def __enter__(self) -> StatusLines:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._live.stop()
+
+    def show(self, said: dict[str, str]) -> None:
+        """Show this instead of what was shown before; nothing where there is nothing to say."""
+        if not said:
+            return
+        if self._console.is_terminal:
+            table = Table.grid(padding=(0, 2))
+            for name, what in said.items():
+                table.add_row(Text(name, style="bold"), Text(what))
+            self._live.update(table, refresh=True)
+            return
+        now = self._console.get_time()
+        if self._written is None or now - self._written >= self.PERIOD_S:
+            self._written = now
+            line = "; ".join(f"{name}: {what}" for name, what in said.items())
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def percent(rate: float | None) -> str:

@@ -53,7 +53,7 @@ def list_thoughts(stories: list[Story], plans: tuple[str, ...], console: Console
     """One row per guidance, and one per request without any."""
     table = Table(title="what System 2 was asked and said")
     for name in ("tick", "request", "why asked", "plan", "value", "final", "fate", "used for"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, overflow="fold")
     for story in stories:
         said, asked = story.guidance, story.request
         known = asked if said is None else said

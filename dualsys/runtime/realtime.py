@@ -41,10 +41,12 @@ def realtime(
     scenario: str,
     seeds: list[int],
     started: Started = lambda processes, folder: None,
+    lives: Callable[[Any], None] = lambda health: None,
 ) -> dict[str, Any]:
     """Run one scenario on the wall clock; writes results.json, log.mcap and latency.json.
 
-    `started` is told the processes and the folder of their sockets (a test may strike one).
+    `started` is told the processes and the folder of their sockets (a test may strike one),
+    `lives` every sign of life of a process.
     Raises `DualsysError` when the world or System 1 fails; what was recorded until then stays.
     """
     from sim import registry
@@ -72,7 +74,7 @@ def realtime(
         (folder / "run.json").write_bytes(msgspec.json.encode(run))
         strikes, since = ProcessFaults(faults), FaultClock(folder, MonotonicClock())
         supervisor = Supervisor(
-            table, rows, folder, MonotonicClock(), lambda: strikes.due(since.since_s())
+            table, rows, folder, MonotonicClock(), lambda: strikes.due(since.since_s()), lives
         )
         for part in parts_of(out / "log.mcap"):  # of an earlier run into the same folder
             part.unlink()
