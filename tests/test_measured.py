@@ -377,8 +377,9 @@ def test_disturbances_are_told_as_they_were_measured() -> None:
     gain = found["compared"]["dual system"]["all"]["success"]
     low, high = gain["ci95"]
     flat = " ".join(section.split())
-    assert gain["shown"]
-    assert f"{100 * gain['mean']:.1f} points ({100 * low:.2f} .. {100 * high:.1f}," in flat
+    assert not gain["shown"]
+    told_of = f"({100 * gain['mean']:.1f} points, {100 * low:.1f} .. {100 * high:.1f})"
+    assert f"adds is not shown {told_of}" in flat
 
 
 def test_the_rare_situations_are_solved_as_it_is_told() -> None:
