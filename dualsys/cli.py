@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from dualsys.console import answered, for_programs
 from dualsys.errors import DualsysError, refusal
 
 USAGE = """usage: dualsys COMMAND [key=value ...]
@@ -34,7 +35,8 @@ commands:
   keys      keys for a link that other machines can reach: clients=[NAME,...] out=DIR
   thoughts  what System 2 thought in run=DIR, or all about one thought (tick=T)
 
-`dualsys COMMAND --help` lists keys and choices. Example:
+`dualsys COMMAND --help` lists keys and choices; --json writes what was found to standard output as
+JSON, tables to standard error. Example:
   dualsys eval scenario=driving/merge system2=scripted latency=fixed seeds=0:50 workers=2 out=DIR
 """
 
@@ -50,20 +52,28 @@ FILLED = {
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the console script."""
     words = sys.argv[1:] if arguments is None else arguments
-    console = Console(stderr=True)
+    with for_programs("--json" in words):
+        sys.exit(_told([word for word in words if word != "--json"]))
+
+
+def _told(words: list[str]) -> int:
+    """The exit code; what went wrong is told in one line."""
     try:
-        sys.exit(_dispatch(words))
+        return _dispatch(words)
     except DualsysError as error:
-        console.print(f"dualsys: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(2)
+        return _failed(str(error), 2)
     except OSError as error:
-        told = f"{refusal(error)}; what was finished is kept, mend this and run the command again"
-        console.print(f"dualsys: {told}", style="red", markup=False, soft_wrap=True)
-        sys.exit(2)
+        kept = "what was finished is kept, mend this and run the command again"
+        return _failed(f"{refusal(error)}; {kept}", 2)
     except KeyboardInterrupt as stopped:
-        told = str(stopped) or "what was finished is kept"
-        console.print(f"dualsys: interrupted; {told}", style="yellow", soft_wrap=True)
-        sys.exit(130)
+        return _failed(f"interrupted; {str(stopped) or 'what was finished is kept'}", 130)
+
+
+def _failed(told: str, code: int) -> int:
+    colour = "yellow" if code == 130 else "red"
+    Console(stderr=True).print(f"dualsys: {told}", style=colour, markup=False, soft_wrap=True)
+    answered({"error": told})
+    return code
 
 
 def _dispatch(words: list[str]) -> int:

@@ -16,7 +16,7 @@ from rich.table import Table
 from dualsys import commands_engines as engines
 from dualsys import commands_learning as learning
 from dualsys.config import parse_seeds
-from dualsys.console import StatusLines, percent, progress_bar, table_console
+from dualsys.console import StatusLines, answered, percent, progress_bar, table_console
 from dualsys.errors import DualsysError
 
 Config = dict[str, Any]
@@ -45,6 +45,7 @@ def run_eval(config: Config) -> int:
         results = evaluate(config, scenarios, seeds, progress)
     show_results(results, table_console())
     _film(results)
+    answered(results)
     return 0
 
 
@@ -64,6 +65,7 @@ def _run_realtime(config: Config, scenarios: list[str], seeds: list[int]) -> int
             results = realtime({**config, "out": out}, scenario, seeds, lives=lives)
         show_results(results, table_console())
         _film(results)
+        answered(results)
     return 0
 
 
@@ -153,15 +155,24 @@ def _switched_off(results: dict[str, Any]) -> str:
 
 def run_thoughts(config: Config) -> int:
     """`dualsys thoughts`."""
-    from dualsys.show_thoughts import explain, list_thoughts, newest_at, save_images, stories_of
+    from dualsys.show_thoughts import (
+        contents_of,
+        explain,
+        list_thoughts,
+        newest_at,
+        save_images,
+        stories_of,
+    )
 
     console = table_console()
     spec, stories = stories_of(Path(config["run"]), config["epoch"])
     if config["tick"] < 0:
         list_thoughts(stories, spec.plans, console)
+        answered([contents_of(story, spec) for story in stories])
         return 0
     story = newest_at(stories, config["tick"])
     explain(story, spec, console)
+    answered(contents_of(story, spec))
     if config["images"]:
         for path in save_images(story, Path(config["images"])):
             console.print(f"seen: {path}", markup=False)
@@ -178,6 +189,7 @@ def run_report(config: Config) -> int:
         )
     page = write_report([Path(p) for p in config["of"]], Path(config["out"]), config["episodes"])
     table_console().print(f"written to {page}", markup=False, soft_wrap=True)
+    answered({"page": str(page)})
     return 0
 
 
@@ -217,6 +229,7 @@ def run_calibrate(config: Config) -> int:
         f"{1e3 * cost['decision_ms']:.1f} us",
         highlight=False,
     )
+    answered(report)
     return 0
 
 
@@ -267,6 +280,7 @@ def run_keys(config: Config) -> int:
         else f"{folder} holds all of these keys already",
         highlight=False,
     )
+    answered({"out": str(folder), "made": [str(path) for path in made]})
     return 0
 
 
@@ -287,9 +301,10 @@ def run_replay(config: Config) -> int:
         f"{config['tolerance']:g}{where}",
         highlight=False,
     )
+    told = {**msgspec.to_builtins(found), "config": config, "versions": versions()}
+    told |= {"git": git_state(), "machine": machine()}
+    answered(told)
     if config["out"]:
-        told = {**msgspec.to_builtins(found), "config": config, "versions": versions()}
-        told |= {"git": git_state(), "machine": machine()}
         Path(config["out"]).parent.mkdir(parents=True, exist_ok=True)
         Path(config["out"]).write_bytes(msgspec.json.format(msgspec.json.encode(told), indent=1))
     return 1 if found.beyond else 0

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.progress import TaskID
 from rich.table import Table
 
-from dualsys.console import progress_bar, table_console
+from dualsys.console import answered, progress_bar, table_console
 from dualsys.environment import cache_folder
 
 Config = dict[str, Any]
@@ -44,6 +44,7 @@ def run_build(config: Config) -> int:
     kept = cache_folder() / "engines" / report["folder"]
     console.print(f"kept in {kept}", markup=False, soft_wrap=True)
     console.print(f"written to {Path(config['out']) / 'build.json'}", markup=False, soft_wrap=True)
+    answered(report)
     usable = [name for name, row in report["engines"].items() if row["refused"] is None]
     return 0 if set(usable) - {"torch"} else 1
 
@@ -143,6 +144,7 @@ def run_bench_engine(config: Config) -> int:
         for found in report["planners"]:
             show_planner(found)
         table_console().print(f"written to {config['out']}: planners.json", markup=False)
+        answered(report)
         return 0
     for table in report["tables"]:
         if depth:
@@ -154,6 +156,7 @@ def run_bench_engine(config: Config) -> int:
     out, name = Path(config["out"]), "depth" if depth else "engines"
     (depth_bench.draw if depth else draw)(report, out / f"{name}.png")
     table_console().print(f"written to {out}: {name}.json, {name}.png", markup=False)
+    answered(report)
     return 0
 
 

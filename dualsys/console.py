@@ -1,12 +1,15 @@
-"""What the commands print with: a console that keeps its width, a progress bar, rates as text."""
+"""What the commands print with: tables or JSON, a progress bar, a status, rates as text."""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
+import msgspec
 from rich.console import Console
 from rich.live import Live
 from rich.progress import (
@@ -20,10 +23,33 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+_FOR_PROGRAMS: ContextVar[bool] = ContextVar("for programs", default=False)
+
+
+@contextmanager
+def for_programs(wanted: bool) -> Iterator[None]:
+    """While it lasts standard output is for `answered` alone (`--json`), if that is `wanted`."""
+    before = _FOR_PROGRAMS.set(wanted)
+    try:
+        yield
+    finally:
+        _FOR_PROGRAMS.reset(before)
+
+
+def answered(found: Any) -> None:
+    """What a command found, as a line of JSON where a program reads it; NaN is null."""
+    if _FOR_PROGRAMS.get():
+        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+        sys.stdout.flush()
+
 
 def table_console() -> Console:
-    """Standard output, wide enough for the tables where no terminal limits it (a file, a pipe)."""
-    return Console(width=None if sys.stdout.isatty() else 200)
+    """Standard output, wide enough for the tables where no terminal limits it (a file, a pipe).
+
+    Standard error where a program reads the output.
+    """
+    stream = sys.stderr if _FOR_PROGRAMS.get() else sys.stdout
+    return Console(file=stream, width=None if stream.isatty() else 200)
 
 
 class ProgressLines(Progress):

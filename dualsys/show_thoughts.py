@@ -103,6 +103,24 @@ def explain(story: Story, spec: WorldSpec, console: Console) -> None:
     say(f"fate: {fate_of(story)} ({story.used_ticks} ticks{span})")
 
 
+def contents_of(story: Story, spec: WorldSpec) -> dict[str, Any]:
+    """All about one story but its pictures, as plain values."""
+    said, asked, thought = story.guidance, story.request, story.thought
+    told: dict[str, Any] = {"tick": story.tick, "fate": fate_of(story)}
+    told |= {"used_ticks": story.used_ticks, "asked": None, "said": None, "thought": None}
+    if asked is not None:
+        told["asked"] = {name: getattr(asked, name) for name in ("reason", "uncertainty", "budget")}
+        told["asked"] |= {"request_id": asked.request_id, "at_tick": asked.stamp.tick}
+    if thought is not None:
+        told["thought"] = {name: getattr(thought, name) for name in ("answers", "votes", "chosen")}
+        told["thought"]["values"] = thought.values.tolist()
+    if said is not None:
+        told["said"] = {name: getattr(said, name) for name in ("value", "final", "text")}
+        told["said"] |= {"plan": spec.plans[said.plan], "code": said.z.tolist()}
+        told["said"]["thinking_s"] = said.thinking_ns / 1e9
+    return told
+
+
 def save_images(story: Story, folder: Path) -> list[Path]:
     """Write what System 2 saw, visual prompts drawn in, as PNG files. Returns their paths.
 
