@@ -34,6 +34,7 @@ commands:
   replay    a log through one system alone, its answers held against the log's: replay LOG
   keys      keys for a link that other machines can reach: clients=[NAME,...] out=DIR
   thoughts  what System 2 thought in run=DIR, or all about one thought (tick=T)
+  completion  of commands and keys by the tab key: completion bash|zsh|fish
 
 `dualsys COMMAND --help` lists keys and choices; --json writes what was found to standard output as
 JSON, tables to standard error. Example:
@@ -77,7 +78,7 @@ def _failed(told: str, code: int) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
-    from dualsys.config import config_folder, load
+    from dualsys.config import load
     from dualsys.environment import set_headless_defaults
     from dualsys.errors import UnknownNameError
     from dualsys.schemas import COMMANDS
@@ -86,6 +87,11 @@ def _dispatch(words: list[str]) -> int:
         Console().print(USAGE, markup=False, highlight=False)
         return 0 if words else 2
     command, overrides = words[0], words[1:]
+    if command == "completion":
+        from dualsys.completion import answer
+
+        sys.stdout.write(answer(overrides))
+        return 0
     if command == "train" and overrides[:1] not in ([], ["-h"], ["--help"]):
         command, overrides = f"train {overrides[0]}", overrides[1:]
     if command == "train":
@@ -97,7 +103,7 @@ def _dispatch(words: list[str]) -> int:
     if "-h" in overrides or "--help" in overrides:
         from dualsys.commands import show_help
 
-        show_help(command, config_folder())
+        show_help(command)
         return 0
     set_headless_defaults()
     if command == "bench":

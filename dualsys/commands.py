@@ -233,20 +233,19 @@ def run_calibrate(config: Config) -> int:
     return 0
 
 
-def show_help(command: str, folder: Path) -> None:
+def show_help(command: str) -> None:
     """Print the keys of a command with their defaults, and the choices of every group."""
-    from dualsys.config import defaults
+    from dualsys.config import choices_of, defaults
     from dualsys.schemas import COMMANDS
 
     console = table_console()
-    console.print(f"usage: dualsys {command} [key=value ...]   (-m sweeps over a,b,c)\n")
+    usage = f"usage: dualsys {command} [key=value ...] [--json]   (-m sweeps over a,b,c)\n"
+    console.print(usage, markup=False, highlight=False)
     groups = Table(title="groups", title_justify="left", box=None)
     groups.add_column("group=")
     groups.add_column("choices")
-    for path in sorted(p for p in folder.iterdir() if p.is_dir()):
-        if path.name in COMMANDS[command].__dataclass_fields__:
-            names = sorted(str(f.relative_to(path).with_suffix("")) for f in path.rglob("*.yaml"))
-            groups.add_row(path.name, ", ".join(names))
+    for name, choices in choices_of(command).items():
+        groups.add_row(name, ", ".join(choices))
     if groups.row_count:
         console.print(groups)
     if "scenario" in COMMANDS[command].__dataclass_fields__:
