@@ -31,10 +31,10 @@ def run_build(config: Config) -> int:
             begun.append(name)
             bar.update(task, completed=len(begun) - 1, note=name)
 
-        def episodes(variant: str, count: int, total: int) -> None:
+        def episodes(variant: str, count: int, of: int) -> None:
             if variant not in loops:
                 bar.update(task, completed=total, note="")
-                loops[variant] = bar.add_task(f"drives, {variant}", total=total, note="")
+                loops[variant] = bar.add_task(f"episodes, {variant}", total=of, note="")
             bar.update(loops[variant], advance=count)
 
         report = build(config, progress, episodes)
