@@ -9,7 +9,7 @@ export OMP_NUM_THREADS ?= 1
 TEST_WORKERS ?= 3
 STAMP := .venv/.ready-$(shell cat pyproject.toml constraints.txt launch/setup.sh | sha256sum | cut -c1-16)
 
-.PHONY: setup demo test lint format clean
+.PHONY: setup demo test lint docs format clean
 
 setup: $(STAMP)
 
@@ -30,9 +30,12 @@ test: lint
 	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 	PYTHONPATH=.venv/kernels $(PY) -m pytest -n $(TEST_WORKERS) tests/kernels/test_fused.py
 
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --site-dir site
+
 format: setup
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf site .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
