@@ -75,12 +75,13 @@ def test_the_times_of_the_planners_parts_are_told_as_they_were_measured() -> Non
         ]
 
 
-def test_drives_with_every_engine_are_told_as_they_were_measured() -> None:
-    found = result("build-driving.json")
+@pytest.mark.parametrize(("domain", "what"), [("driving", "drives"), ("manipulation", "episodes")])
+def test_episodes_with_every_engine_are_told_as_they_were_measured(domain: str, what: str) -> None:
+    found = result(f"build-{domain}.json")
     loop = found["closed_loop"]
-    section = ENGINES.split("docs/results/build-driving.json", 1)[1].split("\n\nOn TensorRT", 1)[0]
-    told = {cells[0]: cells[1:] for cells in rows(section)}
-    assert f"Over {loop['episodes']} paired drives" in ENGINES
+    section = ENGINES.split(f"docs/results/build-{domain}.json", 1)[1]
+    told = {cells[0]: cells[1:] for cells in reversed(rows(section.split("\n\nOn TensorRT", 1)[0]))}
+    assert f"Over {loop['episodes']} paired {what}" in ENGINES
     assert loop["episodes"] >= 200
     for name, gain in loop["compared"].items():
         cosine = min(row["cosine"] for row in found["engines"][name]["outputs"].values())
