@@ -32,6 +32,7 @@ commands:
   report    runs, benchmarks and calibrations as one HTML page: report DIR ... out=FILE.html
   doctor    what this machine has and lacks, with a remedy for each lack
   replay    a log through one system alone, its answers held against the log's: replay LOG
+  view      a log in Rerun, also while it is written: view LOG [save=FILE.rrd] [how=browser]
   keys      keys for a link that other machines can reach: clients=[NAME,...] out=DIR
   thoughts  what System 2 thought in run=DIR, or all about one thought (tick=T)
   completion  of commands and keys by the tab key: completion bash|zsh|fish
@@ -114,7 +115,7 @@ def _dispatch(words: list[str]) -> int:
         about = [word for word in overrides if "=" not in word]
         overrides = [word for word in overrides if "=" in word]
         overrides += [f"of=[{','.join(about)}]"] if about else []
-    if command == "replay":
+    if command in ("replay", "view"):  # the plain word is the log
         overrides = [word if "=" in word else f"log={word}" for word in overrides]
     if "-m" in overrides or "--multirun" in overrides:
         return _sweep(command, [word for word in overrides if word[:1] != "-"])

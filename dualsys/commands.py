@@ -32,6 +32,11 @@ def run_eval(config: Config) -> int:
     seeds = parse_seeds(config["seeds"])
     if config["runtime"]["name"] == "realtime":
         return _run_realtime(config, scenarios, seeds)
+    if config["view"]["how"]:
+        raise DualsysError(
+            f"view={config['view']['name']} shows realtime runs as they go on, this one is in "
+            f"virtual time; show it afterwards: dualsys view {config['out']}"
+        )
     done = good = 0
     with progress_bar() as bar:
         task = bar.add_task("episodes", total=len(seeds) * len(scenarios), note="")
@@ -52,11 +57,12 @@ def run_eval(config: Config) -> int:
 def _run_realtime(config: Config, scenarios: list[str], seeds: list[int]) -> int:
     from dualsys.runtime.live_status import LiveStatus
     from dualsys.runtime.realtime import realtime
+    from dualsys.view.beside import viewed
 
     for scenario in scenarios:
         out = config["out"] if len(scenarios) == 1 else f"{config['out']}/{scenario}"
         status = LiveStatus()
-        with StatusLines() as lines:
+        with viewed(config["view"]["how"], Path(out)), StatusLines() as lines:
 
             def lives(health: Any, status: LiveStatus = status, lines: Any = lines) -> None:
                 status.take(health)
@@ -309,6 +315,19 @@ def run_replay(config: Config) -> int:
     return 1 if found.beyond else 0
 
 
+def run_view(config: Config) -> int:
+    """`dualsys view`."""
+    from dualsys.view.beside import require_rerun
+
+    require_rerun()
+    from dualsys.view.command import view
+
+    shown = view(config)
+    table_console().print(f"{shown['messages']} messages shown: {shown['in']}", markup=False)
+    answered(shown)
+    return 0
+
+
 def _where(first: tuple[int, int, str]) -> str:
     epoch, tick, what = first
     return f"epoch {epoch}, tick {tick}: {what}"
@@ -317,6 +336,7 @@ def _where(first: tuple[int, int, str]) -> str:
 RUN: dict[str, Callable[[Config], int]] = {
     "keys": run_keys,
     "replay": run_replay,
+    "view": run_view,
     "eval": run_eval,
     "run": run_eval,
     "collect": learning.run_collect,

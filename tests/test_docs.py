@@ -37,7 +37,10 @@ def test_an_environment_joins_in_under_50_lines() -> None:
     "page",
     [
         "README.md",
-        *(f"docs/{n}.md" for n in ("planner", "benchmark", "measured", "engines", "safety")),
+        *(
+            f"docs/{n}.md"
+            for n in ("planner", "benchmark", "measured", "engines", "safety", "view")
+        ),
     ],
 )
 def test_every_command_of_a_page_composes(page: str) -> None:
@@ -50,7 +53,7 @@ def test_every_command_of_a_page_composes(page: str) -> None:
     ]
     assert lines, page
     for _, command, *words in lines:
-        if command == "replay":
+        if command in ("replay", "view"):
             words = [word if "=" in word else f"log={word}" for word in words]
         if command == "train":
             command, words = f"train {words[0]}", words[1:]

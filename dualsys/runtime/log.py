@@ -130,7 +130,7 @@ def read_header(path: Path) -> dict[str, Any]:
     """Return the run's header from a log, whole or not. Raises `DualsysError` without one."""
     if not path.is_file():
         raise DualsysError(f"there is no log {path}; give the folder of a run that was recorded")
-    with _Bounded(path.open("rb", buffering=0)) as file:
+    with Bounded(path.open("rb", buffering=0)) as file:
         for record in _whole_records(file, Damage()):
             if isinstance(record, Metadata) and record.name == HEADER:
                 header: dict[str, Any] = msgspec.json.decode(record.metadata["json"])
@@ -170,7 +170,7 @@ def frames_of(path: Path, damage: Damage | None = None) -> Iterator[tuple[str, b
         raise DualsysError(f"there is no log {path}; give the folder of a run that was recorded")
     for part in parts:
         found, topics = Damage(), dict[int, str]()
-        with _Bounded(part.open("rb", buffering=0)) as file:
+        with Bounded(part.open("rb", buffering=0)) as file:
             for record in _whole_records(file, found):
                 if isinstance(record, Channel):
                     topics[record.id] = record.topic
@@ -189,10 +189,11 @@ def _topic(frame: bytes) -> str:
     return str(type(decode(frame)).__struct_config__.tag)
 
 
-class _Bounded(io.BufferedReader):
-    """A file of which nobody reads more at once than a record holds: its lengths may be damaged."""
+class Bounded(io.BufferedReader):
+    """A file of which nobody reads more at once than a record holds: lengths may be damaged."""
 
     def read(self, size: int | None = -1) -> bytes:
+        """As every file's. Raises `ValueError` for more than a record holds."""
         if size is not None and size > MAX_RECORD:
             raise ValueError(f"a part of a record would be {size} bytes long")
         return super().read(size)
