@@ -370,6 +370,7 @@ class ViewConfig:
     log: str = MISSING  # a log, or the folder of a run
     how: str = MISSING  # "window" or "browser"
     save: str = ""  # a file instead
+    mcap: str = ""  # a copy that other MCAP tools show, instead
     epoch: int | None = None  # of one episode alone
     follow: bool = False
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from dualsys.errors import DualsysError, UnknownNameError
-from dualsys.view.show import follow_log, show_log
+from dualsys.view.other_tools import write_copy
+from dualsys.view.show import follow_log, show_log, spec_of
 from dualsys.view.window import Window
 
 HOW = ("window", "browser")
@@ -25,6 +26,9 @@ def view(config: dict[str, Any]) -> dict[str, Any]:
         raise DualsysError(
             f"there is no log {log}; give a log, or the folder of a run that has one"
         )
+    if config["mcap"]:
+        count = write_copy(log, spec_of(log), Path(config["mcap"]))
+        return {"messages": count, "in": config["mcap"]}
     over = threading.Event()
     before = signal.signal(signal.SIGINT, lambda number, frame: over.set())
     to = Path(config["save"]) if config["save"] else Window(config["how"] == "browser")

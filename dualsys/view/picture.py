@@ -25,6 +25,7 @@ from dualsys.messages import (
 )
 from dualsys.spec import WorldSpec
 from dualsys.system2.prompts import paths, project
+from dualsys.view.said import Said
 
 Entry = tuple[str, Any]  # entity path, Rerun archetype
 
@@ -36,7 +37,7 @@ class Picture:
     """One run's messages, in the order of its log, as what is to be shown."""
 
     def __init__(self, spec: WorldSpec) -> None:
-        self._spec = spec
+        self._spec, self._said = spec, Said(spec)
         self._state: np.ndarray | None = None  # of the newest observation
         self._shown_ns: int | None = None  # when pictures were shown last
         self._last: dict[str, str] = {}  # what is told only when it changes
@@ -50,13 +51,17 @@ class Picture:
             Outcome: self._outcome,
             Health: self._health,
             Label: self._label,
-            Hello: self._hello,
+            Hello: lambda hello: iter(()),  # is said in words
             Ack: lambda ack: iter(()),  # is never logged: of the link alone
         }
 
     def of(self, message: Message) -> list[Entry]:
         """Everything to be shown of a message."""
-        return list(self._show[type(message)](message))
+        entries = list(self._show[type(message)](message))
+        for line in self._said.of(message):
+            level = rr.TextLogLevel.WARN if line.warning else rr.TextLogLevel.INFO
+            entries.append((f"log/{line.who}", rr.TextLog(line.text, level=level)))
+        return entries
 
     def _observation(self, seen: Observation) -> Iterator[Entry]:
         self._state = seen.state
@@ -82,8 +87,6 @@ class Picture:
 
     def _request(self, request: PlanRequest) -> Iterator[Entry]:
         yield "system1/asked", rr.Scalars(request.uncertainty)
-        told = f"asked ({request.budget}): {request.reason}"
-        yield "log/trigger", rr.TextLog(told, level=rr.TextLogLevel.INFO)
         yield from self._lines("samples", request.samples, [SAMPLE])
 
     def _thought(self, thought: Thought) -> Iterator[Entry]:
@@ -103,8 +106,6 @@ class Picture:
 
     def _guidance(self, guidance: Guidance) -> Iterator[Entry]:
         plan = self._spec.plans[guidance.plan]
-        end = ", final" if guidance.final else ""
-        yield "log/system2", rr.TextLog(f"{plan}{end}: {guidance.text}")
         yield from self._changed("guidance/plan", plan, rr.TextDocument)
         yield "latency/system2_ms", rr.Scalars(guidance.thinking_ns / 1e6)
         if np.isfinite(guidance.value):
@@ -117,12 +118,6 @@ class Picture:
         if len(command.wanted) == len(named):
             for (axis, _), value in zip(named, command.wanted.tolist(), strict=True):
                 yield f"command/{axis.name}/wanted", rr.Scalars(value)
-        if command.interventions:
-            told = f"{command.source}: {', '.join(command.interventions)}"
-            yield "log/shield", rr.TextLog(told, level=rr.TextLogLevel.WARN)
-        if command.rung and self._last.get("rung") != command.rung:
-            self._last["rung"] = command.rung
-            yield "log/ladder", rr.TextLog(f"rung: {command.rung}")
         if command.observation_age_ns >= 0:
             age_ms = command.observation_age_ns / 1e6
             yield "latency/observation_to_command_ms", rr.Scalars(age_ms)
@@ -131,9 +126,6 @@ class Picture:
         yield "plant/reward", rr.Scalars(outcome.reward)
         for name, value in outcome.metrics.items():
             yield f"plant/metrics/{name}", rr.Scalars(value)
-        if outcome.terminated or outcome.truncated:
-            how = "success" if outcome.success else "cut off" if outcome.truncated else "ended"
-            yield "log/world", rr.TextLog(f"episode {outcome.stamp.epoch}: {how}")
 
     def _health(self, health: Health) -> Iterator[Entry]:
         for name, count in health.counters.items():
@@ -145,9 +137,6 @@ class Picture:
     def _label(self, label: Label) -> Iterator[Entry]:
         for axis, value in zip(self._spec.action, label.command.tolist(), strict=True):
             yield f"command/{axis.name}/expert", rr.Scalars(value)
-
-    def _hello(self, hello: Hello) -> Iterator[Entry]:
-        yield "log/world", rr.TextLog(f"{hello.role} is there")
 
     def _changed(self, path: str, text: str, shown: Callable[[str], Any]) -> Iterator[Entry]:
         if self._last.get(path) != text:

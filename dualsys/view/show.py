@@ -87,7 +87,7 @@ class Viewer:
 
 def show_log(log: Path, to: Window | Path, epoch: int | None = None) -> int:
     """Show a log that is there, or one episode of it. Returns how many messages were shown."""
-    viewer = Viewer(_spec_of(log), _name(log), to)
+    viewer = Viewer(spec_of(log), _name(log), to)
     count = viewer.show(m for _, m in read_log(log) if epoch in (None, m.stamp.epoch))
     viewer.close()
     if not count:
@@ -102,7 +102,7 @@ def follow_log(log: Path, to: Window | Path, over: threading.Event) -> int:
     while not _has_header(log):
         if over.wait(LOOK_S):
             return 0
-    viewer, tail, count = Viewer(_spec_of(log), _name(log), to), LogTail(log), 0
+    viewer, tail, count = Viewer(spec_of(log), _name(log), to), LogTail(log), 0
     while True:
         last = over.wait(LOOK_S)  # asked before the log is read for the last time
         count += viewer.show(tail.new())
@@ -121,7 +121,8 @@ def _has_header(log: Path) -> bool:
     return True
 
 
-def _spec_of(log: Path) -> WorldSpec:
+def spec_of(log: Path) -> WorldSpec:
+    """The world of a log. Raises `DualsysError` where it is of several that differ."""
     from sim import registry
 
     header: dict[str, Any] = read_header(log)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -13,12 +14,14 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+from mcap.reader import make_reader
+from PIL import Image
 
 from dualsys import messages
 from dualsys.config import load
 from dualsys.errors import DualsysError
 from dualsys.messages import Health, Message, Observation, Stamp, Thought
-from dualsys.runtime.log import read_log
+from dualsys.runtime.log import frames_of, read_log
 from dualsys.runtime.realtime import realtime
 from dualsys.spec import WorldSpec
 from sim import registry
@@ -171,6 +174,32 @@ def sid(stat: Path) -> int:
         return int(stat.read_text().rpartition(")")[2].split()[3])
     except OSError:
         return -1
+
+
+def test_other_tools_find_pictures_and_words_beside_our_own_messages(
+    run_folder: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "other.mcap"
+    told = view(configured(run_folder, mcap=str(file)))
+    schemas, own, pictures = dict[str, str](), list[bytes](), list[bytes]()
+    with file.open("rb") as opened:
+        for schema, channel, message in make_reader(opened).iter_messages():
+            schemas[channel.topic] = schema.name if schema else ""
+            if channel.topic.startswith("/dualsys/"):
+                own.append(message.data)
+            elif channel.topic == "/cameras/topdown":
+                pictures.append(message.data)
+    assert schemas["/cameras/topdown"] == "foxglove.CompressedImage"
+    assert schemas["/log"] == "foxglove.Log"
+    log = list(frames_of(run_folder / "log.mcap"))
+    assert sorted(own) == sorted(frame for _, frame, _ in log)
+    assert told["messages"] == len(own)
+    seen = [m for _, m in read_log(run_folder / "log.mcap") if isinstance(m, Observation)]
+    assert len(pictures) == len(seen)
+    png = pictures[0][pictures[0].index(b"\x89PNG") :]
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(io.BytesIO(png))), seen[0].images["topdown"]
+    )
 
 
 def test_mistakes_are_one_clear_line(run_folder: Path, tmp_path: Path) -> None:
