@@ -471,6 +471,30 @@ def test_thinking_times_and_interruptions_are_those_of_the_files() -> None:
 SAFETY = (ROOT / "docs/safety.md").read_text()
 
 
+def test_the_soak_is_told_as_it_was_measured() -> None:
+    found = result("soak.json")
+    told = {cells[0]: cells[-1] for cells in rows(SAFETY.split("## An hour of blows", 1)[1])}
+    counted = f"{found['minutes']}, {found['runs']}, {found['blows']}"
+    assert told["minutes, runs, blows"] == counted
+    for row, name in (
+        ("commands to the plant", "commands"),
+        ("of them unsafe", "unsafe"),
+        ("holes in a log that no blow excuses", "lost"),
+        ("damaged logs", "damaged"),
+        ("processes left behind", "orphans"),
+        ("shared memory left behind", "segments"),
+        ("descriptors more at the end", "descriptors_more"),
+    ):
+        assert told[row] == str(found[name])
+    grown = found["memory_growth"]
+    others = ", ".join(percent(grown[n]) for n in ("system1", "system2", "world", "supervisor"))
+    assert told["memory more in the calm minutes: System 1, System 2, world, supervisor"] == others
+    assert told["the recorder's"] == f"**{percent(grown['recorder'])}**"
+    worlds = [run for run in found["each"] if run["ended"].startswith("the world ended")]
+    words = {4: "four", 5: "five", 6: "six"}
+    assert f"({words[len(worlds)]} of these did)" in SAFETY
+
+
 def test_the_matrix_of_faults_is_told_as_it_was_measured() -> None:
     cells = {(cell["place"], cell["kind"]): cell for cell in result("faults.json")["cells"]}
     assert len(cells) == 49
