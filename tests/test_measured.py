@@ -349,6 +349,18 @@ def test_late_answers_are_told_as_they_were_measured(name: str, head: str) -> No
             assert cells[-3] == f"{points[0]} ({points[1]} .. {points[2]}){shown}"
 
 
+def test_a_busy_system_2_is_told_as_it_was_measured() -> None:
+    found = result("lateness.json")
+    told = {cells[0]: cells[1:] for cells in rows(after("`docs/results/lateness.json`"))}
+    for mode in ("idle", "busy"):
+        kept = sum(run["kept"] for run in found["runs"] if run["mode"] == mode)
+        assert told[mode] == [str(kept), *(f"{found[mode][q]:.2f}" for q in ("p50", "p99"))]
+    for cell, q in zip(told["busy over idle"][1:], ("p50", "p99"), strict=True):
+        ratio, (low, high) = found[f"ratio_{q}"]["ratio"], found[f"ratio_{q}"]["ci95"]
+        assert cell.strip("*") == f"{ratio:.2f} ({low:.2f} .. {high:.2f})"
+    assert len(found["runs"]) == 8
+
+
 @pytest.mark.parametrize("name", ["bench", "driving", "manipulation"])
 def test_equal_runs_wrote_equal_bytes(name: str) -> None:
     found = result(f"repeat-{name}.json")
