@@ -349,6 +349,19 @@ def test_late_answers_are_told_as_they_were_measured(name: str, head: str) -> No
             assert cells[-3] == f"{points[0]} ({points[1]} .. {points[2]}){shown}"
 
 
+def test_blows_to_system_2_are_told_as_they_were_measured() -> None:
+    runs = result("strike.json")["runs"]
+    told = {cells[0]: cells[1:] for cells in rows(after("`docs/results/strike.json`"))}
+    for blow, run in runs.items():
+        ticks, guidance = run["ticks"], run["guidance"]
+        counts = (ticks["total"], ticks["missed_outside_stalls"], ticks["stalls"])
+        counts += run["ticks_after_blow"], run["fallback_after_blow"]
+        assert told[blow][:5] == [str(count) for count in counts]
+        seconds = (guidance["oldest_s"], max(0.0, guidance["silent_for_s"]))
+        assert [told[blow][5], told[blow][7]] == [f"{value:.2f}" for value in seconds]
+        assert told[blow][6::2] == [str(guidance["ticks_alone"]), str(run["started_again"])]
+
+
 def test_a_busy_system_2_is_told_as_it_was_measured() -> None:
     found = result("lateness.json")
     told = {cells[0]: cells[1:] for cells in rows(after("`docs/results/lateness.json`"))}
