@@ -5,10 +5,11 @@ export MUJOCO_GL ?= egl
 export PYOPENGL_PLATFORM ?= $(MUJOCO_GL)
 export SDL_VIDEODRIVER ?= dummy
 export OMP_NUM_THREADS ?= 1
-TEST_WORKERS ?= 2
+# More than cores: many tests wait for processes of theirs. The long files of tests/bench begin.
+TEST_WORKERS ?= 3
 STAMP := .venv/.ready-$(shell cat pyproject.toml constraints.txt launch/setup.sh | sha256sum | cut -c1-16)
 
-.PHONY: setup demo test lint format clean
+.PHONY: setup demo test lint docs format clean
 
 setup: $(STAMP)
 
@@ -26,12 +27,15 @@ lint: setup
 	.venv/bin/lint-imports
 
 test: lint
-	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadfile
+	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 	PYTHONPATH=.venv/kernels $(PY) -m pytest -n $(TEST_WORKERS) tests/kernels/test_fused.py
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --site-dir site
 
 format: setup
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf site .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

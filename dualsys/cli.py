@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from dualsys.console import answered, for_programs
 from dualsys.errors import DualsysError, refusal
 
 USAGE = """usage: dualsys COMMAND [key=value ...]
@@ -31,10 +32,13 @@ commands:
   report    runs, benchmarks and calibrations as one HTML page: report DIR ... out=FILE.html
   doctor    what this machine has and lacks, with a remedy for each lack
   replay    a log through one system alone, its answers held against the log's: replay LOG
+  view      a log in Rerun, also while it is written: view LOG [save=FILE.rrd] [how=browser]
   keys      keys for a link that other machines can reach: clients=[NAME,...] out=DIR
   thoughts  what System 2 thought in run=DIR, or all about one thought (tick=T)
+  completion  of commands and keys by the tab key: completion bash|zsh|fish
 
-`dualsys COMMAND --help` lists keys and choices. Example:
+`dualsys COMMAND --help` lists keys and choices; --json writes what was found to standard output as
+JSON, tables to standard error. Example:
   dualsys eval scenario=driving/merge system2=scripted latency=fixed seeds=0:50 workers=2 out=DIR
 """
 
@@ -50,24 +54,32 @@ FILLED = {
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the console script."""
     words = sys.argv[1:] if arguments is None else arguments
-    console = Console(stderr=True)
+    with for_programs("--json" in words):
+        sys.exit(_told([word for word in words if word != "--json"]))
+
+
+def _told(words: list[str]) -> int:
+    """The exit code; what went wrong is told in one line."""
     try:
-        sys.exit(_dispatch(words))
+        return _dispatch(words)
     except DualsysError as error:
-        console.print(f"dualsys: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(2)
+        return _failed(str(error), 2)
     except OSError as error:
-        told = f"{refusal(error)}; what was finished is kept, mend this and run the command again"
-        console.print(f"dualsys: {told}", style="red", markup=False, soft_wrap=True)
-        sys.exit(2)
+        kept = "what was finished is kept, mend this and run the command again"
+        return _failed(f"{refusal(error)}; {kept}", 2)
     except KeyboardInterrupt as stopped:
-        told = str(stopped) or "what was finished is kept"
-        console.print(f"dualsys: interrupted; {told}", style="yellow", soft_wrap=True)
-        sys.exit(130)
+        return _failed(f"interrupted; {str(stopped) or 'what was finished is kept'}", 130)
+
+
+def _failed(told: str, code: int) -> int:
+    colour = "yellow" if code == 130 else "red"
+    Console(stderr=True).print(f"dualsys: {told}", style=colour, markup=False, soft_wrap=True)
+    answered({"error": told})
+    return code
 
 
 def _dispatch(words: list[str]) -> int:
-    from dualsys.config import config_folder, load
+    from dualsys.config import load
     from dualsys.environment import set_headless_defaults
     from dualsys.errors import UnknownNameError
     from dualsys.schemas import COMMANDS
@@ -76,6 +88,11 @@ def _dispatch(words: list[str]) -> int:
         Console().print(USAGE, markup=False, highlight=False)
         return 0 if words else 2
     command, overrides = words[0], words[1:]
+    if command == "completion":
+        from dualsys.completion import answer
+
+        sys.stdout.write(answer(overrides))
+        return 0
     if command == "train" and overrides[:1] not in ([], ["-h"], ["--help"]):
         command, overrides = f"train {overrides[0]}", overrides[1:]
     if command == "train":
@@ -87,7 +104,7 @@ def _dispatch(words: list[str]) -> int:
     if "-h" in overrides or "--help" in overrides:
         from dualsys.commands import show_help
 
-        show_help(command, config_folder())
+        show_help(command)
         return 0
     set_headless_defaults()
     if command == "bench":
@@ -98,7 +115,7 @@ def _dispatch(words: list[str]) -> int:
         about = [word for word in overrides if "=" not in word]
         overrides = [word for word in overrides if "=" in word]
         overrides += [f"of=[{','.join(about)}]"] if about else []
-    if command == "replay":
+    if command in ("replay", "view"):  # the plain word is the log
         overrides = [word if "=" in word else f"log={word}" for word in overrides]
     if "-m" in overrides or "--multirun" in overrides:
         return _sweep(command, [word for word in overrides if word[:1] != "-"])

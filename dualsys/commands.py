@@ -16,7 +16,7 @@ from rich.table import Table
 from dualsys import commands_engines as engines
 from dualsys import commands_learning as learning
 from dualsys.config import parse_seeds
-from dualsys.console import percent, progress_bar, table_console
+from dualsys.console import StatusLines, answered, percent, progress_bar, table_console
 from dualsys.errors import DualsysError
 
 Config = dict[str, Any]
@@ -32,6 +32,11 @@ def run_eval(config: Config) -> int:
     seeds = parse_seeds(config["seeds"])
     if config["runtime"]["name"] == "realtime":
         return _run_realtime(config, scenarios, seeds)
+    if config["view"]["how"]:
+        raise DualsysError(
+            f"view={config['view']['name']} shows realtime runs as they go on, this one is in "
+            f"virtual time; show it afterwards: dualsys view {config['out']}"
+        )
     done = good = 0
     with progress_bar() as bar:
         task = bar.add_task("episodes", total=len(seeds) * len(scenarios), note="")
@@ -45,17 +50,28 @@ def run_eval(config: Config) -> int:
         results = evaluate(config, scenarios, seeds, progress)
     show_results(results, table_console())
     _film(results)
+    answered(results)
     return 0
 
 
 def _run_realtime(config: Config, scenarios: list[str], seeds: list[int]) -> int:
+    from dualsys.runtime.live_status import LiveStatus
     from dualsys.runtime.realtime import realtime
+    from dualsys.view.beside import viewed
 
     for scenario in scenarios:
         out = config["out"] if len(scenarios) == 1 else f"{config['out']}/{scenario}"
-        results = realtime({**config, "out": out}, scenario, seeds)
+        status = LiveStatus()
+        with viewed(config["view"]["how"], Path(out)), StatusLines() as lines:
+
+            def lives(health: Any, status: LiveStatus = status, lines: Any = lines) -> None:
+                status.take(health)
+                lines.show(status.told(health.stamp.time_ns))
+
+            results = realtime({**config, "out": out}, scenario, seeds, lives=lives)
         show_results(results, table_console())
         _film(results)
+        answered(results)
     return 0
 
 
@@ -79,7 +95,8 @@ def show_results(results: Config, console: Console) -> None:
     """Print the tables of a run."""
     table = Table(title=f"{results['runtime']}, system2 {results['system2']['name']}")
     for name in ("scenario", "success", "95% interval", "collisions", "return", "calls", "jerk"):
-        table.add_column(name, justify="left" if name == "scenario" else "right", no_wrap=True)
+        # In a narrow terminal names are folded and intervals broken in two: all stays readable.
+        table.add_column(name, justify="left" if name == "scenario" else "right", overflow="fold")
     rows = results["summary"]["by_scenario"]
     if len(rows) > 1:
         rows = {**rows, "all": results["summary"]}
@@ -144,15 +161,24 @@ def _switched_off(results: dict[str, Any]) -> str:
 
 def run_thoughts(config: Config) -> int:
     """`dualsys thoughts`."""
-    from dualsys.show_thoughts import explain, list_thoughts, newest_at, save_images, stories_of
+    from dualsys.show_thoughts import (
+        contents_of,
+        explain,
+        list_thoughts,
+        newest_at,
+        save_images,
+        stories_of,
+    )
 
     console = table_console()
     spec, stories = stories_of(Path(config["run"]), config["epoch"])
     if config["tick"] < 0:
         list_thoughts(stories, spec.plans, console)
+        answered([contents_of(story, spec) for story in stories])
         return 0
     story = newest_at(stories, config["tick"])
     explain(story, spec, console)
+    answered(contents_of(story, spec))
     if config["images"]:
         for path in save_images(story, Path(config["images"])):
             console.print(f"seen: {path}", markup=False)
@@ -169,6 +195,7 @@ def run_report(config: Config) -> int:
         )
     page = write_report([Path(p) for p in config["of"]], Path(config["out"]), config["episodes"])
     table_console().print(f"written to {page}", markup=False, soft_wrap=True)
+    answered({"page": str(page)})
     return 0
 
 
@@ -208,23 +235,23 @@ def run_calibrate(config: Config) -> int:
         f"{1e3 * cost['decision_ms']:.1f} us",
         highlight=False,
     )
+    answered(report)
     return 0
 
 
-def show_help(command: str, folder: Path) -> None:
+def show_help(command: str) -> None:
     """Print the keys of a command with their defaults, and the choices of every group."""
-    from dualsys.config import defaults
+    from dualsys.config import choices_of, defaults
     from dualsys.schemas import COMMANDS
 
     console = table_console()
-    console.print(f"usage: dualsys {command} [key=value ...]   (-m sweeps over a,b,c)\n")
+    usage = f"usage: dualsys {command} [key=value ...] [--json]   (-m sweeps over a,b,c)\n"
+    console.print(usage, markup=False, highlight=False)
     groups = Table(title="groups", title_justify="left", box=None)
     groups.add_column("group=")
     groups.add_column("choices")
-    for path in sorted(p for p in folder.iterdir() if p.is_dir()):
-        if path.name in COMMANDS[command].__dataclass_fields__:
-            names = sorted(str(f.relative_to(path).with_suffix("")) for f in path.rglob("*.yaml"))
-            groups.add_row(path.name, ", ".join(names))
+    for name, choices in choices_of(command).items():
+        groups.add_row(name, ", ".join(choices))
     if groups.row_count:
         console.print(groups)
     if "scenario" in COMMANDS[command].__dataclass_fields__:
@@ -258,6 +285,7 @@ def run_keys(config: Config) -> int:
         else f"{folder} holds all of these keys already",
         highlight=False,
     )
+    answered({"out": str(folder), "made": [str(path) for path in made]})
     return 0
 
 
@@ -278,12 +306,26 @@ def run_replay(config: Config) -> int:
         f"{config['tolerance']:g}{where}",
         highlight=False,
     )
+    told = {**msgspec.to_builtins(found), "config": config, "versions": versions()}
+    told |= {"git": git_state(), "machine": machine()}
+    answered(told)
     if config["out"]:
-        told = {**msgspec.to_builtins(found), "config": config, "versions": versions()}
-        told |= {"git": git_state(), "machine": machine()}
         Path(config["out"]).parent.mkdir(parents=True, exist_ok=True)
         Path(config["out"]).write_bytes(msgspec.json.format(msgspec.json.encode(told), indent=1))
     return 1 if found.beyond else 0
+
+
+def run_view(config: Config) -> int:
+    """`dualsys view`."""
+    from dualsys.view.beside import require_rerun
+
+    require_rerun()
+    from dualsys.view.command import view
+
+    shown = view(config)
+    table_console().print(f"{shown['messages']} messages shown: {shown['in']}", markup=False)
+    answered(shown)
+    return 0
 
 
 def _where(first: tuple[int, int, str]) -> str:
@@ -294,6 +336,7 @@ def _where(first: tuple[int, int, str]) -> str:
 RUN: dict[str, Callable[[Config], int]] = {
     "keys": run_keys,
     "replay": run_replay,
+    "view": run_view,
     "eval": run_eval,
     "run": run_eval,
     "collect": learning.run_collect,

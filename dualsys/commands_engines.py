@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.progress import TaskID
 from rich.table import Table
 
-from dualsys.console import progress_bar, table_console
+from dualsys.console import answered, progress_bar, table_console
 from dualsys.environment import cache_folder
 
 Config = dict[str, Any]
@@ -31,10 +31,10 @@ def run_build(config: Config) -> int:
             begun.append(name)
             bar.update(task, completed=len(begun) - 1, note=name)
 
-        def episodes(variant: str, count: int, total: int) -> None:
+        def episodes(variant: str, count: int, of: int) -> None:
             if variant not in loops:
                 bar.update(task, completed=total, note="")
-                loops[variant] = bar.add_task(f"drives, {variant}", total=total, note="")
+                loops[variant] = bar.add_task(f"episodes, {variant}", total=of, note="")
             bar.update(loops[variant], advance=count)
 
         report = build(config, progress, episodes)
@@ -44,6 +44,7 @@ def run_build(config: Config) -> int:
     kept = cache_folder() / "engines" / report["folder"]
     console.print(f"kept in {kept}", markup=False, soft_wrap=True)
     console.print(f"written to {Path(config['out']) / 'build.json'}", markup=False, soft_wrap=True)
+    answered(report)
     usable = [name for name, row in report["engines"].items() if row["refused"] is None]
     return 0 if set(usable) - {"torch"} else 1
 
@@ -55,7 +56,7 @@ def show_build(report: dict[str, Any]) -> None:
     axes: dict[str, Any] = known[0] if known else {}
     against = "compared with torch on" if "against" not in report["checked_on"] else "compared on"
     table = Table(title=f"{against} {report['checked_on']}")
-    table.add_column("engine", no_wrap=True)
+    table.add_column("engine", overflow="fold")
     for name in ("computes in", escape("built [s]"), "MB", "least cosine", "error, share of RMS"):
         table.add_column(name, justify="right")
     for name, axis in axes.items():
@@ -77,7 +78,7 @@ def _show_parts(found: dict[str, Any]) -> None:
     """Print one row per engine and part of System 2."""
     table = Table(title=f"System 2's parts, compared with torch on {found['checked_on']}")
     for name in ("engine", "part"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, overflow="fold")
     for name in ("computes in", escape("built [s]"), "MB", "least cosine", "error, share of RMS"):
         table.add_column(name, justify="right")
     table.add_column("")
@@ -110,7 +111,7 @@ def _show_loop(loop: dict[str, Any]) -> None:
     title = f"closed loop, suite {loop['suite']}, {loop['episodes']} episodes on the same seeds"
     table = Table(title=title)
     for name in ("engine", "success", "difference to torch", "95% interval"):
-        table.add_column(name, justify="left" if name == "engine" else "right", no_wrap=True)
+        table.add_column(name, justify="left" if name == "engine" else "right", overflow="fold")
     for name, rate in loop["success"].items():
         found = loop["compared"].get(name)
         told = ("", "") if found is None else _difference(found)
@@ -144,6 +145,7 @@ def run_bench_engine(config: Config) -> int:
         for found in report["planners"]:
             show_planner(found)
         table_console().print(f"written to {config['out']}: planners.json", markup=False)
+        answered(report)
         return 0
     for table in report["tables"]:
         if depth:
@@ -155,6 +157,7 @@ def run_bench_engine(config: Config) -> int:
     out, name = Path(config["out"]), "depth" if depth else "engines"
     (depth_bench.draw if depth else draw)(report, out / f"{name}.png")
     table_console().print(f"written to {out}: {name}.json, {name}.png", markup=False)
+    answered(report)
     return 0
 
 
@@ -165,7 +168,7 @@ def show_depth(found: dict[str, Any]) -> None:
         title=f"{found['threads']} thread(s), {found['samples']} sample(s), {found['inputs']}"
     )
     for name in ("engine", "steps x blocks"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, overflow="fold")
     errors = ("off the true flow [std]", "median", "worst", "off its own [std]")
     for name in ("pass p50 [ms]", "p99", *errors):
         table.add_column(escape(name), justify="right")
@@ -192,7 +195,7 @@ def show_times(found: dict[str, Any], of: str) -> None:
     title = f"{found['threads']} thread(s), {of}, {found['inputs']}"
     table = Table(title=title)
     for name in ("engine", "computes in", "what"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, overflow="fold")
     for name in ("p50 [ms]", "p95", "p99", "p99.9", "p99 outside stalls", "times faster"):
         table.add_column(escape(name), justify="right")
     for engine, rows in found["engines"].items():
@@ -226,7 +229,7 @@ def show_planner(found: dict[str, Any]) -> None:
         f"{found['computes_in']} on {found['device']}, {found['prompt_tokens']} tokens"
     )
     for name in ("stage", "mode"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, overflow="fold")
     for name in ("p50 [ms]", "p95", "p99 outside stalls", "times faster"):
         table.add_column(escape(name), justify="right")
     for stage, modes in found["stages"].items():

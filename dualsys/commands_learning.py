@@ -13,7 +13,7 @@ import msgspec
 from rich.table import Table
 
 from dualsys.config import parse_seeds
-from dualsys.console import percent, progress_bar, table_console
+from dualsys.console import answered, percent, progress_bar, table_console
 
 Config = dict[str, Any]
 Fit = Callable[[Config, Callable[[int, dict[str, float]], None]], Path]
@@ -77,13 +77,19 @@ def _collect_runs(config: Config) -> int:
 def _show_collected(counts: dict[str, list[int]], out: str, info: Config) -> None:
     table = Table(title="recorded now")
     for name in ("scenario", "episodes", "failed", "ticks kept"):
-        table.add_column(name, justify="left" if name == "scenario" else "right", no_wrap=True)
+        table.add_column(name, justify="left" if name == "scenario" else "right", overflow="fold")
     for name, row in counts.items():
         table.add_row(name, *(str(v) for v in row))
     table_console().print(table)
     table_console().print(
         f"dataset {out}: {info['total_episodes']} episodes, {info['total_frames']} ticks"
     )
+    recorded = {
+        name: dict(zip(("episodes", "failed", "ticks"), row, strict=True))
+        for name, row in counts.items()
+    }
+    sizes = {"episodes": info["total_episodes"], "ticks": info["total_frames"]}
+    answered({"out": out, "recorded": recorded, **sizes})
 
 
 def run_score(config: Config) -> int:
@@ -103,7 +109,7 @@ def run_score(config: Config) -> int:
         "balanced",
         "blind",
     ):
-        table.add_column(name, justify="left" if name == "question" else "right", no_wrap=True)
+        table.add_column(name, justify="left" if name == "question" else "right", overflow="fold")
     for name, row in report["questions"].items():
         low, high = row["token_accuracy_ci95"]
         right, blind = percent(row["answer_accuracy"]), percent(row["most_frequent"])
@@ -116,6 +122,7 @@ def run_score(config: Config) -> int:
     measured, nominal = report["bits_measured"], report["bits_nominal"]
     console.print(f"code: {measured:.1f} bits per message measured, {nominal:.0f} at most")
     console.print(f"written to {config['out']}", markup=False)
+    answered(report)
     return 0
 
 
@@ -176,17 +183,21 @@ def run_train_gate(config: Config) -> int:
         task = bar.add_task("cross-validation", total=FOLDS, note="")
         folder = fit_gate(config, lambda done: bar.update(task, completed=done))
     table_console().print(f"gate written to {folder}")
+    answered({"out": str(folder)})
     return 0
 
 
 def _train(config: Config, fit: Fit) -> int:
+    newest: dict[str, float] = {}
     with progress_bar() as bar:
         task = bar.add_task("steps", total=config["steps"], note="")
 
         def progress(step: int, parts: dict[str, float]) -> None:
+            newest.update(parts)
             note = " ".join(f"{name} {value:.3f}" for name, value in parts.items())
             bar.update(task, completed=step, note=note)
 
         folder = fit(config, progress)
     table_console().print(f"checkpoint written to {folder}")
+    answered({"out": str(folder), "steps": config["steps"], "losses": newest})
     return 0

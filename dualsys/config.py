@@ -68,6 +68,11 @@ def defaults(command: str) -> str:
     return OmegaConf.to_yaml(_composed(command, []))
 
 
+def default(command: str, key: str) -> Any:
+    """What `command` has under a key, None where it has no such key or a value has to be given."""
+    return OmegaConf.select(_composed(command, []), key, throw_on_missing=False)
+
+
 def _composed(command: str, overrides: list[str]) -> DictConfig:
     register()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
@@ -86,7 +91,7 @@ def explain(command: str, overrides: list[str], error: Exception) -> DualsysErro
         if group.is_dir() and value and not (group / f"{value}.yaml").is_file():
             names = [p.relative_to(group).with_suffix("") for p in group.rglob("*.yaml")]
             return UnknownNameError(key, value, [str(name) for name in names])
-        valid = _keys(COMMANDS[command])
+        valid = keys_of(COMMANDS[command])
         if key not in valid and not group.is_dir():
             close = difflib.get_close_matches(key, valid, n=1)
             hint = f" Did you mean {close[0]}?" if close else ""
@@ -96,7 +101,23 @@ def explain(command: str, overrides: list[str], error: Exception) -> DualsysErro
     return DualsysError(f"`dualsys {command}`: {text}")
 
 
-def _keys(schema: type[Any], prefix: str = "") -> list[str]:
+def choices_of(command: str) -> dict[str, list[str]]:
+    """The groups of a command's configuration, each with the names of its files."""
+    folder = config_folder()
+    file: Any = OmegaConf.load(folder / f"{_file(command)}.yaml")
+    listed = file.get("defaults", [])
+    names = sorted(str(name) for entry in listed if isinstance(entry, DictConfig) for name in entry)
+    return {
+        name: sorted(
+            str(path.relative_to(folder / name).with_suffix(""))
+            for path in (folder / name).rglob("*.yaml")
+        )
+        for name in names
+    }
+
+
+def keys_of(schema: type[Any], prefix: str = "") -> list[str]:
+    """Every key of a command's configuration, with the groups that it stands in: "link.bind"."""
     found: list[str] = []
     node = OmegaConf.structured(schema)
     for key in node:
@@ -104,7 +125,7 @@ def _keys(schema: type[Any], prefix: str = "") -> list[str]:
         inner = schema.__dataclass_fields__[key]
         child = inner.default_factory if callable(inner.default_factory) else None
         if isinstance(kind, DictConfig) and child is not None:
-            found += _keys(child, f"{prefix}{key}.")
+            found += keys_of(child, f"{prefix}{key}.")
         else:
             found.append(f"{prefix}{key}")
     return found

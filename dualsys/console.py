@@ -1,13 +1,17 @@
-"""What the commands print with: a console that keeps its width, a progress bar, rates as text."""
+"""What the commands print with: tables or JSON, a progress bar, a status, rates as text."""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
+import msgspec
 from rich.console import Console
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,11 +20,36 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
+from rich.text import Text
+
+_FOR_PROGRAMS: ContextVar[bool] = ContextVar("for programs", default=False)
+
+
+@contextmanager
+def for_programs(wanted: bool) -> Iterator[None]:
+    """While it lasts standard output is for `answered` alone (`--json`), if that is `wanted`."""
+    before = _FOR_PROGRAMS.set(wanted)
+    try:
+        yield
+    finally:
+        _FOR_PROGRAMS.reset(before)
+
+
+def answered(found: Any) -> None:
+    """What a command found, as a line of JSON where a program reads it; NaN is null."""
+    if _FOR_PROGRAMS.get():
+        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+        sys.stdout.flush()
 
 
 def table_console() -> Console:
-    """Standard output, wide enough for the tables where no terminal limits it (a file, a pipe)."""
-    return Console(width=None if sys.stdout.isatty() else 200)
+    """Standard output, wide enough for the tables where no terminal limits it (a file, a pipe).
+
+    Standard error where a program reads the output.
+    """
+    stream = sys.stderr if _FOR_PROGRAMS.get() else sys.stdout
+    return Console(file=stream, width=None if stream.isatty() else 200)
 
 
 class ProgressLines(Progress):
@@ -56,6 +85,44 @@ def progress_bar() -> Progress:
         TimeRemainingColumn(),
         console=Console(stderr=True),
     )
+
+
+class StatusLines:
+    """Names with what is said of them: at the bottom of a terminal, elsewhere a line now and then.
+
+    On standard error. `with StatusLines() as lines: lines.show({...})`, as often as one likes.
+    """
+
+    PERIOD_S = 30.0
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._written: float | None = None
+
+    def __enter__(self) -> StatusLines:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._live.stop()
+
+    def show(self, said: dict[str, str]) -> None:
+        """Show this instead of what was shown before; nothing where there is nothing to say."""
+        if not said:
+            return
+        if self._console.is_terminal:
+            table = Table.grid(padding=(0, 2))
+            for name, what in said.items():
+                table.add_row(Text(name, style="bold"), Text(what))
+            self._live.update(table, refresh=True)
+            return
+        now = self._console.get_time()
+        if self._written is None or now - self._written >= self.PERIOD_S:
+            self._written = now
+            line = "; ".join(f"{name}: {what}" for name, what in said.items())
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def percent(rate: float | None) -> str:

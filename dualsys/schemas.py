@@ -221,6 +221,14 @@ class SupervisorConfig:
 
 
 @dataclass
+class ViewGroupConfig:
+    """What is opened beside a realtime run: it reads the log, no process of the run knows it."""
+
+    name: str = MISSING
+    how: str = MISSING  # "window", "browser", or "file": OUT/view.rrd; "": nothing
+
+
+@dataclass
 class EvalConfig:
     """`dualsys eval` and `dualsys run`."""
 
@@ -238,6 +246,7 @@ class EvalConfig:
     link: LinkConfig = field(default_factory=LinkConfig)
     recorder: RecorderConfig = field(default_factory=RecorderConfig)
     faults: FaultsConfig = field(default_factory=FaultsConfig)
+    view: ViewGroupConfig = field(default_factory=ViewGroupConfig)
     seeds: str = "0:10"
     workers: int = 1
     out: str = "runs/latest"
@@ -359,6 +368,18 @@ class ReplayConfig:
 
 
 @dataclass
+class ViewConfig:
+    """`dualsys view`."""
+
+    log: str = MISSING  # a log, or the folder of a run
+    how: str = MISSING  # "window" or "browser"
+    save: str = ""  # a file instead
+    mcap: str = ""  # a copy that other MCAP tools show, instead
+    epoch: int | None = None  # of one episode alone
+    follow: bool = False
+
+
+@dataclass
 class KeysConfig:
     """`dualsys keys`."""
 
@@ -386,6 +407,7 @@ COMMANDS: dict[str, type[Any]] = {
     "doctor": DoctorConfig,
     "keys": KeysConfig,
     "replay": ReplayConfig,
+    "view": ViewConfig,
     "collect": CollectConfig,
     "thoughts": ThoughtsConfig,
     "score": ScoreConfig,

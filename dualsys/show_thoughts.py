@@ -53,7 +53,7 @@ def list_thoughts(stories: list[Story], plans: tuple[str, ...], console: Console
     """One row per guidance, and one per request without any."""
     table = Table(title="what System 2 was asked and said")
     for name in ("tick", "request", "why asked", "plan", "value", "final", "fate", "used for"):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, overflow="fold")
     for story in stories:
         said, asked = story.guidance, story.request
         known = asked if said is None else said
@@ -101,6 +101,24 @@ def explain(story: Story, spec: WorldSpec, console: Console) -> None:
         say(f"after {said.thinking_ns / 1e6:.0f} ms of thinking, final: {said.final}")
     span = f", ticks {story.first_used} to {story.last_used}" if story.used_ticks else ""
     say(f"fate: {fate_of(story)} ({story.used_ticks} ticks{span})")
+
+
+def contents_of(story: Story, spec: WorldSpec) -> dict[str, Any]:
+    """All about one story but its pictures, as plain values."""
+    said, asked, thought = story.guidance, story.request, story.thought
+    told: dict[str, Any] = {"tick": story.tick, "fate": fate_of(story)}
+    told |= {"used_ticks": story.used_ticks, "asked": None, "said": None, "thought": None}
+    if asked is not None:
+        told["asked"] = {name: getattr(asked, name) for name in ("reason", "uncertainty", "budget")}
+        told["asked"] |= {"request_id": asked.request_id, "at_tick": asked.stamp.tick}
+    if thought is not None:
+        told["thought"] = {name: getattr(thought, name) for name in ("answers", "votes", "chosen")}
+        told["thought"]["values"] = thought.values.tolist()
+    if said is not None:
+        told["said"] = {name: getattr(said, name) for name in ("value", "final", "text")}
+        told["said"] |= {"plan": spec.plans[said.plan], "code": said.z.tolist()}
+        told["said"]["thinking_s"] = said.thinking_ns / 1e9
+    return told
 
 
 def save_images(story: Story, folder: Path) -> list[Path]:

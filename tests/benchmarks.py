@@ -15,7 +15,8 @@ variants:
 
 
 def words(untrained: Path, table: Path, out: Path, *more: str) -> list[str]:
-    """What `dualsys bench` is given."""
+    """What `dualsys bench` is given; one worker, for each takes seconds to start."""
     fixed = ["scenario=driving/merge", "seeds=0:5", f"system1.checkpoint={untrained}"]
     fixed += ["system2=scripted", "runtime.episode_s=2", f"table={table}", f"out={out}"]
-    return [*fixed, *more]
+    workers = [] if any(word.startswith("workers=") for word in more) else ["workers=1"]
+    return [*fixed, *workers, *more]

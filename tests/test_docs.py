@@ -20,7 +20,10 @@ def blocks(page: Path, language: str) -> list[str]:
     "page",
     [
         "README.md",
-        *(f"docs/{n}.md" for n in ("planner", "benchmark", "measured", "engines", "safety")),
+        *(
+            f"docs/{n}.md"
+            for n in ("planner", "benchmark", "measured", "engines", "safety", "view")
+        ),
         *(f"docs/bring_your_own_{n}.md" for n in ("policy", "planner", "environment", "robot")),
     ],
 )
@@ -34,7 +37,7 @@ def test_every_command_of_a_page_composes(page: str) -> None:
     ]
     assert lines, page
     for _, command, *words in lines:
-        if command == "replay":
+        if command in ("replay", "view"):
             words = [word if "=" in word else f"log={word}" for word in words]
         if command == "train":
             command, words = f"train {words[0]}", words[1:]

@@ -75,12 +75,13 @@ def test_the_times_of_the_planners_parts_are_told_as_they_were_measured() -> Non
         ]
 
 
-def test_drives_with_every_engine_are_told_as_they_were_measured() -> None:
-    found = result("build-driving.json")
+@pytest.mark.parametrize(("domain", "what"), [("driving", "drives"), ("manipulation", "episodes")])
+def test_episodes_with_every_engine_are_told_as_they_were_measured(domain: str, what: str) -> None:
+    found = result(f"build-{domain}.json")
     loop = found["closed_loop"]
-    section = ENGINES.split("docs/results/build-driving.json", 1)[1].split("\n\nOn TensorRT", 1)[0]
-    told = {cells[0]: cells[1:] for cells in rows(section)}
-    assert f"Over {loop['episodes']} paired drives" in ENGINES
+    section = ENGINES.split(f"docs/results/build-{domain}.json", 1)[1]
+    told = {cells[0]: cells[1:] for cells in reversed(rows(section.split("\n\nOn TensorRT", 1)[0]))}
+    assert f"Over {loop['episodes']} paired {what}" in ENGINES
     assert loop["episodes"] >= 200
     for name, gain in loop["compared"].items():
         cosine = min(row["cosine"] for row in found["engines"][name]["outputs"].values())
@@ -348,6 +349,31 @@ def test_late_answers_are_told_as_they_were_measured(name: str, head: str) -> No
             assert cells[-3] == f"{points[0]} ({points[1]} .. {points[2]}){shown}"
 
 
+def test_blows_to_system_2_are_told_as_they_were_measured() -> None:
+    runs = result("strike.json")["runs"]
+    told = {cells[0]: cells[1:] for cells in rows(after("`docs/results/strike.json`"))}
+    for blow, run in runs.items():
+        ticks, guidance = run["ticks"], run["guidance"]
+        counts = (ticks["total"], ticks["missed_outside_stalls"], ticks["stalls"])
+        counts += run["ticks_after_blow"], run["fallback_after_blow"]
+        assert told[blow][:5] == [str(count) for count in counts]
+        seconds = (guidance["oldest_s"], max(0.0, guidance["silent_for_s"]))
+        assert [told[blow][5], told[blow][7]] == [f"{value:.2f}" for value in seconds]
+        assert told[blow][6::2] == [str(guidance["ticks_alone"]), str(run["started_again"])]
+
+
+def test_a_busy_system_2_is_told_as_it_was_measured() -> None:
+    found = result("lateness.json")
+    told = {cells[0]: cells[1:] for cells in rows(after("`docs/results/lateness.json`"))}
+    for mode in ("idle", "busy"):
+        kept = sum(run["kept"] for run in found["runs"] if run["mode"] == mode)
+        assert told[mode] == [str(kept), *(f"{found[mode][q]:.2f}" for q in ("p50", "p99"))]
+    for cell, q in zip(told["busy over idle"][1:], ("p50", "p99"), strict=True):
+        ratio, (low, high) = found[f"ratio_{q}"]["ratio"], found[f"ratio_{q}"]["ci95"]
+        assert cell.strip("*") == f"{ratio:.2f} ({low:.2f} .. {high:.2f})"
+    assert len(found["runs"]) == 8
+
+
 @pytest.mark.parametrize("name", ["bench", "driving", "manipulation"])
 def test_equal_runs_wrote_equal_bytes(name: str) -> None:
     found = result(f"repeat-{name}.json")
@@ -377,8 +403,9 @@ def test_disturbances_are_told_as_they_were_measured() -> None:
     gain = found["compared"]["dual system"]["all"]["success"]
     low, high = gain["ci95"]
     flat = " ".join(section.split())
-    assert gain["shown"]
-    assert f"{100 * gain['mean']:.1f} points ({100 * low:.2f} .. {100 * high:.1f}," in flat
+    assert not gain["shown"]
+    told_of = f"({100 * gain['mean']:.1f} points, {100 * low:.1f} .. {100 * high:.1f})"
+    assert f"adds is not shown {told_of}" in flat
 
 
 def test_the_rare_situations_are_solved_as_it_is_told() -> None:
@@ -467,6 +494,30 @@ def test_thinking_times_and_interruptions_are_those_of_the_files() -> None:
 
 
 SAFETY = (ROOT / "docs/safety.md").read_text()
+
+
+def test_the_soak_is_told_as_it_was_measured() -> None:
+    found = result("soak.json")
+    told = {cells[0]: cells[-1] for cells in rows(SAFETY.split("## An hour of blows", 1)[1])}
+    counted = f"{found['minutes']}, {found['runs']}, {found['blows']}"
+    assert told["minutes, runs, blows"] == counted
+    for row, name in (
+        ("commands to the plant", "commands"),
+        ("of them unsafe", "unsafe"),
+        ("holes in a log that no blow excuses", "lost"),
+        ("damaged logs", "damaged"),
+        ("processes left behind", "orphans"),
+        ("shared memory left behind", "segments"),
+        ("descriptors more at the end", "descriptors_more"),
+    ):
+        assert told[row] == str(found[name])
+    grown = found["memory_growth"]
+    others = ", ".join(percent(grown[n]) for n in ("system1", "system2", "world", "supervisor"))
+    assert told["memory more in the calm minutes: System 1, System 2, world, supervisor"] == others
+    assert told["the recorder's"] == f"**{percent(grown['recorder'])}**"
+    worlds = [run for run in found["each"] if run["ended"].startswith("the world ended")]
+    words = {4: "four", 5: "five", 6: "six"}
+    assert f"({words[len(worlds)]} of these did)" in SAFETY
 
 
 def test_the_matrix_of_faults_is_told_as_it_was_measured() -> None:

@@ -10,7 +10,7 @@ from dualsys.bench.settled import configured
 from dualsys.bench.store import SITTINGS, read_header
 from dualsys.bench.table import PLACEHOLDER, Variant, load_table
 from dualsys.config import load, parse_seeds
-from dualsys.console import progress_bar, table_console
+from dualsys.console import answered, progress_bar, table_console
 from dualsys.errors import DualsysError
 from dualsys.occupied import occupied
 from dualsys.runtime.assembly import require_no_code
@@ -54,6 +54,7 @@ def run_bench(words: list[str]) -> int:
         )
         report = bench(order, lambda name, count: bar.update(tasks[name], advance=count))
     show(report, table_console(), markdown)
+    answered(report)
     return 0
 
 

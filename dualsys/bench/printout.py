@@ -213,7 +213,7 @@ def _drawn(printout: Printout) -> Table:
     for number, (name, wide) in enumerate(zip(printout.columns, _widths(printout), strict=True)):
         named = number < printout.named
         head = Text("\n".join(textwrap.wrap(name, wide - 3)))  # no markup: "[s]" is a unit
-        table.add_column(head, justify="left" if named else "right", no_wrap=named)
+        table.add_column(head, justify="left" if named else "right", overflow="fold")
     for line in printout.rows:
         table.add_row(*(Text(_broken(cell)) for cell in line))
     return table

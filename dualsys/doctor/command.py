@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dualsys.console import table_console
+from dualsys.console import answered, table_console
 from dualsys.doctor import machine, packages, rendering, shipped
 from dualsys.doctor.finding import Finding, verdict
 from dualsys.errors import DualsysError
@@ -61,4 +61,5 @@ def run_doctor(config: dict[str, Any]) -> int:
         words = (finding.what, finding.verdict, finding.found, finding.remedy)
         table.add_row(*map(escape, words), style=colour)
     table_console().print(table)
+    answered({"verdict": verdict(found), "findings": found})
     return 1 if verdict(found) == "bad" else 0

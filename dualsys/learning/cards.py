@@ -12,10 +12,11 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from dualsys.config import config_folder
+from dualsys.errors import DualsysError
 from dualsys.learning.lineage import digest
 from dualsys.learning.trainer import optimiser_of
 from dualsys.runtime.results import machine, versions
-from dualsys.system2.checkpoint import Card, Planning
+from dualsys.system2.checkpoint import CARD, Card, Planning, load_card
 from dualsys.system2.sizes import ModelSizes
 
 
@@ -95,6 +96,24 @@ def gone_on(card: Card, training: str, config: dict[str, Any], told: dict[str, A
     }
     before = {name: how for name, how in card.training.items() if name != training}
     return msgspec.structs.replace(card, training={**before, training: described}, scores={})
+
+
+def spare(folder: Path, training: str) -> None:
+    """Refuse to write over a planner that has learned more since: `training` would undo it.
+
+    Raises `DualsysError` that names what came later.
+    """
+    if not (folder / CARD).is_file():
+        return
+    told = load_card(folder).training
+    trainings = [name for name, how in told.items() if isinstance(how, dict) and "versions" in how]
+    if training in trainings:
+        trainings = trainings[trainings.index(training) + 1 :]
+    if trainings:
+        raise DualsysError(
+            f"the planner in {folder} went on to learn {', '.join(trainings)} after `dualsys train "
+            f"{training}`, which would write over it; give another out=, or move {folder} away"
+        )
 
 
 def value_inputs(planning: Planning) -> str:

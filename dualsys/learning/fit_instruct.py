@@ -12,7 +12,7 @@ import torch
 
 from dualsys.device import device_of
 from dualsys.errors import DualsysError
-from dualsys.learning.cards import gone_on, value_inputs, without_stale_value
+from dualsys.learning.cards import gone_on, spare, value_inputs, without_stale_value
 from dualsys.learning.conversation import Conversations
 from dualsys.learning.foretold import PlanWorth
 from dualsys.learning.joined import JoinedDataset, open_datasets
@@ -37,6 +37,7 @@ def fit_instruct(config: Config, progress: Callable[[int, dict[str, float]], Non
     """Train (or go on training) from the planner in `config["planner"]` into `config["out"]`."""
     torch.set_num_threads(config["threads"])
     folder, weights = Path(config["out"]), dict(config["weights"])
+    spare(folder, "instruct")
     planning = checkpoint.load(Path(config["planner"]), device=device_of(config["device"]))
     before = value_inputs(planning)
     scores = load_scores(Path(config["scores"]))

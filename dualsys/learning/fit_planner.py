@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from dualsys.errors import DualsysError
-from dualsys.learning.cards import model_told
+from dualsys.learning.cards import model_told, spare
 from dualsys.learning.conversation import Conversations
 from dualsys.learning.joined import JoinedDataset, open_datasets
 from dualsys.learning.lineage import built_on, digest
@@ -37,6 +37,7 @@ KNOT_RATE_HZ = 20.0
 def fit_planner(config: dict[str, Any], progress: Callable[[int, dict[str, float]], None]) -> Path:
     """Train (or go on training) and write the planner to `config["out"]`. Returns the folder."""
     torch.set_num_threads(config["threads"])
+    spare(Path(config["out"]), "system2")
     folder, dataset = Path(config["out"]), open_datasets(config["data"], before_steps(progress))
     rows = np.arange(0, len(dataset.state), config["every_ticks"])
     label_plans(dataset, config["plans"], rows)

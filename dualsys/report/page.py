@@ -25,7 +25,7 @@ def write_report(paths: Sequence[Path], out: Path, episodes: int) -> Path:
     try:
         from plotly.offline import get_plotlyjs
 
-        from dualsys.report import figures, player
+        from dualsys.report import player
     except ImportError as error:
         raise DualsysError(f"a report needs plotly ({error}); pip install 'dualsys[report]'") from (
             error
@@ -35,15 +35,7 @@ def write_report(paths: Sequence[Path], out: Path, episodes: int) -> Path:
     shown: dict[str, Any] = {}
     films: list[player.Episode] = []
     for number, source in enumerate(sources):
-        made = {
-            "bench": figures.OF_A_BENCHMARK,
-            "run": (figures.latencies,),
-            "calibration": (figures.reliability,),
-            "values": (figures.values,),
-            "calls": (),
-        }[source.kind]
-        drawn = {f"figure-{number}-{n}": make(source.content) for n, make in enumerate(made)}
-        kept = {name: figure for name, figure in drawn.items() if figure is not None}
+        kept = {f"figure-{number}-{n}": drawn for n, drawn in enumerate(figures_of(source))}
         shown |= {name: json.loads(figure.to_json()) for name, figure in kept.items()}
         sections.append(_section(source, kept))
         if source.kind == "run" and source.path.is_dir():
@@ -62,6 +54,24 @@ def write_report(paths: Sequence[Path], out: Path, episodes: int) -> Path:
     partial.write_text(page)
     partial.replace(out)
     return out
+
+
+def figures_of(source: Source, wanted: Sequence[str] = ()) -> list[Any]:
+    """The plotly figures that a source has something to show in; only those `wanted`, if any are.
+
+    They are named as the functions of `dualsys.report.figures`.
+    """
+    from dualsys.report import figures
+
+    made = {
+        "bench": figures.OF_A_BENCHMARK,
+        "run": (figures.latencies,),
+        "calibration": (figures.reliability,),
+        "values": (figures.values,),
+        "calls": (),
+    }[source.kind]
+    drawn = (make(source.content) for make in made if not wanted or make.__name__ in wanted)
+    return [figure for figure in drawn if figure is not None]
 
 
 def _script(content: Any) -> str:

@@ -6,6 +6,7 @@ is byte-equal for equal seeds and configuration: it holds virtual time only and 
 
 from __future__ import annotations
 
+import io
 import struct
 import sys
 from collections.abc import Callable, Iterator
@@ -129,7 +130,7 @@ def read_header(path: Path) -> dict[str, Any]:
     """Return the run's header from a log, whole or not. Raises `DualsysError` without one."""
     if not path.is_file():
         raise DualsysError(f"there is no log {path}; give the folder of a run that was recorded")
-    with path.open("rb") as file:
+    with Bounded(path.open("rb", buffering=0)) as file:
         for record in _whole_records(file, Damage()):
             if isinstance(record, Metadata) and record.name == HEADER:
                 header: dict[str, Any] = msgspec.json.decode(record.metadata["json"])
@@ -169,7 +170,7 @@ def frames_of(path: Path, damage: Damage | None = None) -> Iterator[tuple[str, b
         raise DualsysError(f"there is no log {path}; give the folder of a run that was recorded")
     for part in parts:
         found, topics = Damage(), dict[int, str]()
-        with part.open("rb") as file:
+        with Bounded(part.open("rb", buffering=0)) as file:
             for record in _whole_records(file, found):
                 if isinstance(record, Channel):
                     topics[record.id] = record.topic
@@ -186,6 +187,16 @@ def frames_of(path: Path, damage: Damage | None = None) -> Iterator[tuple[str, b
 
 def _topic(frame: bytes) -> str:
     return str(type(decode(frame)).__struct_config__.tag)
+
+
+class Bounded(io.BufferedReader):
+    """A file of which nobody reads more at once than a record holds: lengths may be damaged."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        """As every file's. Raises `ValueError` for more than a record holds."""
+        if size is not None and size > MAX_RECORD:
+            raise ValueError(f"a part of a record would be {size} bytes long")
+        return super().read(size)
 
 
 def _whole_records(file: IO[bytes], damage: Damage) -> Iterator[Any]:

@@ -41,10 +41,12 @@ def realtime(
     scenario: str,
     seeds: list[int],
     started: Started = lambda processes, folder: None,
+    lives: Callable[[Any], None] = lambda health: None,
 ) -> dict[str, Any]:
     """Run one scenario on the wall clock; writes results.json, log.mcap and latency.json.
 
-    `started` is told the processes and the folder of their sockets (a test may strike one).
+    `started` is told the processes and the folder of their sockets (a test may strike one),
+    `lives` every sign of life of a process.
     Raises `DualsysError` when the world or System 1 fails; what was recorded until then stays.
     """
     from sim import registry
@@ -74,7 +76,7 @@ def realtime(
         (folder / "run.json").write_bytes(msgspec.json.encode(run))
         strikes, since = ProcessFaults(faults), FaultClock(folder, MonotonicClock())
         supervisor = Supervisor(
-            table, rows, folder, MonotonicClock(), lambda: strikes.due(since.since_s())
+            table, rows, folder, MonotonicClock(), lambda: strikes.due(since.since_s()), lives
         )
         for part in parts_of(out / "log.mcap"):  # of an earlier run into the same folder
             part.unlink()
@@ -107,7 +109,7 @@ def _report(
     stages = {
         "system1": recorded.act_ns,
         "system1_pass": recorded.pass_ns,
-        "system2": counts["system2"].get("think_ns", []),
+        "system2": recorded.think_ns,
     }
     drops = {
         f"{name}_{reason}": count

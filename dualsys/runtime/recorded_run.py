@@ -61,12 +61,19 @@ class RecordedRun:
     @property
     def silence_s(self) -> float | None:
         """From System 2's last answer to the last command; None if it never spoke."""
-        return (self._last_ns - self._spoke_ns) / 1e9 if self._spoke_ns >= 0 else None
+        silence_s = max(0, self._last_ns - self._spoke_ns) / 1e9
+        return silence_s if self._spoke_ns >= 0 else None
 
     @property
     def answer_times_ns(self) -> list[list[int]]:
         """Of each thought, the times [ns] from the request to its answers."""
         return list(self._latencies().values())
+
+    @property
+    def think_ns(self) -> list[int]:
+        """Of each thought, the time [ns] that System 2 took until its last answer."""
+        last = {(told.stamp.epoch, told.request_id): told.thinking_ns for told in self._told}
+        return list(last.values())
 
     def _take(self, message: Any) -> None:
         stamp = message.stamp

@@ -14,6 +14,7 @@ from pathlib import Path
 from dualsys.bus import Subscriber, ipc
 from dualsys.clock import Clock
 from dualsys.errors import DualsysError
+from dualsys.messages import Message
 from dualsys.supervisor.keeper import Keeper, told
 from dualsys.supervisor.table import WORLD, ProcessRow, SupervisorConfig
 
@@ -34,12 +35,14 @@ class Supervisor:
         folder: Path,
         clock: Clock,
         strikes: Callable[[], list[tuple[str, signal.Signals]]] = list,
+        lives: Callable[[Message], None] = lambda message: None,
     ) -> None:
         """`folder` holds the run's sockets; nodes are `python -m dualsys.runtime.nodes`.
 
-        `strikes` says which signals a declared fault has for which process now.
+        `strikes` says which signals a declared fault has for which process now; `lives` is given
+        every sign of life.
         """
-        self._strikes = strikes
+        self._strikes, self._lives = strikes, lives
         self._config, self._rows, self._folder, self._clock = config, rows, folder, clock
         self.keepers = {name: Keeper(name, row, config) for name, row in rows.items()}
         self.processes: Processes = {}
@@ -73,8 +76,9 @@ class Supervisor:
             if name in self.processes:
                 _signal(self.processes[name], number)
         for name, keeper in self.keepers.items():
-            if self._healths[name].every():
+            for sign in self._healths[name].every():
                 keeper.beat(now)
+                self._lives(sign)
             self._look(name, keeper)
             order = keeper.decide(now)
             if order == "kill":

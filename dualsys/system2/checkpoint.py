@@ -122,6 +122,14 @@ def save_planner(
     save_heads(folder, heads, normalisation, card)
 
 
+def load_card(folder: Path) -> Card:
+    """The card of a planner. Raises `DualsysError` for what is none."""
+    try:
+        return msgspec.json.decode((folder / CARD).read_bytes(), type=Card)
+    except msgspec.DecodeError as error:
+        raise DualsysError(f"{folder / CARD} is not a System-2 model card: {error}") from error
+
+
 def load(folder: Path, spec: WorldSpec | None = None, device: str = "cpu") -> Planning:
     """Load a planner; refuse one without whole heads, and one of another world than `spec`."""
     language = LanguageModel.load(folder, device)
@@ -131,10 +139,7 @@ def load(folder: Path, spec: WorldSpec | None = None, device: str = "cpu") -> Pl
             "missing); train them with `dualsys train system2`, or ask it for the plan alone: "
             "system2=language"
         )
-    try:
-        card = msgspec.json.decode((folder / CARD).read_bytes(), type=Card)
-    except msgspec.DecodeError as error:
-        raise DualsysError(f"{folder / CARD} is not a System-2 model card: {error}") from error
+    card = load_card(folder)
     if spec is not None:
         require_same(spec, card.spec, "the world", f"the planner {folder}")
     if card.heads.text_width != language.text_width:

@@ -9,12 +9,15 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from safetensors.torch import load_file, save_file
 
 import dualsys
+from dualsys.config import load
 from dualsys.errors import DualsysError
-from dualsys.learning.cards import model_of
+from dualsys.learning.cards import model_of, spare
+from dualsys.learning.fit_planner import fit_planner
 from dualsys.system2 import checkpoint
 from dualsys.system2.questions import chain
 from dualsys.system2.thinking import ThinkConfig
@@ -79,3 +82,24 @@ def test_scores_of_weights_that_changed_since_are_refused(
     change(folder / "heads.safetensors", "heads.bottleneck.down.bias")
     with pytest.raises(DualsysError, match=r"weights in .* have changed since; measure them again"):
         scores(folder, [tmp_path / "score.json"], "system2")
+
+
+@pytest.mark.parametrize("training", ["system2", "heads"])
+def test_a_planner_that_went_on_to_learn_is_not_written_over(training: str, tmp_path: Path) -> None:
+    spare(tmp_path, training)  # nothing is there
+    with pytest.raises(DualsysError, match=r"went on to learn .*value.* after"):
+        spare(SHIPPED[0], training)
+    card = checkpoint.load_card(SHIPPED[0])
+    before = {k: v for k, v in card.training.items() if k != "heads"}
+    newest = {**before, training: {"versions": {}}}
+    (tmp_path / checkpoint.CARD).write_bytes(
+        msgspec.json.encode(msgspec.structs.replace(card, training=newest))
+    )
+    spare(tmp_path, training)  # nothing came after it: it may go on
+
+
+def test_a_finished_planner_is_not_trained_over(tmp_path: Path) -> None:
+    shutil.copy(SHIPPED[0] / checkpoint.CARD, tmp_path)
+    config = load("train system2", ["data=anywhere", f"out={tmp_path}"])
+    with pytest.raises(DualsysError, match="give another out="):
+        fit_planner(config, lambda step, parts: None)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import signal
 import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -20,7 +23,7 @@ from dualsys.commands import show_results
 from dualsys.config import load
 from dualsys.errors import DualsysError
 from dualsys.messages import Action, Command, Guidance, Health, Observation, PlanRequest
-from dualsys.runtime.log import read_log
+from dualsys.runtime.log import Damage, read_log
 from dualsys.runtime.realtime import Started, realtime
 
 Processes = dict[str, subprocess.Popen[bytes]]
@@ -186,20 +189,50 @@ def test_a_missing_checkpoint_is_refused_before_anything_starts(tmp_path: Path) 
         run(tmp_path / "out", tmp_path / "nowhere")
 
 
+# Whoever starts the tests in the background may have let them ignore the signal.
+INTERRUPTIBLE = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "from dualsys.cli import main; main()"
+)
+
+
+def recorded(log: Path, kind: type[Any]) -> int:
+    """How many messages of a kind a log holds that is being written."""
+    return sum(isinstance(m, kind) for _, m in read_log(log, Damage())) if log.is_file() else 0
+
+
+def at_work(folder: str) -> list[str]:
+    """Whose command line names a folder."""
+    lines = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            lines.append(place.read_bytes().decode(errors="replace"))
+    return [line for line in lines if folder in line]
+
+
 def test_ctrl_c_leaves_a_log_that_opens_and_no_process(untrained: Path, tmp_path: Path) -> None:
-    started: dict[str, Any] = {}
-    # Whoever starts the tests in the background may have let them ignore the signal.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def interrupt(processes: Processes) -> None:
-        started.update(processes)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    config = configuration(tmp_path, untrained, **{"runtime.duration_s": "60"})  # ended long before
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            realtime(config, "driving/highway", list(range(50)), once_it_thinks(interrupt))
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert sum(isinstance(m, Command) for _, m in read_log(tmp_path / "log.mcap")) > 3
-    assert all(process.poll() is not None for process in started.values())
+    log, words = tmp_path / "log.mcap", [f"system1.checkpoint={untrained}", f"out={tmp_path}"]
+    words += ["scenario=driving/highway", "system2=scripted", "runtime=realtime", "trigger=always"]
+    with tempfile.TemporaryDirectory() as sockets:
+        # A session of its own: the signal reaches the parent and its nodes, as Ctrl-C does.
+        run = subprocess.Popen(
+            [sys.executable, "-c", INTERRUPTIBLE, "eval", *words, "seeds=0:50"],
+            env={**os.environ, "TMPDIR": sockets},
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            while not recorded(log, Guidance):
+                assert run.poll() is None, run.stderr and run.stderr.read()
+                time.sleep(0.2)
+            assert len(at_work(sockets)) == 4
+            os.killpg(run.pid, signal.SIGINT)
+            _, error = run.communicate()
+        finally:
+            if run.poll() is None:
+                os.killpg(run.pid, signal.SIGKILL)
+        assert run.returncode == 130, error
+        assert "Traceback" not in error
+        assert recorded(log, Command) > 3
+        assert not at_work(sockets)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -79,6 +80,15 @@ def test_what_was_asked_before_system_2_lived_has_no_latency() -> None:
     row = found.records[0].row
     assert (row["calls"], row["thinking_s"]) == (2, pytest.approx(1.0))
     assert sum(found.codes.values()) == 4
+
+
+def test_a_thought_took_as_long_as_its_last_answer_says() -> None:
+    said = [(1, 0.1), (2, 0.2), (2, 0.5)]
+    answers = [
+        msgspec.structs.replace(guidance(request, 3.0), thinking_ns=round(took_s * SECOND))
+        for request, took_s in said
+    ]
+    assert read(*answers, *commanded(1, 5.0)).think_ns == [SECOND // 10, SECOND // 2]
 
 
 def test_who_never_spoke_is_not_silent() -> None:

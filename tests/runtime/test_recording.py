@@ -20,7 +20,15 @@ from hypothesis import strategies as st
 from dualsys.codec import encode
 from dualsys.errors import DualsysError
 from dualsys.messages import Health, Label, Stamp
-from dualsys.runtime.log import Damage, LogWriter, next_part, parts_of, read_header, read_log
+from dualsys.runtime.log import (
+    CHUNK_MARK,
+    Damage,
+    LogWriter,
+    next_part,
+    parts_of,
+    read_header,
+    read_log,
+)
 from dualsys.runtime.recording import RecorderConfig, Recording
 
 CONFIG = RecorderConfig(queue_mb=64.0, flush_s=0.05, part_mb=0.0, part_s=0.0)
@@ -82,6 +90,18 @@ def test_a_log_with_damaged_bytes_never_crashes_its_reader(
     damaged[begin : begin + data.draw(st.integers(1, 40))] = data.draw(st.binary(min_size=1))
     path.write_bytes(damaged)
     assert set(numbers(path)) <= set(range(40))
+
+
+@pytest.mark.parametrize("length", [1 << 40, (1 << 63) - 1, (1 << 64) - 1])
+def test_a_damaged_length_makes_nobody_read_as_much(
+    whole: bytes, tmp_path: Path, length: int
+) -> None:
+    """Not of a record, which MCAP's own reader limits, but of the data in a chunk."""
+    path, damaged = tmp_path / "log.mcap", bytearray(whole)
+    begin = whole.index(CHUNK_MARK) + len(CHUNK_MARK)
+    damaged[begin : begin + 8] = length.to_bytes(8, "little")
+    path.write_bytes(damaged)
+    assert numbers(path) == list(range(10, 40)), "all but the chunk"
 
 
 def test_what_is_missing_of_a_log_is_told(

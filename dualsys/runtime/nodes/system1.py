@@ -137,6 +137,9 @@ class System1Node:
             self._requests.ask(answer.request, self._clock.now_ns())
             self._asked.send(answer.request)
         self._pulse.measured("act", end - start)
+        if answer.action.guidance_age_ticks >= 0:
+            age_ns = answer.action.guidance_age_ticks * self._run.spec.period_ns
+            self._pulse.measured("guidance_age", age_ns)
         self._seams[self._epoch] = self._policy.seam_jump
         report(self._healths, self._pulse.beat(end, self.counters(), self._epoch))
 

@@ -32,7 +32,6 @@ def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
     clock = MonotonicClock()
     planner = assembly.make_planner(run.config, run.spec, run.plans)
     if planner is None:
-        counts["think_ns"] = []
         return
     counts["engine"] = dict(planner.engine)
     planner.warm_up(run.config["system2"]["budget"])
@@ -80,7 +79,7 @@ class System2Node:
         self._sequence = first_sequence(self._clock)
         self.amiss: tuple[AnswerFaults, FaultClock] | None = None
         self._newer: PlanRequest | None = None  # than the one that is thought about
-        counts.update(drops=requests.link.drops, faults=planner.faults, think_ns=[], interrupted=0)
+        counts.update(drops=requests.link.drops, faults=planner.faults, interrupted=0)
 
     def think(self, request: PlanRequest) -> PlanRequest | None:
         """Send every guidance of a thought; a newer request ends it and is returned."""
@@ -97,7 +96,6 @@ class System2Node:
             if self._overtaken():
                 break
         self._counts["interrupted"] += self._newer is not None and not final
-        self._counts["think_ns"].append(self._clock.now_ns() - start)
         return self._newer
 
     def counters(self) -> dict[str, int]:

@@ -1,0 +1,52 @@
+"""A viewer beside a realtime run: a process of its own that reads the log. Who is missing it?
+
+Nobody: it is in no process table, on no socket of the run, and its end ends nothing.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dualsys.errors import DualsysError
+from dualsys.workers import end_with_parent
+
+LAST_LOOK_S = 10.0  # to show what was written last
+
+
+def require_rerun() -> None:
+    """Raise `DualsysError` where the library is missing."""
+    if importlib.util.find_spec("rerun") is None:
+        raise DualsysError("a view needs Rerun; pip install 'dualsys[view]'")
+
+
+@contextmanager
+def viewed(how: str, out: Path) -> Iterator[subprocess.Popen[bytes] | None]:
+    """While it lasts what is recorded in `out` is shown; `how` "" for not at all."""
+    if not how:
+        yield None
+        return
+    require_rerun()
+    words = [f"log={out / 'log.mcap'}", "follow=true"]
+    words += [f"save={out / 'view.rrd'}"] if how == "file" else [f"how={how}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dualsys", "view", *words],
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=end_with_parent,
+    )
+    try:
+        yield process
+    finally:
+        try:
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait(LAST_LOOK_S)
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            process.kill()
+            process.wait()
