@@ -241,6 +241,17 @@ class EvalConfig:
 
 
 @dataclass
+class ServeSystem2Config:
+    """`dualsys serve system2`."""
+
+    scenario: str | None = None  # load for this world ahead; else for that of whoever comes
+    system2: System2Config = field(default_factory=System2Config)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    supervisor: SupervisorConfig = field(default_factory=SupervisorConfig)
+    link: LinkConfig = field(default_factory=LinkConfig)
+
+
+@dataclass
 class NoiseConfig:
     """Correlated noise on the executed action while collecting; fractions of half the range."""
 
@@ -381,6 +392,7 @@ COMMANDS: dict[str, type[Any]] = {
     "report": ReportConfig,
     "doctor": DoctorConfig,
     "keys": KeysConfig,
+    "serve system2": ServeSystem2Config,
     "replay": ReplayConfig,
     "collect": CollectConfig,
     "thoughts": ThoughtsConfig,

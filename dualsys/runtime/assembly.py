@@ -178,8 +178,13 @@ def make_planner(config: Config, spec: WorldSpec, plans: dict[str, str]) -> Plan
         return _vision_planner(config, spec)
     if name == "remote":
         return _remote_planner(config["system2"], spec)
+    if name == "served":
+        raise DualsysError(
+            "system2=served is on another machine and answers on the wall clock only; choose "
+            "runtime=realtime, or a planner that runs here"
+        )
     raise UnknownNameError(
-        "system2", name, ["none", "scripted", "random", "foretold", "vlm", "remote"]
+        "system2", name, ["none", "scripted", "random", "foretold", "vlm", "remote", "served"]
     )
 
 

@@ -61,7 +61,7 @@ class RecordedRun:
     @property
     def silence_s(self) -> float | None:
         """From System 2's last answer to the last command; None if it never spoke."""
-        return (self._last_ns - self._spoke_ns) / 1e9 if self._spoke_ns >= 0 else None
+        return max(0, self._last_ns - self._spoke_ns) / 1e9 if self._spoke_ns >= 0 else None
 
     @property
     def answer_times_ns(self) -> list[list[int]]:
