@@ -37,7 +37,7 @@ TOLD = ("name", "checkpoint", "device", "engine", "model", "candidates")  # of t
 
 
 def serve(config: dict[str, Any]) -> None:
-    """Serve until interrupted. Raises `DualsysError` for a configuration that can not be served."""
+    """Serve until told to end (Ctrl-C, SIGTERM). Raises `DualsysError` for a configuration that can not be served."""
     if config["system2"]["name"] in ("none", "served"):
         raise DualsysError(
             f"system2={config['system2']['name']} is no planner that could be served; choose "
@@ -56,6 +56,8 @@ def serve(config: dict[str, Any]) -> None:
                 service.wait()
                 service.step(clock.now_ns())
                 notifier.alive(clock.now_ns())
+        except KeyboardInterrupt:  # how a service ends
+            say("told to end")
         finally:
             with uninterrupted():
                 notifier.stopping()
