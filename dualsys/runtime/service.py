@@ -37,7 +37,10 @@ TOLD = ("name", "checkpoint", "device", "engine", "model", "candidates")  # of t
 
 
 def serve(config: dict[str, Any]) -> None:
-    """Serve until told to end (Ctrl-C, SIGTERM). Raises `DualsysError` for a configuration that can not be served."""
+    """Serve until told to end (Ctrl-C, SIGTERM).
+
+    Raises `DualsysError` for a configuration that can not be served.
+    """
     if config["system2"]["name"] in ("none", "served"):
         raise DualsysError(
             f"system2={config['system2']['name']} is no planner that could be served; choose "
