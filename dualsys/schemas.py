@@ -380,6 +380,7 @@ class DoctorConfig:
     watch_s: float = MISSING  # how long stalls of the machine are watched for
     disk_mb: int = MISSING  # how much is written to see how fast the disk is
     out: str = MISSING  # where runs would go
+    link: LinkConfig = field(default_factory=LinkConfig)  # to a System 2 elsewhere, if one is named
 
 
 COMMANDS: dict[str, type[Any]] = {

@@ -37,7 +37,10 @@ def test_an_environment_joins_in_under_50_lines() -> None:
     "page",
     [
         "README.md",
-        *(f"docs/{n}.md" for n in ("planner", "benchmark", "measured", "engines", "safety")),
+        *(
+            f"docs/{n}.md"
+            for n in ("planner", "benchmark", "measured", "engines", "safety", "deployment")
+        ),
     ],
 )
 def test_every_command_of_a_page_composes(page: str) -> None:
@@ -52,8 +55,8 @@ def test_every_command_of_a_page_composes(page: str) -> None:
     for _, command, *words in lines:
         if command == "replay":
             words = [word if "=" in word else f"log={word}" for word in words]
-        if command == "train":
-            command, words = f"train {words[0]}", words[1:]
+        if command in ("train", "serve"):
+            command, words = f"{command} {words[0]}", words[1:]
         assert command in COMMANDS
         for job in expand_sweep(command, [word for word in words if "=" in word]):
             load(command, job)
