@@ -61,6 +61,24 @@ def test_every_command_of_a_script_is_valid(call: str) -> None:
             composes(words)
 
 
+def test_every_command_of_the_page_is_valid() -> None:
+    """Those of the scripts, and those in a container; the others are looked at in test_docs."""
+    page = (ROOT / "docs/deployment.md").read_text()
+    blocks = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+    lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+    scripts = [words for words in lines if words[0].startswith("launch/deploy/")]
+    names = {path.name for path in SCRIPTS} - {"steps.sh"}
+    assert {Path(words[0]).name for words in scripts} == names
+    for script, *words in scripts:
+        for program, *rest in shown(shlex.join([Path(script).name, *words])):
+            if program == "dualsys":
+                composes(rest)
+    contained = [words for words in lines if words[:2] == ["podman", "run"]]
+    assert contained
+    for words in contained:
+        composes(words[words.index("dualsys") + 1 :])
+
+
 @pytest.mark.parametrize(
     "script", ["one_machine", "workstation", "robot", "cluster", "large_planner"]
 )

@@ -32,6 +32,7 @@ from dualsys.faults.fault import BEGUN
 from dualsys.keys import make_keys
 from dualsys.runtime.log import read_log
 from dualsys.runtime.results import git_state, machine, versions
+from dualsys.supervisor.supervisor import terminable
 
 PORT = 7300
 LOADS_S = 300.0  # until a run has had its first tick
@@ -153,12 +154,13 @@ def main() -> None:
         parser.error(f"--duration-s has to be {1 + AGAIN:g} times --cut-s at least")
     git, rounds, console = git_state(), list[dict[str, Any]](), table_console()
     try:
-        for number in range(options.rounds):
-            options.seed += number > 0
-            with tempfile.TemporaryDirectory(prefix="two-") as folder:
-                found, told = tried(options, Path(folder))
-            show(found, told, console)
-            rounds.append({**msgspec.to_builtins(found), "amiss": list(found.amiss), **told})
+        with terminable():
+            for number in range(options.rounds):
+                options.seed += number > 0
+                with tempfile.TemporaryDirectory(prefix="two-") as folder:
+                    found, told = tried(options, Path(folder))
+                show(found, told, console)
+                rounds.append({**msgspec.to_builtins(found), "amiss": list(found.amiss), **told})
     except DualsysError as error:
         parser.exit(2, f"two_namespaces: {error}\n")
     except KeyboardInterrupt:
