@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -16,10 +16,10 @@ from typing import IO, Any
 import zmq
 
 from dualsys.codec import MAX_BYTES, decode, encode
-from dualsys.errors import CodecError, DualsysError
+from dualsys.errors import CodecError, DualsysError, VersionError
 from dualsys.guests import DoorKeeper, RateLimit
 from dualsys.keys import Keys
-from dualsys.messages import Ack, Guidance, Message, PlanRequest
+from dualsys.messages import Ack, Admission, Guidance, Introduction, Message, PlanRequest
 from dualsys.requests import ClientLink, ServerLink
 
 FRAMES_PER_S = 1000.0  # that a peer may send to a server; System 1 asks once a tick at most
@@ -64,7 +64,7 @@ def refuse_open(endpoint: str, keys: Keys | None) -> None:
         )
 
 
-class _Socket:
+class Socket:
     """What every socket of ours has; binds are exclusive, and local unless keys are given."""
 
     def __init__(self, kind: int, keys: Keys | None, server: bool) -> None:
@@ -153,6 +153,14 @@ class _Socket:
         self.close()
 
 
+def wait(timeout_ms: int, *sockets: Socket) -> None:
+    """Wait up to `timeout_ms` until one of several has a message."""
+    poller = zmq.Poller()
+    for socket in sockets:
+        poller.register(socket._socket, zmq.POLLIN)
+    poller.poll(timeout_ms)
+
+
 Passing = Callable[[list[bytes]], list[bytes]]  # frames in, and those that come out by now
 
 
@@ -160,7 +168,7 @@ def _unchanged(frames: list[bytes]) -> list[bytes]:
     return frames
 
 
-class Publisher(_Socket):
+class Publisher(Socket):
     """Sends a topic to whoever listens; a slow listener loses messages, never slows the sender."""
 
     def __init__(self, endpoint: str, keys: Keys | None = None) -> None:
@@ -183,7 +191,7 @@ class Publisher(_Socket):
         self._socket.send(encode(message), zmq.NOBLOCK)
 
 
-class Subscriber(_Socket):
+class Subscriber(Socket):
     """Reads a topic: `newest` for control, `every` for the recorder."""
 
     def __init__(
@@ -230,7 +238,7 @@ class Subscriber(_Socket):
             return None
 
 
-class RequestClient(_Socket):
+class RequestClient(Socket):
     """System 1's end of the request link."""
 
     def __init__(
@@ -243,8 +251,19 @@ class RequestClient(_Socket):
         """`there` and `back` are what the link does to frames on their way."""
         super().__init__(zmq.DEALER, keys, server=False)
         self.link = ClientLink()
+        self.foreign = ""  # what is to be said of the other side's protocol version
         self._there, self._back = there, back
+        self._admissions: list[Admission] = []
         self.connect(endpoint)
+
+    def introduce(self, introduction: Introduction) -> None:
+        """Tell a System 2 elsewhere who asks; what it makes of that comes by `admissions`."""
+        self._send([introduction])
+
+    def admissions(self) -> list[Admission]:
+        """Answers to introductions that `update` has received since the last call."""
+        told, self._admissions = self._admissions, []
+        return told
 
     def ask(self, request: PlanRequest, now_ns: int) -> None:
         """Send a request; a newer one supersedes it."""
@@ -256,7 +275,9 @@ class RequestClient(_Socket):
         arrived = []
         replies: list[Message] = []
         for frame in self._back([frames[-1] for frames in _frames(self._socket)]):
-            message = _read(frame, self.link.drops)
+            message = self._read(frame)
+            if isinstance(message, Admission):
+                self._admissions.append(message)
             if not isinstance(message, Ack | Guidance):
                 continue
             guidance, ack = self.link.receive(message, now_ns)
@@ -264,13 +285,25 @@ class RequestClient(_Socket):
                 arrived.append(guidance)
             if ack is not None:
                 replies.append(ack)
-        replies += self.link.due(now_ns)
-        for frame in self._there([encode(message) for message in replies]):
-            _send(self._socket, [frame], self.link.drops)
+        self._send([*replies, *self.link.due(now_ns)])
         return arrived
 
+    def _send(self, messages: Sequence[Message]) -> None:
+        for frame in self._there([encode(message) for message in messages]):
+            _send(self._socket, [frame], self.link.drops)
 
-class RequestServer(_Socket):
+    def _read(self, frame: bytes) -> Message | None:
+        try:
+            return decode(frame)
+        except VersionError as error:
+            self.foreign = str(error)
+            self.link.drops["version"] += 1
+        except CodecError:
+            self.link.drops["undecodable"] += 1
+        return None
+
+
+class RequestServer(Socket):
     """System 2's end of the request link; serves one client, the one that asked last."""
 
     def __init__(

@@ -33,6 +33,8 @@ commands:
   doctor    what this machine has and lacks, with a remedy for each lack
   replay    a log through one system alone, its answers held against the log's: replay LOG
   view      a log in Rerun, also while it is written: view LOG [save=FILE.rrd] [how=browser]
+  serve     serve system2 link.bind=tcp://*:PORT link.server_keys=DIR: for runs on other machines,
+            which find it with system2=served link.requests=tcp://HOST:PORT link.client_keys=DIR
   keys      keys for a link that other machines can reach: clients=[NAME,...] out=DIR
   thoughts  what System 2 thought in run=DIR, or all about one thought (tick=T)
   completion  of commands and keys by the tab key: completion bash|zsh|fish
@@ -95,6 +97,10 @@ def _dispatch(words: list[str]) -> int:
         return 0
     if command == "train" and overrides[:1] not in ([], ["-h"], ["--help"]):
         command, overrides = f"train {overrides[0]}", overrides[1:]
+    if command == "serve" and overrides[:1] not in ([], ["-h"], ["--help"]):
+        command, overrides = f"serve {overrides[0]}", overrides[1:]
+    if command == "serve":
+        raise DualsysError("say what to serve: dualsys serve system2")
     if command == "train":
         raise DualsysError(
             "say what to train: dualsys train system1|system2|heads|value|instruct|gate|exits"

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from dualsys.errors import CodecError
+from dualsys.errors import CodecError, VersionError
 from dualsys.messages import PROTOCOL_VERSION, Message
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -59,7 +59,7 @@ def decode(frame: bytes | memoryview, max_bytes: int = MAX_BYTES) -> Message:
     if magic != _MAGIC:
         raise CodecError(f"not a dualsys frame: it starts with {magic!r}, {_MAGIC!r} was expected")
     if version != PROTOCOL_VERSION:
-        raise CodecError(
+        raise VersionError(
             f"the sender speaks protocol version {version}, this side version {PROTOCOL_VERSION}; "
             "run the same dualsys version on both sides"
         )

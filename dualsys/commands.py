@@ -131,6 +131,8 @@ def show_results(results: Config, console: Console) -> None:
     console.print(f"rungs {results['rungs']}", highlight=False)
     for line in _processes(results.get("processes", {})):
         console.print(line, highlight=False)
+    if "link" in results:
+        console.print(_link(results["link"]), highlight=False)
     alone = results["guidance"]
     silence = alone.get("silent_for_s")
     console.print(
@@ -152,6 +154,18 @@ def _processes(processes: dict[str, Any]) -> list[str]:
         if again or given_up or rights:
             lines.append(f"{name}: {'; '.join([*again, *given_up, *rights])}")
     return lines
+
+
+def _link(told: Config) -> str:
+    """How the link to a System 2 elsewhere did."""
+    trip, who = told["round_trip"], told["served_by"]
+    if not who:
+        return "link: System 2 never answered"
+    times = ", ".join(f"{name[:-3]} {ms:.1f}" for name, ms in trip.items())
+    return (
+        f"link: System 2 {who['name']} (dualsys {who['dualsys']}) answered {told['answered']} of "
+        f"{told['introductions']} signs of life; round trip [ms] {times}"
+    )
 
 
 def _switched_off(results: dict[str, Any]) -> str:
@@ -289,6 +303,14 @@ def run_keys(config: Config) -> int:
     return 0
 
 
+def run_serve_system2(config: Config) -> int:
+    """`dualsys serve system2`: until it is interrupted."""
+    from dualsys.runtime.service import serve
+
+    serve(config)
+    return 0
+
+
 def run_replay(config: Config) -> int:
     """`dualsys replay`: 1 where an answer is further from the log's than the tolerance."""
     import msgspec
@@ -335,6 +357,7 @@ def _where(first: tuple[int, int, str]) -> str:
 
 RUN: dict[str, Callable[[Config], int]] = {
     "keys": run_keys,
+    "serve system2": run_serve_system2,
     "replay": run_replay,
     "view": run_view,
     "eval": run_eval,

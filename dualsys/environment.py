@@ -41,6 +41,16 @@ def rendering_with(backend: str) -> dict[str, str]:
     return {**os.environ, "MUJOCO_GL": backend, "PYOPENGL_PLATFORM": backend}
 
 
+def service_manager() -> tuple[str, int]:
+    """Where systemd listens for signs of life, and how long it waits for each [us]; "", 0: nobody.
+
+    See sd_notify(3) and sd_watchdog_enabled(3).
+    """
+    address, wait = os.environ.get("NOTIFY_SOCKET", ""), os.environ.get("WATCHDOG_USEC", "")
+    ours = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+    return address, int(wait) if ours and wait.isdecimal() else 0
+
+
 def cache_folder() -> Path:
     """Where what can be made anew is kept: $DUALSYS_CACHE, or the user's folder for caches."""
     if named := os.environ.get("DUALSYS_CACHE"):

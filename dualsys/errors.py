@@ -18,6 +18,10 @@ class CodecError(DualsysError):
     """A frame that can not be decoded: truncated, oversized, foreign version, forbidden dtype."""
 
 
+class VersionError(CodecError):
+    """A frame of another protocol version."""
+
+
 class UnknownNameError(DualsysError):
     """A name that is not in a registry or a configuration group; lists the valid ones."""
 

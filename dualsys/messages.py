@@ -161,6 +161,25 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     spec: WorldSpec
 
 
+class Introduction(msgspec.Struct, frozen=True, tag="introduction"):
+    """A run asks a System 2 elsewhere to think for it; said again and again while it lasts."""
+
+    stamp: Stamp  # sequence: which introduction it is; the clock is the robot's
+    version: str  # of dualsys
+    spec: WorldSpec
+    plans: dict[str, str]  # instruction -> plan, where the task names it
+    budget: str  # "none", "short" or "full"
+
+
+class Admission(msgspec.Struct, frozen=True, tag="admission"):
+    """What came of an introduction, under its own stamp."""
+
+    stamp: Stamp
+    state: str  # "loading", "ready", "busy" or "refused"
+    reason: str  # why not (yet)
+    planner: dict[str, str]  # what System 2 says of itself
+
+
 class Health(msgspec.Struct, frozen=True, tag="health"):
     """Proof of life and counters of one process."""
 
@@ -182,5 +201,7 @@ Message = (
     | Label
     | Ack
     | Hello
+    | Introduction
+    | Admission
     | Health
 )

@@ -254,6 +254,17 @@ class EvalConfig:
 
 
 @dataclass
+class ServeSystem2Config:
+    """`dualsys serve system2`."""
+
+    scenario: str | None = None  # load for this world ahead; else for that of whoever comes
+    system2: System2Config = field(default_factory=System2Config)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    supervisor: SupervisorConfig = field(default_factory=SupervisorConfig)
+    link: LinkConfig = field(default_factory=LinkConfig)
+
+
+@dataclass
 class NoiseConfig:
     """Correlated noise on the executed action while collecting; fractions of half the range."""
 
@@ -394,6 +405,7 @@ class DoctorConfig:
     watch_s: float = MISSING  # how long stalls of the machine are watched for
     disk_mb: int = MISSING  # how much is written to see how fast the disk is
     out: str = MISSING  # where runs would go
+    link: LinkConfig = field(default_factory=LinkConfig)  # to a System 2 elsewhere, if one is named
 
 
 COMMANDS: dict[str, type[Any]] = {
@@ -406,6 +418,7 @@ COMMANDS: dict[str, type[Any]] = {
     "report": ReportConfig,
     "doctor": DoctorConfig,
     "keys": KeysConfig,
+    "serve system2": ServeSystem2Config,
     "replay": ReplayConfig,
     "view": ViewConfig,
     "collect": CollectConfig,

@@ -63,7 +63,7 @@ def changed(**parts: Any) -> dict[str, Any]:
 
 
 def model(batch: int | str = "batch", scale: float = 1.0, noise: bool = False) -> onnx.ModelProto:
-    """chunk = -where * scale + plan[0] + mean of the pixels, four times; doubt = the sum of squares.
+    """chunk = plan[0] - where * scale + mean of the pixels, four times; doubt = the squares' sum.
 
     With `noise` it draws a number of its own for every answer.
     """

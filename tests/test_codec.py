@@ -11,7 +11,18 @@ from hypothesis.extra import numpy as hnp
 
 from dualsys import codec
 from dualsys.errors import CodecError
-from dualsys.messages import Ack, Action, Guidance, Health, Hello, Observation, PlanRequest, Stamp
+from dualsys.messages import (
+    Ack,
+    Action,
+    Admission,
+    Guidance,
+    Health,
+    Hello,
+    Introduction,
+    Observation,
+    PlanRequest,
+    Stamp,
+)
 from tests.fakes import SPEC
 
 STAMP = Stamp(2**53 - 1, 1, 2, 3, 4)
@@ -60,6 +71,8 @@ def test_every_message_type_comes_back() -> None:
         Guidance(STAMP, 9, 1, chunk[0], chunk, float("nan"), True, 5, "because"),
         Ack(STAMP, 9, 2),
         Hello(STAMP, "system1", SPEC),
+        Introduction(STAMP, "0.1.0", SPEC, {"go": "keep"}, "short"),
+        Admission(STAMP, "ready", "", {"name": "vlm"}),
         Health(STAMP, "world", "running", {"a": 1}, {"b": [1, 2]}),
     ):
         assert same(codec.decode(codec.encode(message)), message)

@@ -22,7 +22,7 @@ def blocks(page: Path, language: str) -> list[str]:
         "README.md",
         *(
             f"docs/{n}.md"
-            for n in ("planner", "benchmark", "measured", "engines", "safety", "view")
+            for n in ("planner", "benchmark", "measured", "engines", "safety", "view", "deployment")
         ),
         *(f"docs/bring_your_own_{n}.md" for n in ("policy", "planner", "environment", "robot")),
     ],
@@ -39,8 +39,8 @@ def test_every_command_of_a_page_composes(page: str) -> None:
     for _, command, *words in lines:
         if command in ("replay", "view"):
             words = [word if "=" in word else f"log={word}" for word in words]
-        if command == "train":
-            command, words = f"train {words[0]}", words[1:]
+        if command in ("train", "serve"):
+            command, words = f"{command} {words[0]}", words[1:]
         assert command in COMMANDS
         for job in expand_sweep(command, [word for word in words if "=" in word]):
             load(command, job)

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dualsys.console import answered, table_console
-from dualsys.doctor import machine, packages, rendering, shipped
+from dualsys.doctor import link, machine, packages, rendering, shipped
 from dualsys.doctor.finding import Finding, verdict
 from dualsys.errors import DualsysError
 
@@ -29,6 +29,7 @@ def checks(config: dict[str, Any]) -> dict[str, Check]:
         "scheduler": machine.scheduler,
         "stalls": lambda: machine.stalls(config["watch_s"]),
         "sockets": machine.sockets,
+        "link": lambda: link.check(config["link"]),
         "disk": lambda: machine.disk(Path(config["out"]), config["disk_mb"]),
         "rendering": rendering.check,
         "weights": shipped.weights,

@@ -126,7 +126,17 @@ def silent(config: Config) -> Config:
     return {**config, "trigger": trigger}
 
 
-SYSTEMS2 = ("none", "scripted", "random", "foretold", "vlm", "language", "remote", "own")
+SYSTEMS2 = (
+    "none",
+    "scripted",
+    "random",
+    "foretold",
+    "vlm",
+    "language",
+    "remote",
+    "own",
+    "served",
+)
 TRIGGERS = ("never", "always", "periodic", "random", "uncertainty", "learned", "oracle")
 
 
@@ -216,6 +226,11 @@ def make_planner(config: Config, spec: WorldSpec, plans: dict[str, str]) -> Plan
         return _language_planner(config["system2"], spec)
     if name == "own":
         return _own_planner(config["system2"], spec)
+    if name == "served":
+        raise DualsysError(
+            "system2=served is on another machine and answers on the wall clock only; choose "
+            "runtime=realtime, or a planner that runs here"
+        )
     raise UnknownNameError("system2", name, SYSTEMS2)
 
 

@@ -17,10 +17,11 @@ from typing import Any
 import msgspec
 
 from dualsys.clock import MonotonicClock
+from dualsys.environment import service_manager
 from dualsys.errors import DualsysError
 from dualsys.faults.fault import FaultClock, declared
 from dualsys.faults.processes import ProcessFaults
-from dualsys.runtime import assembly, link
+from dualsys.runtime import assembly, link, served
 from dualsys.runtime.drivers import prepare
 from dualsys.runtime.latency import Trace
 from dualsys.runtime.log import parts_of, read_log
@@ -29,6 +30,7 @@ from dualsys.runtime.recorded_run import RecordedRun
 from dualsys.runtime.recording import RecorderConfig
 from dualsys.runtime.results import JobResult, git_state, machine, summarise
 from dualsys.spec import WorldSpec
+from dualsys.supervisor.notify import Notifier
 from dualsys.supervisor.supervisor import Supervisor
 from dualsys.supervisor.table import of_config
 
@@ -56,7 +58,7 @@ def realtime(
     if config["trigger"]["name"] == "oracle":
         assembly.make_trigger(config, registry.spec_of(scenario))  # says why not, and what else
     table, faults = of_config(config["supervisor"]), declared(config)
-    rows = table.wanted(planner=config["system2"]["name"] != "none")
+    rows = table.wanted(planner=config["system2"]["name"] not in ("none", served.NAME))
     out, git = Path(config["out"]), git_state()
     out.mkdir(parents=True, exist_ok=True)
     plant = registry.make(scenario)
@@ -72,11 +74,17 @@ def realtime(
     run = Run(config, scenario, seeds, session, spec, plans, duration, watchers=1)
     folder = Path(tempfile.mkdtemp(prefix="dualsys-"))  # private (0700), short for socket paths
     try:
-        link.check(config["link"], folder)
+        planner = _called(run, folder)
         (folder / "run.json").write_bytes(msgspec.json.encode(run))
         strikes, since = ProcessFaults(faults), FaultClock(folder, MonotonicClock())
         supervisor = Supervisor(
-            table, rows, folder, MonotonicClock(), lambda: strikes.due(since.since_s()), lives
+            table,
+            rows,
+            folder,
+            MonotonicClock(),
+            lambda: strikes.due(since.since_s()),
+            lives,
+            Notifier(*service_manager()),
         )
         for part in parts_of(out / "log.mcap"):  # of an earlier run into the same folder
             part.unlink()
@@ -84,7 +92,16 @@ def realtime(
         counts = {role: _counts(folder, role) for role in ROLES}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return _report(config, run, counts, supervisor.report, out, git)
+    return _report(config, run, counts, supervisor.report, out, git, planner)
+
+
+def _called(run: Run, folder: Path) -> dict[str, str]:
+    """Check the link; what a System 2 elsewhere says of itself, {} for one here."""
+    if not served.is_served(run.config):
+        link.check(run.config["link"], folder)
+        return {}
+    served.check(run.config)
+    return served.call_ahead(run, MonotonicClock())
 
 
 def _counts(folder: Path, role: str) -> dict[str, Any]:
@@ -100,6 +117,7 @@ def _report(
     processes: dict[str, dict[str, Any]],
     out: Path,
     git: dict[str, Any],
+    planner: dict[str, str],
 ) -> dict[str, Any]:
     log = out / "log.mcap"
     recorded = RecordedRun(run.seeds, run.spec)
@@ -146,6 +164,8 @@ def _report(
         dict(recorded.codes),
     )
     results = summarise(config, [run.scenario], [result], git)
+    if served.is_served(config):
+        results["link"] = served.report(counts["system1"], planner)
     results["guidance"]["silent_for_s"] = recorded.silence_s
     for role, told in processes.items():
         told["rights"] = counts[role].get("rights", {}) if role in counts else {}

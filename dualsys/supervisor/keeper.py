@@ -25,6 +25,11 @@ class Keeper:
         self.restarts = 0
         self.latched: str | None = None  # why it was given up
 
+    @property
+    def alive(self) -> bool:
+        """Whether it runs, and has given a sign of life since it was started."""
+        return self._running and self._beat_ns is not None
+
     def started(self, now_ns: int) -> None:
         """It was started at `now_ns`."""
         self._wanted, self._running, self._killed = False, True, False

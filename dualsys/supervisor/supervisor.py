@@ -16,6 +16,7 @@ from dualsys.clock import Clock
 from dualsys.errors import DualsysError
 from dualsys.messages import Message
 from dualsys.supervisor.keeper import Keeper, told
+from dualsys.supervisor.notify import Notifier
 from dualsys.supervisor.table import WORLD, ProcessRow, SupervisorConfig
 
 PERIOD_S = 0.02
@@ -36,13 +37,14 @@ class Supervisor:
         clock: Clock,
         strikes: Callable[[], list[tuple[str, signal.Signals]]] = list,
         lives: Callable[[Message], None] = lambda message: None,
+        notifier: Notifier = Notifier(),  # noqa: B008  says nothing
     ) -> None:
         """`folder` holds the run's sockets; nodes are `python -m dualsys.runtime.nodes`.
 
         `strikes` says which signals a declared fault has for which process now; `lives` is given
-        every sign of life.
+        every sign of life; `notifier` tells the system's service manager that all is well.
         """
-        self._strikes, self._lives = strikes, lives
+        self._strikes, self._lives, self._notifier = strikes, lives, notifier
         self._config, self._rows, self._folder, self._clock = config, rows, folder, clock
         self.keepers = {name: Keeper(name, row, config) for name, row in rows.items()}
         self.processes: Processes = {}
@@ -55,22 +57,35 @@ class Supervisor:
         Raises `DualsysError` when the world fails, and when another process was given up without
         which nothing is worth going on: System 1, the recorder.
         """
-        with _terminable():
+        with terminable():
             try:
-                self._healths = {
-                    name: Subscriber(ipc(self._folder, f"health_{name}")) for name in self._rows
-                }
-                for name in self._rows:
-                    self._start(name)
+                self.begin()
                 started(self.processes, self._folder)
                 while self._goes_on():
                     time.sleep(PERIOD_S)
             finally:
-                with _uninterrupted():
+                with uninterrupted():
+                    self._notifier.stopping()
                     self.end()
 
     def _goes_on(self) -> bool:
         now = self._clock.now_ns()
+        self.step(now)
+        if self.keepers[WORLD].alive:
+            self._notifier.ready("the world runs")
+        self._notifier.alive(now)
+        return self._is_worth_it()
+
+    def begin(self) -> None:
+        """Start every process."""
+        self._healths = {
+            name: Subscriber(ipc(self._folder, f"health_{name}")) for name in self._rows
+        }
+        for name in self._rows:
+            self._start(name)
+
+    def step(self, now: int) -> None:
+        """Look after every process, at `now` [ns]."""
         self._allow_for_sleep(now)
         for name, number in self._strikes():
             if name in self.processes:
@@ -87,7 +102,6 @@ class Supervisor:
             elif order == "start":
                 sys.stderr.write(f"dualsys: {name} is started again\n")
                 self._start(name)
-        return self._is_worth_it()
 
     def _allow_for_sleep(self, now_ns: int) -> None:
         looked, self._looked_ns = self._looked_ns, now_ns
@@ -174,7 +188,7 @@ def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
     """Treat being told to end (SIGTERM) as Ctrl-C: in order, with everything recorded."""
     try:
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -188,7 +202,7 @@ def _terminable() -> Iterator[None]:
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
+def uninterrupted() -> Iterator[None]:
     """Let a second Ctrl-C not cut short what the first one began."""
     numbers = {signal.SIGINT, signal.SIGTERM}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)

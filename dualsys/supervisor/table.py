@@ -19,10 +19,10 @@ class ProcessRow(msgspec.Struct, frozen=True):
     """One process.
 
     `command`: words to start, with {folder} for the run's folder; none: the node of this name.
-    `run_if`: "always", or "planner" where a System 2 is configured. `cores`: where it may run;
-    none: anywhere. `priority`: SCHED_FIFO, 1 to 99; 0: the ordinary scheduler. `lock_memory`: no
-    page is swapped out; `freeze_gc`: what lives after loading is never looked at by the garbage
-    collector.
+    `run_if`: "always", or "planner" where a System 2 is to run on this machine. `cores`: where it
+    may run; none: anywhere. `priority`: SCHED_FIFO, 1 to 99; 0: the ordinary scheduler.
+    `lock_memory`: no page is swapped out; `freeze_gc`: what lives after loading is never looked at
+    by the garbage collector.
     """
 
     command: tuple[str, ...] = ()

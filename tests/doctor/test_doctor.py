@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dualsys import cli
-from dualsys.doctor import command, machine, packages, rendering, shipped
+from dualsys.doctor import command, link, machine, packages, rendering, shipped
 from dualsys.doctor.finding import Finding, verdict
 from dualsys.errors import DualsysError
 from kernels.registry import ENGINES
@@ -66,6 +66,11 @@ def test_this_environment_has_what_it_needs() -> None:
         (machine.judged_stalls([(0, 9_000_000), (10**9, 10**9 + 40_000_000)], 5.0), "weak"),
         (machine.judged_disk(Path(), 400.0), "good"),
         (machine.judged_disk(Path(), 5.0), "weak"),
+        (link.judged("tcp://ws:7300", "open", 0.08), "good"),
+        *(
+            (link.judged("tcp://ws:7300", a, 1), "bad")
+            for a in ("nobody", "not_allowed", "unkeyed")
+        ),
         (rendering.judged_frame("rendering, egl", 35.0, "install"), "good"),
         (rendering.judged_frame("rendering, egl", 0.0, "install"), "weak"),
     ],
@@ -185,7 +190,14 @@ def test_times_and_sizes_that_are_none_are_refused(
     assert f"{word.partition('=')[0]} can be " in capfd.readouterr().err
 
 
+def test_a_link_is_tried_where_one_is_named() -> None:
+    local = {"requests": "", "client_keys": ""}
+    assert link.check(local) == []
+    with pytest.raises(DualsysError, match="no keys are given"):
+        link.check({**local, "requests": "tcp://10.0.0.9:7300"})
+
+
 def test_every_check_is_in_the_table() -> None:
     names = list(command.checks({"watch_s": 1.0, "disk_mb": 1, "out": "runs"}))
     assert names == ["packages", "processor", "GPU", "clock", "scheduler", "stalls", "sockets",
-                     "disk", "rendering", "weights", "engines"]  # fmt: skip
+                     "link", "disk", "rendering", "weights", "engines"]  # fmt: skip

@@ -89,6 +89,20 @@ def test_a_thought_goes_before_its_guidance_under_one_stamp() -> None:
     assert [m.stamp.place for m in requests.sent] == [m.stamp.place for m in spoken[1::2]]
 
 
+def test_messages_are_numbered_from_the_askers_clock() -> None:
+    """System 2's own may be another machine's, that was started anew since its earlier life."""
+    plans = Link()
+    node = System2Node(TwoAnswers(), "short", Serving(), plans, {})
+    asked = [(7, 9_000_000_000), (7, 9_500_000_000), (8, 2_000_000_000), (7, 9_900_000_000)]
+    for session, time_ns in asked:
+        request = blank_request(SPEC, 1)
+        stamp = msgspec.structs.replace(request.stamp, session=session, time_ns=time_ns)
+        node.think(msgspec.structs.replace(request, stamp=stamp))
+    told = [m.stamp.sequence for m in plans.sent if isinstance(m, Guidance)]
+    assert told == [9_000_001, 9_000_002, 9_000_003, 9_000_004, 2_000_001, 2_000_002,
+                    9_900_001, 9_900_002]  # fmt: skip
+
+
 def test_a_blind_system_1_answers_every_tick_with_what_it_meant_to_do(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

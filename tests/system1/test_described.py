@@ -166,13 +166,13 @@ def test_a_file_that_is_no_description_is_refused(
 def test_what_is_missing_is_told(tmp_path: Path) -> None:
     with pytest.raises(DualsysError, match=f"{FILE} is missing: system1.driver=onnx needs"):
         make_engine(config(tmp_path), SPEC)
-    with pytest.raises(DualsysError, match="system1.driver=onnx needs system1.checkpoint=DIR"):
+    with pytest.raises(DualsysError, match=r"system1.driver=onnx needs system1.checkpoint=DIR"):
         make_engine(load("eval", ["system1.driver=onnx"]), SPEC)
     for word, told in (("samples=4", "samples=4"), ("depth=fixed", "depth=fixed")):
         with pytest.raises(DualsysError, match=f"system1.{told} is of the network of dualsys"):
             make_engine(config(write(tmp_path / "net"), f"system1.{word}"), SPEC)
     with pytest.raises(
-        DualsysError, match="torch has no module of it.*add onnxruntime to the list"
+        DualsysError, match=r"torch has no module of it.*add onnxruntime to the list"
     ):
         make_engine(config(tmp_path / "net", "engine=torch"), SPEC)
 

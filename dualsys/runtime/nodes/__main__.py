@@ -29,6 +29,7 @@ def main(role: str, folder: Path) -> None:
     try:
         NODES[role].run(run, folder, counts)
     except DualsysError as error:
+        counts["error"] = str(error)
         sys.stderr.write(f"dualsys {role}: {error}\n")
         sys.exit(2)
     finally:

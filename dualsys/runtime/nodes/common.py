@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 
 from dualsys.bus import Publisher
-from dualsys.clock import Clock
 from dualsys.messages import Health
 from dualsys.spec import WorldSpec
 from dualsys.supervisor.rights import claim, freeze
@@ -18,13 +17,16 @@ from dualsys.supervisor.table import ProcessRow, of_config
 STOP = threading.Event()  # set when the node is asked to end
 
 
+ANY_SESSION = 0  # of no run: theirs are drawn from 53 bits
+
+
 class Run(msgspec.Struct, frozen=True):
     """What every node of a run knows."""
 
     config: dict[str, Any]
     scenario: str
     seeds: list[int]
-    session: int
+    session: int  # ANY_SESSION: of whoever is let in by the door of a service
     spec: WorldSpec
     plans: dict[str, str]  # instruction -> plan, where the task names it
     duration_s: float  # stop the world after this long; 0: every seed once
@@ -41,12 +43,12 @@ def settle(run: Run, role: str, counts: dict[str, Any]) -> None:
 ANOTHER_LIFE = 100_000  # numbers further on than this are of a node that was started again
 
 
-def first_sequence(clock: Clock) -> int:
-    """Where a node begins to count its messages [us of the clock].
+def first_sequence(now_ns: int) -> int:
+    """Where a node begins to count its messages [us of the run's clock].
 
     Started again it counts on from far beyond its earlier life, and is not taken for old.
     """
-    return clock.now_ns() // 1_000
+    return now_ns // 1_000
 
 
 def named(**counts: Mapping[str, int]) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from dualsys.runtime.nodes.common import (
     report,
     settle,
 )
+from dualsys.runtime.nodes.elsewhere import Elsewhere
+from dualsys.runtime.served import is_served
 from dualsys.system1.foreign import ForeignPolicy
 from dualsys.system1.policy import Policy
 from dualsys.system1.senses import Senses
@@ -46,8 +49,11 @@ def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
         RequestClient(*client_end(run.config["link"], folder), *ways) as requests,
         Publisher(ipc(folder, "plan_request")) as asked,
         Publisher(ipc(folder, "health_system1")) as healths,
+        ExitStack() as parts,
     ):
         node = System1Node(run, policy, actions, requests, asked, healths, counts)
+        if is_served(run.config):
+            node.elsewhere = parts.enter_context(Elsewhere(run, requests, folder, counts))
         if faults:
             node.amiss = AnswerFaults(faults, "system1", run.spec), time
         counts["observation_drops"] = observations.drops
@@ -80,8 +86,9 @@ class System1Node:
         self._inbox: Inbox[Guidance] = Inbox(run.session, 0, policy.fault)
         self._pulse = Pulse("system1", run.session)
         self._asks = run.config["system2"]["name"] != "none"
-        self._sequence, self._epoch, self._tick = first_sequence(self._clock), -1, -1
+        self._sequence, self._epoch, self._tick = first_sequence(self._clock.now_ns()), -1, -1
         self.amiss: tuple[AnswerFaults, FaultClock] | None = None
+        self.elsewhere: Elsewhere | None = None  # in place of a System 2 on this machine
         self._unfit: Counter[str] = Counter()
         counts["unfit"] = self._unfit
         self._life, self._greeted = self._sequence, False
@@ -106,7 +113,9 @@ class System1Node:
         # The world begins after this: the recorder, which misses nothing, must be there.
         also = self._run.recorders
         watched = also + self._run.watchers
-        links = (self._asked, also), (self._healths, watched), (self._actions, 1 + also)
+        links = [(self._asked, also), (self._healths, watched), (self._actions, 1 + also)]
+        if self.elsewhere is not None:
+            links += [(self.elsewhere.plans, also), (self.elsewhere.healths, also)]
         if not self.engaged and heard(*links):
             stamp = Stamp(self._run.session, 0, self._life, 0, self._clock.now_ns())
             self._actions.send(Hello(stamp, "system1", self._run.spec))
@@ -179,4 +188,9 @@ class System1Node:
 
     def _take_guidance(self, now_ns: int) -> None:
         for guidance in self._requests.update(now_ns):
-            self._inbox.offer(guidance, now_ns)
+            told = guidance
+            if self.elsewhere is not None:
+                told = self.elsewhere.arrived(guidance, now_ns)
+            self._inbox.offer(told, now_ns)
+        if self.elsewhere is not None:
+            self.elsewhere.keep_in_touch(now_ns)

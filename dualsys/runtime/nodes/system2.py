@@ -11,11 +11,12 @@ from dualsys.bus import Publisher, RequestServer, ipc
 from dualsys.clock import MonotonicClock
 from dualsys.faults.answers import AnswerFaults
 from dualsys.faults.fault import FaultClock, declared
-from dualsys.messages import PlanRequest, Thought
+from dualsys.messages import PlanRequest, Stamp, Thought
 from dualsys.runtime import assembly
 from dualsys.runtime.health import Pulse
 from dualsys.runtime.link import server_end
 from dualsys.runtime.nodes.common import (
+    ANY_SESSION,
     STOP,
     Run,
     first_sequence,
@@ -36,9 +37,10 @@ def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
     counts["engine"] = dict(planner.engine)
     planner.warm_up(run.config["system2"]["budget"])
     settle(run, "system2", counts)
-    link = run.config["link"]
+    link, session = run.config["link"], run.session
+    whose = None if session == ANY_SESSION else session
     with (
-        RequestServer(*server_end(link, folder), run.session, link["frames_per_s"]) as requests,
+        RequestServer(*server_end(link, folder), whose, link["frames_per_s"]) as requests,
         Publisher(ipc(folder, "plan")) as plans,
         Publisher(ipc(folder, "health_system2")) as healths,
     ):
@@ -49,7 +51,7 @@ def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
         if declared(run.config):
             time = FaultClock(folder, clock)
             node.amiss = AnswerFaults(declared(run.config), "system2", run.spec), time
-        pulse = Pulse("system2", run.session)
+        pulse = Pulse("system2", session)
         request: PlanRequest | None = None
         while not STOP.is_set():
             if request is None:
@@ -76,7 +78,7 @@ class System2Node:
     ) -> None:
         self._planner, self._budget, self._clock = planner, budget, MonotonicClock()
         self._requests, self._plans, self._counts = requests, plans, counts
-        self._sequence = first_sequence(self._clock)
+        self._session, self._sequence = ANY_SESSION, 0
         self.amiss: tuple[AnswerFaults, FaultClock] | None = None
         self._newer: PlanRequest | None = None  # than the one that is thought about
         counts.update(drops=requests.link.drops, faults=planner.faults, interrupted=0)
@@ -84,6 +86,7 @@ class System2Node:
     def think(self, request: PlanRequest) -> PlanRequest | None:
         """Send every guidance of a thought; a newer request ends it and is returned."""
         start, self._newer, final = self._clock.now_ns(), None, False
+        self._count_for(request.stamp)
         for guidance in self._planner.think(request, self._budget, self._overtaken):
             answers: list[Any] = [guidance]
             if self.amiss is not None:
@@ -97,6 +100,14 @@ class System2Node:
                 break
         self._counts["interrupted"] += self._newer is not None and not final
         return self._newer
+
+    def _count_for(self, asked: Stamp) -> None:
+        """Begin to number what is said to a run, from its own clock on.
+
+        This machine's may be another one's, that was started anew since System 2's earlier life.
+        """
+        if asked.session != self._session:
+            self._session, self._sequence = asked.session, first_sequence(asked.time_ns)
 
     def counters(self) -> dict[str, int]:
         """What was dropped so far, by reason."""
