@@ -34,7 +34,8 @@ commands:
   replay    a log through one system alone, its answers held against the log's: replay LOG
   view      a log in Rerun, also while it is written: view LOG [save=FILE.rrd] [how=browser]
   serve     serve system2 link.bind=tcp://*:PORT link.server_keys=DIR: for runs on other machines,
-            which find it with system2=served link.requests=tcp://HOST:PORT link.client_keys=DIR
+            which find it with system2=served link.requests=tcp://HOST:PORT link.client_keys=DIR;
+            serve openpi|gr00t scenario=NAME peer.port=N: for clients of those stacks
   keys      keys for a link that other machines can reach: clients=[NAME,...] out=DIR
   thoughts  what System 2 thought in run=DIR, or all about one thought (tick=T)
   completion  of commands and keys by the tab key: completion bash|zsh|fish
@@ -100,7 +101,7 @@ def _dispatch(words: list[str]) -> int:
     if command == "serve" and overrides[:1] not in ([], ["-h"], ["--help"]):
         command, overrides = f"serve {overrides[0]}", overrides[1:]
     if command == "serve":
-        raise DualsysError("say what to serve: dualsys serve system2")
+        raise DualsysError("say what to serve: dualsys serve system2|openpi|gr00t")
     if command == "train":
         raise DualsysError(
             "say what to train: dualsys train system1|system2|heads|value|instruct|gate|exits"

@@ -311,6 +311,22 @@ def run_serve_system2(config: Config) -> int:
     return 0
 
 
+def run_serve_openpi(config: Config) -> int:
+    """`dualsys serve openpi`: until it is interrupted."""
+    from dualsys.interop.openpi_server import serve_openpi
+
+    serve_openpi(config)
+    return 0
+
+
+def run_serve_groot(config: Config) -> int:
+    """`dualsys serve gr00t`: until it is interrupted."""
+    from dualsys.interop.groot_server import serve_groot
+
+    serve_groot(config)
+    return 0
+
+
 def run_replay(config: Config) -> int:
     """`dualsys replay`: 1 where an answer is further from the log's than the tolerance."""
     import msgspec
@@ -358,6 +374,8 @@ def _where(first: tuple[int, int, str]) -> str:
 RUN: dict[str, Callable[[Config], int]] = {
     "keys": run_keys,
     "serve system2": run_serve_system2,
+    "serve openpi": run_serve_openpi,
+    "serve gr00t": run_serve_groot,
     "replay": run_replay,
     "view": run_view,
     "eval": run_eval,

@@ -13,9 +13,7 @@ def secret(variable: str) -> str:
     if not variable:
         return ""
     if variable not in os.environ:
-        raise DualsysError(
-            f"system2.key_variable={variable}, but no such environment variable is set"
-        )
+        raise DualsysError(f"key_variable={variable}, but no such environment variable is set")
     return os.environ[variable]
 
 

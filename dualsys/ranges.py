@@ -47,14 +47,14 @@ RANGES: dict[Range, str] = {
         system1.replan_s system1.max_guidance_age_s system1.phase_limit_s
         trigger.period_s trigger.look_s trigger.horizon_s
         latency.system2_median_ms latency.system2_p99_ms system2.deadline_s
-        shield.max_observation_age_s
+        shield.max_observation_age_s peer.max_mb
         ladder.engage_s ladder.gap_s ladder.ageing_s ladder.overdue_s ladder.stop_s
         supervisor.window_s supervisor.heartbeat_s supervisor.loading_s supervisor.stop_s
         link.frames_per_s recorder.queue_mb recorder.flush_s
         watch_s learning_rate max_plan_age_s heads.depth_step runtime.step_patience_s
     """,
     AT_LEAST_1: """
-        workers disk_mb threads engine.threads system2.threads engine.opset
+        workers disk_mb peer.ticks_per_call threads engine.threads system2.threads engine.opset
         system1.samples system1.depth_steps system1.depth_layers
         system2.votes system2.majority system2.max_tokens
         batch_size steps every_ticks advice_every_ticks rounds warm_up planner_rounds prompt_words

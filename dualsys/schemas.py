@@ -50,6 +50,17 @@ class System1Config:
 
 
 @dataclass
+class PeerNamesConfig:
+    """What another stack calls what is ours; what is empty is its protocol's own name."""
+
+    images: dict[str, str] = field(default_factory=dict)  # camera: key; "*": every other camera
+    state: dict[str, list[str]] = field(default_factory=dict)  # key: our axes, in its order
+    action: dict[str, list[str]] = field(default_factory=dict)
+    prompt: str = ""  # the key of the instruction
+    version: str = "n1.7"  # gr00t: n1.5, n1.6 or n1.7
+
+
+@dataclass
 class System2Config:
     """The planner; what follows the budget belongs to those that look at pictures."""
 
@@ -75,6 +86,7 @@ class System2Config:
     key_variable: str = ""  # remote: the environment variable that holds the key, if one is needed
     planner: str = ""  # own: a name that an installed package offers, or FILE.py:NAME
     scores: str = ""  # foretold: plans tried out, a file of launch/try_plans.py
+    peer: PeerNamesConfig = field(default_factory=PeerNamesConfig)  # openpi, gr00t
 
 
 @dataclass
@@ -265,6 +277,33 @@ class ServeSystem2Config:
 
 
 @dataclass
+class PeerConfig(PeerNamesConfig):
+    """Where a server for another stack's clients listens, and what they send."""
+
+    host: str = MISSING
+    port: int = MISSING
+    max_mb: float = MISSING  # of one message
+    ticks_per_call: int = MISSING  # that a client carries out of each answer
+    key_variable: str = MISSING  # the environment variable with the key that clients show; "": none
+
+
+@dataclass
+class ServePeerConfig:
+    """`dualsys serve openpi` and `dualsys serve gr00t`."""
+
+    scenario: str = MISSING  # the world that clients are in: its cameras, axes and plans
+    system1: System1Config = field(default_factory=System1Config)
+    system2: System2Config = field(default_factory=System2Config)
+    trigger: TriggerConfig = field(default_factory=TriggerConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    shield: ShieldConfig = field(default_factory=ShieldConfig)
+    supervisor: SupervisorConfig = field(default_factory=SupervisorConfig)
+    link: LinkConfig = field(default_factory=LinkConfig)
+    peer: PeerConfig = field(default_factory=PeerConfig)
+
+
+@dataclass
 class NoiseConfig:
     """Correlated noise on the executed action while collecting; fractions of half the range."""
 
@@ -419,6 +458,8 @@ COMMANDS: dict[str, type[Any]] = {
     "doctor": DoctorConfig,
     "keys": KeysConfig,
     "serve system2": ServeSystem2Config,
+    "serve openpi": ServePeerConfig,
+    "serve gr00t": ServePeerConfig,
     "replay": ReplayConfig,
     "view": ViewConfig,
     "collect": CollectConfig,

@@ -29,7 +29,7 @@ from dualsys.console import progress_bar, table_console
 from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
 from dualsys.messages import Guidance, PlanRequest
-from dualsys.runtime import assembly
+from dualsys.runtime import planners
 from dualsys.runtime.nodes.common import Run
 from dualsys.runtime.probe import requests_of
 from dualsys.runtime.results import git_state, machine, versions
@@ -110,7 +110,7 @@ def judge(
 ) -> Counter[str]:
     """Faults of all guidances, the deviations from an undisturbed planner among them."""
     found: Counter[str] = Counter()
-    planner = assembly.make_planner(config, spec, {})
+    planner = planners.make_planner(config, spec, {})
     assert planner is not None
     asked = {request.request_id: request for request in requests}
     undisturbed: tuple[int, list[Guidance]] = 0, []

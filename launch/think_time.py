@@ -23,7 +23,7 @@ from dualsys.console import table_console
 from dualsys.environment import set_headless_defaults
 from dualsys.errors import DualsysError
 from dualsys.messages import PlanRequest
-from dualsys.runtime import assembly
+from dualsys.runtime import planners
 from dualsys.runtime.probe import requests_of
 from dualsys.runtime.results import git_state, machine, percentiles_ms, versions
 from dualsys.system2.questions import BUDGETS
@@ -67,7 +67,7 @@ def measure(scenario: str, overrides: list[str], thoughts: int, rounds: int) -> 
     from sim import registry
 
     config = load("eval", [f"scenario={scenario}", "system2=vlm", *WHOLE, *overrides])
-    planner = assembly.make_planner(config, registry.spec_of(scenario), {})
+    planner = planners.make_planner(config, registry.spec_of(scenario), {})
     assert isinstance(planner, VisionPlanner)
     requests = requests_of(scenario, thoughts)
     thoughts_ns(planner, requests[:5], "full")  # warm-up

@@ -12,9 +12,10 @@ from dualsys.bench.run import Order, bench
 from dualsys.bench.table import load_table
 from dualsys.config import parse_seeds
 from dualsys.errors import DualsysError, UnknownNameError
-from dualsys.runtime.assembly import checkpoint_folder, load_planning
+from dualsys.runtime.assembly import checkpoint_folder
 from dualsys.runtime.engines import NETWORK, ONNX, prepared_file, prepared_system1, require_network
 from dualsys.runtime.planner_engines import prepared_system2
+from dualsys.runtime.planners import load_planning
 from dualsys.runtime.results import git_state, machine, versions
 from dualsys.spec import WorldSpec
 from kernels import parity

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from dualsys.errors import DualsysError
-from dualsys.runtime.assembly import checkpoint_folder, gate_folder, planner_folder, planner_plugin
+from dualsys.runtime.assembly import checkpoint_folder, gate_folder
 from dualsys.runtime.drivers import code_of
+from dualsys.runtime.planners import planner_folder, planner_plugin
 from dualsys.spec import WorldSpec
 from dualsys.system1.depth import EXITS, OWN
 

@@ -9,8 +9,8 @@ import torch
 
 from dualsys.bench.building import looks
 from dualsys.bench.side_by_side import REFERENCE, Progress, passes, timed, usable
-from dualsys.runtime.assembly import load_planning
 from dualsys.runtime.planner_engines import prepared_system2
+from dualsys.runtime.planners import load_planning
 from dualsys.spec import WorldSpec
 from kernels.engine import Engine
 from kernels.timing import told

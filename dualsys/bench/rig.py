@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dualsys.runtime import assembly, drivers
+from dualsys.runtime import assembly, drivers, planners
 from dualsys.runtime.engines import NETWORK, make_engine
 from dualsys.runtime.episode import EpisodeRecord
 from dualsys.runtime.lockstep import AnyPolicy, Lockstep
@@ -38,7 +38,7 @@ class Rig:
 
         spec = world.world_spec
         self.period_ns, driver = spec.period_ns, config["system1"]["driver"]
-        planner = assembly.make_planner(config, spec, dict(world.plan_hints))
+        planner = planners.make_planner(config, spec, dict(world.plan_hints))
         self.planner_engine = {} if planner is None else dict(planner.engine)
         oracle: OracleTrigger | None = None
         if driver in drivers.ENGINED:

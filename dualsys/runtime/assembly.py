@@ -1,16 +1,18 @@
-"""Puts a run together from its configuration: worlds, policy, planner, trigger, latency, shield."""
+"""Puts a run together from its configuration: policy, trigger, latency, shield.
+
+Who is System 1 stands in `dualsys.runtime.drivers`, who is System 2 in `dualsys.runtime.planners`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-from dualsys.device import device_of
 from dualsys.errors import DualsysError, UnknownNameError
-from dualsys.plugins import PLANNERS, Plugin, find, require_installed
+from dualsys.plugins import require_installed
 from dualsys.runtime.gates import matching_gate
 from dualsys.runtime.latency import (
     DistributionLatency,
@@ -26,9 +28,6 @@ from dualsys.shield.shield import Shield, ShieldConfig
 from dualsys.spec import WorldSpec
 from dualsys.system1.policy import Policy
 from dualsys.system1.timing import PolicyConfig
-from dualsys.system2.planner import Planner
-from dualsys.system2.scripted import AnyPlanRule, InstructionRule, ScriptedPlanner
-from dualsys.system2.traffic import TrafficRule
 from dualsys.trigger.acceptance import Acceptance
 from dualsys.trigger.rules import (
     LearnedTrigger,
@@ -39,10 +38,6 @@ from dualsys.trigger.rules import (
     UncertaintyTrigger,
 )
 from kernels.engine import Engine
-
-if TYPE_CHECKING:
-    from dualsys.system2.checkpoint import Planning
-    from dualsys.system2.thinking import ThinkConfig
 
 Config = dict[str, Any]
 MACHINE_KEYS = ("workers", "out", "videos")  # they change no result
@@ -126,17 +121,6 @@ def silent(config: Config) -> Config:
     return {**config, "trigger": trigger}
 
 
-SYSTEMS2 = (
-    "none",
-    "scripted",
-    "random",
-    "foretold",
-    "vlm",
-    "language",
-    "remote",
-    "own",
-    "served",
-)
 TRIGGERS = ("never", "always", "periodic", "random", "uncertainty", "learned", "oracle")
 
 
@@ -198,115 +182,6 @@ def _require_judged(config: Config, name: str) -> None:
         f"{what} knows what the network of dualsys says of itself, and System 1 is {driver}; "
         "choose trigger=uncertainty with trigger.threshold=NUMBER, periodic, random or never"
     )
-
-
-def make_planner(config: Config, spec: WorldSpec, plans: dict[str, str]) -> Planner | None:
-    """System 2, or None; `plans` maps instructions to plans where the world's tasks name them."""
-    name = config["system2"]["name"]
-    if name == "none":
-        return None
-    if name == "scripted":
-        return ScriptedPlanner(spec, InstructionRule(plans) if plans else TrafficRule(spec))
-    if name == "random":
-        return ScriptedPlanner(spec, AnyPlanRule(spec.plans))
-    if name == "foretold":
-        from dualsys.learning.foretold import foretold_rule
-
-        if not config["system2"]["scores"]:
-            raise DualsysError(
-                "system2=foretold needs plans that were tried out: give system2.scores=FILE, made "
-                "by launch/try_plans.py"
-            )
-        return ScriptedPlanner(spec, foretold_rule(Path(config["system2"]["scores"]), spec))
-    if name == "vlm":
-        return _vision_planner(config, spec)
-    if name == "remote":
-        return _remote_planner(config["system2"], spec)
-    if name == "language":
-        return _language_planner(config["system2"], spec)
-    if name == "own":
-        return _own_planner(config["system2"], spec)
-    if name == "served":
-        raise DualsysError(
-            "system2=served is on another machine and answers on the wall clock only; choose "
-            "runtime=realtime, or a planner that runs here"
-        )
-    raise UnknownNameError("system2", name, SYSTEMS2)
-
-
-def _vision_planner(config: Config, spec: WorldSpec) -> Planner:
-    from dualsys.runtime.planner_engines import with_engines
-    from dualsys.system2.vision import VisionPlanner
-
-    system2, opset = config["system2"], config["engine"]["opset"]
-    planning, engine = with_engines(system2, load_planning(system2, spec), spec, opset)
-    return VisionPlanner(spec, planning, _thinking(system2), engine)
-
-
-def _remote_planner(system2: Config, spec: WorldSpec) -> Planner:
-    from dualsys.environment import secret
-    from dualsys.system2.endpoint import ChatEndpoint, EndpointConfig
-    from dualsys.system2.remote import RemotePlanner
-
-    where = EndpointConfig(**{k: system2[k] for k in EndpointConfig.__struct_fields__})
-    endpoint = ChatEndpoint(where, secret(system2["key_variable"]))
-    local = load_planning(system2, spec) if system2["checkpoint"] else None
-    return RemotePlanner(spec, endpoint, local, _thinking(system2))
-
-
-def _language_planner(system2: Config, spec: WorldSpec) -> Planner:
-    import torch
-
-    from dualsys.system2.language import LanguageModel
-    from dualsys.system2.remote import RemotePlanner
-    from dualsys.system2.written import LocalEndpoint
-
-    if not system2["checkpoint"]:
-        raise DualsysError(
-            "system2=language needs system2.checkpoint=DIR, a local folder that transformers opens "
-            "as an image-text model"
-        )
-    torch.set_num_threads(system2["threads"])
-    language = LanguageModel.load(Path(system2["checkpoint"]), device_of(system2["device"]))
-    return RemotePlanner(spec, LocalEndpoint(language), None, _thinking(system2))
-
-
-def planner_plugin(planner: str) -> Plugin:
-    """The own class of `system2.planner`. Raises `UnknownNameError` that lists the names."""
-    return find(PLANNERS, "planner (system2.planner)", planner)
-
-
-def _own_planner(system2: Config, spec: WorldSpec) -> Planner:
-    from dualsys.system2.foreign import ForeignPlanner
-
-    planner, checkpoint = system2["planner"], system2["checkpoint"]
-    plugin = planner_plugin(planner)
-    given = spec, Path(checkpoint) if checkpoint not in ("", "auto") else None
-    return ForeignPlanner(spec, plugin.made(f"planner {planner}", *given), planner, plugin.source)
-
-
-def _thinking(system2: Config) -> ThinkConfig:
-    from dualsys.system2.thinking import ThinkConfig
-
-    return ThinkConfig(**{k: system2[k] for k in ThinkConfig.__struct_fields__})
-
-
-def planner_folder(system2: Config, spec: WorldSpec) -> Path:
-    """The planner named by the configuration, or the shipped one of the world's domain."""
-    if system2["checkpoint"] != "auto":
-        return Path(system2["checkpoint"])
-    return Path(__file__).parent.parent / "weights" / f"{spec.domain}-planner"
-
-
-def load_planning(system2: Config, spec: WorldSpec) -> Planning:
-    """The checkpoint of a planner that runs here, read and proposed with torch."""
-    import torch
-
-    from dualsys.system2 import checkpoint
-
-    torch.set_num_threads(system2["threads"])
-    folder = planner_folder(system2, spec)
-    return checkpoint.load(folder, spec, device_of(system2["device"]))
 
 
 def make_latency(config: Config, spec: WorldSpec, scenario: str = "") -> LatencyModel:

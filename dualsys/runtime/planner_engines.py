@@ -9,8 +9,9 @@ import msgspec
 from dualsys.environment import cache_folder
 from dualsys.errors import DualsysError
 from dualsys.messages import PlanRequest
-from dualsys.runtime.assembly import Config, planner_folder
+from dualsys.runtime.assembly import Config
 from dualsys.runtime.log import read_log
+from dualsys.runtime.planners import planner_folder
 from dualsys.spec import WorldSpec
 from kernels.cache import Prepared
 from kernels.choose import choose, require_engines

@@ -21,7 +21,7 @@ from dualsys.environment import service_manager
 from dualsys.errors import DualsysError
 from dualsys.faults.fault import FaultClock, declared
 from dualsys.faults.processes import ProcessFaults
-from dualsys.runtime import assembly, link, served
+from dualsys.runtime import assembly, link, planners, served
 from dualsys.runtime.drivers import prepare
 from dualsys.runtime.latency import Trace
 from dualsys.runtime.log import parts_of, read_log
@@ -67,7 +67,7 @@ def realtime(
     plant.close()
     RecorderConfig(**config["recorder"]).check()
     if config["system2"]["name"] == "own":
-        assembly.planner_plugin(config["system2"]["planner"])
+        planners.planner_plugin(config["system2"]["planner"])
     prepare(config, spec)  # System 1's process opens engines and builds none
     session = int.from_bytes(os.urandom(8), "little") >> 11
     duration = config["runtime"]["duration_s"]

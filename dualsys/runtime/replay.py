@@ -17,7 +17,7 @@ import numpy as np
 
 from dualsys.errors import DualsysError
 from dualsys.messages import Action, Guidance, Message, Observation, PlanRequest
-from dualsys.runtime import assembly
+from dualsys.runtime import assembly, planners
 from dualsys.runtime.drivers import make_system1
 from dualsys.runtime.log import read_header, read_log
 from dualsys.spec import WorldSpec
@@ -152,7 +152,7 @@ def replay_system2(config: dict[str, Any], scenario: str, log: Path, tolerance: 
     spec: WorldSpec = world.world_spec
     plans = dict(world.plan_hints)
     world.close()
-    planner = assembly.make_planner(config, spec, plans)
+    planner = planners.make_planner(config, spec, plans)
     if planner is None:
         raise DualsysError(f"{log} is of a run without a System 2")
     messages = [message for _, message in read_log(log)]

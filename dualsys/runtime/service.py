@@ -7,17 +7,12 @@ once whatever System 2 does. What was loaded stays for the next run of the same 
 
 from __future__ import annotations
 
-import shutil
 import sys
-import tempfile
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
-import msgspec
-
 import dualsys
-from dualsys.bus import ipc, wait
+from dualsys.bus import wait
 from dualsys.clock import Clock, MonotonicClock
 from dualsys.codec import decode, encode
 from dualsys.door import Arrival, Corridor, Door
@@ -26,12 +21,10 @@ from dualsys.errors import CodecError, DualsysError, VersionError
 from dualsys.handshake import BUDGETS, Reception
 from dualsys.messages import Ack, Admission, Guidance, Introduction, PlanRequest, Stamp
 from dualsys.runtime import link
-from dualsys.runtime.nodes.common import ANY_SESSION, Run
+from dualsys.runtime.room import Room, wanted
 from dualsys.supervisor.notify import Notifier
-from dualsys.supervisor.supervisor import Supervisor, terminable, uninterrupted
-from dualsys.supervisor.table import of_config
+from dualsys.supervisor.supervisor import terminable, uninterrupted
 
-NODE = "system2"
 PERIOD_MS = 20
 TOLD = ("name", "checkpoint", "device", "engine", "model", "candidates")  # of the planner, to runs
 
@@ -72,46 +65,6 @@ def say(text: str) -> None:
     sys.stderr.write(f"dualsys serve: {text}\n")
 
 
-class Room:
-    """System 2's process for one world, with its supervisor and the way to it."""
-
-    def __init__(self, config: dict[str, Any], words: Introduction, clock: Clock) -> None:
-        self.suits = _wanted(words)
-        self._folder = Path(tempfile.mkdtemp(prefix="dualsys-"))  # private (0700), short
-        inside = {key: "" for key in ("requests", "bind", "server_keys", "client_keys")}
-        mine = {**config, "link": {**config["link"], **inside}, "faults": {"declared": []}}
-        run = Run(mine, "", [], ANY_SESSION, words.spec, words.plans, 0.0, recorders=0, watchers=1)
-        run.config["system2"] = {**config["system2"], "budget": words.budget}
-        (self._folder / "run.json").write_bytes(msgspec.json.encode(run))
-        table = of_config(config["supervisor"])
-        self._supervisor = Supervisor(table, {NODE: table.processes[NODE]}, self._folder, clock)
-        self._supervisor.begin()
-        self.corridor = Corridor(ipc(self._folder, "requests"))
-
-    def step(self, now_ns: int) -> None:
-        """Look after the process."""
-        self._supervisor.step(now_ns)
-
-    @property
-    def state(self) -> tuple[str, str]:
-        """How far it is, and why no further."""
-        keeper = self._supervisor.keepers[NODE]
-        if keeper.latched is not None:
-            return "refused", self._error() or keeper.latched
-        return ("ready", "") if keeper.alive else ("loading", "System 2 loads its model")
-
-    def _error(self) -> str:
-        left = self._folder / f"{NODE}.json"
-        told = msgspec.json.decode(left.read_bytes()) if left.is_file() else {}
-        return str(told.get("error", ""))
-
-    def close(self) -> None:
-        """End the process."""
-        self._supervisor.end()
-        self.corridor.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-
 class Service:
     """Passes frames between the run that is there and its room."""
 
@@ -124,6 +77,7 @@ class Service:
         }
         self._reception = Reception()
         self._room: Room | None = None
+        self._corridor: Corridor | None = None  # to the room
         self._refusal = ""  # of what no room could be made for
         self._told: tuple[int, str] = (0, "")  # session and state that were last said
         self._foreign: set[str] = set()
@@ -131,7 +85,7 @@ class Service:
 
     def wait(self) -> None:
         """Until something comes, or it is time to look after the process."""
-        ways = [self._door] if self._room is None else [self._door, self._room.corridor]
+        ways = [self._door] if self._corridor is None else [self._door, self._corridor]
         wait(PERIOD_MS, *ways)
 
     def load_ahead(self, scenario: str) -> None:
@@ -149,16 +103,19 @@ class Service:
         """Take in and pass on what came; look after the process."""
         for arrival in self._door.arrivals(now_ns):
             self._take(arrival, now_ns)
-        if self._room is not None:
+        if self._room is not None and self._corridor is not None:
             self._room.step(now_ns)
-            for frame in self._room.corridor.frames():
+            for frame in self._corridor.frames():
                 self._pass_out(frame)
         self._tell()
 
     def close(self) -> None:
         """End what runs behind the door."""
-        if self._room is not None:
-            self._room.close()
+        if self._room is not None and self._corridor is not None:
+            room, corridor = self._room, self._corridor
+            self._room = self._corridor = None
+            room.close()
+            corridor.close()
 
     @property
     def state(self) -> tuple[str, str]:
@@ -178,11 +135,11 @@ class Service:
             return
         if isinstance(message, Introduction):
             self._greet(message, arrival, now_ns)
-        elif isinstance(message, PlanRequest | Ack) and self._room is not None:
+        elif isinstance(message, PlanRequest | Ack) and self._corridor is not None:
             whose = message.stamp.session, arrival.peer, arrival.key
             # Before it is ready nothing waits for it: what is asked now is asked again, anew.
             if self._reception.admits(*whose, now_ns) and self.state[0] == "ready":
-                self._room.corridor.send(arrival.frame)
+                self._corridor.send(arrival.frame)
 
     def _greet(self, words: Introduction, arrival: Arrival, now_ns: int) -> None:
         guest = self._reception.guest
@@ -204,12 +161,11 @@ class Service:
         if words.budget not in BUDGETS:
             self._refusal = f"system2.budget={words.budget} is none of {', '.join(BUDGETS)}"
             return
-        if room is not None and room.suits == _wanted(words) and room.state[0] != "refused":
+        if room is not None and room.suits == wanted(words) and room.state[0] != "refused":
             return
-        if room is not None:
-            self._room = None
-            room.close()
+        self.close()
         self._room = Room(self._config, words, self._clock)
+        self._corridor = Corridor(self._room.address)
 
     def _pass_out(self, frame: bytes) -> None:
         guest, message = self._reception.guest, decode(frame)
@@ -243,7 +199,3 @@ class Service:
             if not self._turned_away[why]:
                 say(f"somebody is turned away at the door ({why}); see `dualsys keys`")
             self._turned_away[why] = refused[why]
-
-
-def _wanted(words: Introduction) -> tuple[Any, ...]:
-    return words.spec.fingerprint, tuple(sorted(words.plans.items())), words.budget

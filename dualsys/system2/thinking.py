@@ -190,6 +190,24 @@ class Thinking:
         self.chunks = np.clip(ticks, self._spec.action_low, self._spec.action_high)
         self.chosen = self._choose()
 
+    @torch.inference_mode()
+    def weigh(self, chunks: np.ndarray) -> None:
+        """Value chunks of somebody else's, (N, T, A) in the world's units, and choose among them.
+
+        What the critics read of them is as long as candidates are; a shorter one is held at its
+        end.
+        """
+        normalisation, sizes = self.planning.normalisation, self.planning.heads.config
+        ticks = (np.arange(sizes.knots * sizes.stride_ticks)).clip(max=chunks.shape[1] - 1)
+        shape = (len(chunks), sizes.knots, sizes.stride_ticks, sizes.action_size)
+        knots = torch.from_numpy(chunks[:, ticks].reshape(shape).mean(2))
+        scaled = (knots.to(normalisation["action_mean"]) - normalisation["action_mean"]) / (
+            normalisation["action_std"]
+        )
+        values = self.planning.heads.value(self._tokens(), scaled[None])
+        self.values = values.min(-1).values[0].cpu().numpy()
+        self.chunks, self.chosen = chunks, self._choose()
+
     def _choose(self) -> int:
         if self._config.choice == "value":
             return int(self.values.argmax())

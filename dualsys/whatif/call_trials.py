@@ -17,7 +17,7 @@ import numpy as np
 
 from dualsys.errors import DualsysError
 from dualsys.messages import Guidance, Observation, PlanRequest
-from dualsys.runtime import assembly
+from dualsys.runtime import assembly, planners
 from dualsys.runtime.latency import LatencyModel
 from dualsys.runtime.transit import Midway
 from dualsys.system2.planner import Planner
@@ -230,7 +230,7 @@ def load_trials(path: Path) -> SavedTrials:
 def work(job: Job) -> list[CallTrial]:
     """Try the crossroads of a job (runs in a worker process)."""
     with driven_world(job.config, job.scenario) as (world, driver):
-        planner = assembly.make_planner(job.config, world.world_spec, {})
+        planner = planners.make_planner(job.config, world.world_spec, {})
         if planner is None:
             raise DualsysError("a call needs a System 2; give system2=vlm or another")
         latency = assembly.make_latency(job.config, world.world_spec, job.scenario)

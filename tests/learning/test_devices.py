@@ -24,7 +24,7 @@ from dualsys.learning.fit_planner import fit_planner
 from dualsys.learning.fit_policy import fit_policy
 from dualsys.learning.fit_value import fit_value
 from dualsys.learning.score_planner import score_planner
-from dualsys.runtime import assembly
+from dualsys.runtime import planners
 from dualsys.system2 import checkpoint as checkpoints
 from dualsys.system2.vision import VisionPlanner
 from dualsys.whatif.plan_scores import PlanScores, save_scores
@@ -118,7 +118,7 @@ def test_a_planner_thinks_where_it_is_told_to(folder: Path, device: str) -> None
     words = ["scenario=driving/merge", "system2=vlm", f"system2.checkpoint={folder}"]
     words += [f"system2.device={device}", "system2.votes=5", "system2.majority=5"]
     words += ["system2.candidates=2"]
-    planner = assembly.make_planner(load("eval", words), SPEC, {})
+    planner = planners.make_planner(load("eval", words), SPEC, {})
     assert isinstance(planner, VisionPlanner)
     assert planner.planning.device.type == device
     told = list(planner.think(request(3), "full"))

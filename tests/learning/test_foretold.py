@@ -14,7 +14,7 @@ from dualsys.learning.fit_instruct import States, _foretold
 from dualsys.learning.foretold import MARGIN, PlanWorth, foretold_rule
 from dualsys.learning.joined import open_datasets
 from dualsys.learning.plan_labels import label_plans
-from dualsys.runtime import assembly
+from dualsys.runtime import planners
 from dualsys.runtime.probe import requests_of
 from dualsys.system2.traffic import TrafficRule
 from dualsys.whatif.plan_scores import PlanScores, save_scores
@@ -105,7 +105,7 @@ def scores(drives: Path, tmp_path: Path) -> Path:
 
 def test_a_planner_can_say_what_is_foretold_to_be_best(scores: Path) -> None:
     words = ["scenario=driving/merge", "system2=foretold", f"system2.scores={scores}"]
-    planner = assembly.make_planner(load("eval", words), SPEC, {})
+    planner = planners.make_planner(load("eval", words), SPEC, {})
     assert planner is not None
     for request in requests_of("driving/merge", 3):
         (guidance,) = planner.think(request, "short")
@@ -124,4 +124,4 @@ def test_scores_that_foretell_nothing_here_are_refused(scores: Path, drives: Pat
         foretold_rule(scores.with_name("none.json"), SPEC)
     without = load("eval", ["scenario=driving/merge", "system2=foretold"])
     with pytest.raises(DualsysError, match=r"give system2\.scores=FILE"):
-        assembly.make_planner(without, SPEC, {})
+        planners.make_planner(without, SPEC, {})

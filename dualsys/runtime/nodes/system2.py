@@ -12,7 +12,7 @@ from dualsys.clock import MonotonicClock
 from dualsys.faults.answers import AnswerFaults
 from dualsys.faults.fault import FaultClock, declared
 from dualsys.messages import PlanRequest, Stamp, Thought
-from dualsys.runtime import assembly
+from dualsys.runtime import planners
 from dualsys.runtime.health import Pulse
 from dualsys.runtime.link import server_end
 from dualsys.runtime.nodes.common import (
@@ -31,7 +31,7 @@ from dualsys.system2.planner import Planner
 def run(run: Run, folder: Path, counts: dict[str, Any]) -> None:
     """Think about whatever is asked until told to stop."""
     clock = MonotonicClock()
-    planner = assembly.make_planner(run.config, run.spec, run.plans)
+    planner = planners.make_planner(run.config, run.spec, run.plans)
     if planner is None:
         return
     counts["engine"] = dict(planner.engine)

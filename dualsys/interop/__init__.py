@@ -1,0 +1,1 @@
+"""Servers and clients of other stacks: openpi, GR00T, LeRobot."""
