@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from dualsys.bench.lateness import lateness, ratio
 from dualsys.config import load
 from dualsys.console import table_console
 from dualsys.errors import DualsysError
-from dualsys.messages import Action, Guidance
+from dualsys.messages import Guidance
 from dualsys.runtime.log import read_log
 from dualsys.runtime.realtime import realtime
 from dualsys.runtime.results import git_state, machine, versions
@@ -33,38 +34,25 @@ MODES = {
 MOST = 1.2
 
 
-def lateness(config: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
+def timed(config: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
     """Run once; milliseconds from observation to action of every tick that no stall reached."""
     results = realtime(config, config["scenario"], list(range(1000)))
-    stalled = np.array(results["ticks"]["stalled_ns"], np.int64).reshape(-1, 2)
-    times, answers = [], 0
-    for _, message in read_log(Path(config["out"]) / "log.mcap"):
-        answers += isinstance(message, Guidance)
-        if isinstance(message, Action):
-            begin, end = message.observation_ns, message.stamp.time_ns
-            if not np.any((stalled[:, 0] < end) & (begin < stalled[:, 1])):
-                times.append((end - begin) / 1e6)
-    told = {"ticks": results["ticks"]["total"], "stalls": len(stalled), "kept": len(times)}
-    told |= {"calls": results["calls"], "answers": answers}
-    return np.array(times), told
+    log = [message for _, message in read_log(Path(config["out"]) / "log.mcap")]
+    stalls, kept = results["ticks"]["stalled_ns"], lateness(log, results["ticks"]["stalled_ns"])
+    told = {"ticks": results["ticks"]["total"], "stalls": len(stalls), "kept": len(kept.late_ms)}
+    answers = sum(isinstance(message, Guidance) for message in log)
+    return kept.late_ms, told | {"calls": results["calls"], "answers": answers}
 
 
 def compared(found: dict[str, list[np.ndarray]], rng: np.random.Generator) -> dict[str, Any]:
-    """p50 and p99 of each mode, and their ratio with a bootstrap interval over the ticks."""
+    """p50 and p99 of each mode, and their ratio with an interval."""
     whole = {mode: np.concatenate(parts) for mode, parts in found.items()}
     shown: dict[str, Any] = {
         mode: {f"p{q}": float(np.percentile(times, q)) for q in (50, 99)}
         for mode, times in whole.items()
     }
     for q in (50, 99):
-        drawn = [
-            np.percentile(rng.choice(whole["busy"], len(whole["busy"])), q)
-            / np.percentile(rng.choice(whole["idle"], len(whole["idle"])), q)
-            for _ in range(500)
-        ]
-        ends = np.percentile(drawn, [2.5, 97.5]).tolist()
-        ratio = shown["busy"][f"p{q}"] / shown["idle"][f"p{q}"]
-        shown[f"ratio_p{q}"] = {"ratio": ratio, "ci95": ends}
+        shown[f"ratio_p{q}"] = ratio(whole["busy"], whole["idle"], q, rng)
     return shown
 
 
@@ -86,7 +74,7 @@ def main() -> None:
                 for mode, words in MODES.items():
                     run = [f"scenario={options.scenario}", "runtime=realtime", "system2=vlm"]
                     run += [f"runtime.duration_s={options.duration_s}", f"out={folder}/{mode}"]
-                    times, told = lateness(load("eval", [*run, *words, *cores]))
+                    times, told = timed(load("eval", [*run, *words, *cores]))
                     found[mode].append(times)
                     runs.append({"round": number, "mode": mode, **told})
     except DualsysError as error:

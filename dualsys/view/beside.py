@@ -26,6 +26,13 @@ def require_rerun() -> None:
         raise DualsysError("a view needs Rerun; pip install 'dualsys[view]'")
 
 
+def _in_the_background() -> None:
+    """It gets what the run leaves of the processors, and ends with who began it."""
+    end_with_parent()
+    if hasattr(os, "SCHED_IDLE"):  # Linux
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
 @contextmanager
 def viewed(how: str, out: Path) -> Iterator[subprocess.Popen[bytes] | None]:
     """While it lasts what is recorded in `out` is shown; `how` "" for not at all."""
@@ -39,7 +46,7 @@ def viewed(how: str, out: Path) -> Iterator[subprocess.Popen[bytes] | None]:
         [sys.executable, "-m", "dualsys", "view", *words],
         stdout=subprocess.DEVNULL,
         start_new_session=True,
-        preexec_fn=end_with_parent,
+        preexec_fn=_in_the_background,
     )
     try:
         yield process

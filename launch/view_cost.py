@@ -1,0 +1,141 @@
+"""What does a view beside a run cost System 1? `python launch/view_cost.py --out FILE`.
+
+One realtime run, in which the viewer is there and not there in turns; ticks in which it comes, and
+those that a stall of the machine reaches, are taken out. Exits with 1 when System 1's time per
+tick is 2% higher at p99 with the viewer than without.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from dualsys.bench.lateness import Lateness, lateness, ratio
+from dualsys.config import load
+from dualsys.console import table_console
+from dualsys.errors import DualsysError
+from dualsys.runtime.log import read_log
+from dualsys.runtime.realtime import realtime
+from dualsys.runtime.results import git_state, machine, versions
+from dualsys.view.beside import viewed
+
+MOST = 1.02
+COMES_S = 6.0  # Python and Rerun load, the log so far is read
+
+
+class Turns(threading.Thread):
+    """Opens and closes the viewer until it is told to stop; `seen` and `unseen` are the times."""
+
+    def __init__(self, how: str, out: Path, turn_s: float) -> None:
+        super().__init__()
+        self._how, self._out, self._turn_s = how, out, turn_s
+        self._stop = threading.Event()
+        self.seen: list[tuple[int, int]] = []
+        self.unseen: list[tuple[int, int]] = []
+
+    def run(self) -> None:
+        """In turns, as long as one another."""
+        while not (self._out / "log.mcap").is_file() and not self._stop.wait(0.2):
+            pass
+        while not self._stop.wait(COMES_S):
+            self.unseen.append(self._wait())
+            with viewed(self._how, self._out):
+                self._stop.wait(COMES_S)
+                self.seen.append(self._wait())
+
+    def _wait(self) -> tuple[int, int]:
+        begin = time.monotonic_ns()
+        self._stop.wait(self._turn_s)
+        return begin, time.monotonic_ns()
+
+    def end(self) -> None:
+        """The run is over; what was open is closed."""
+        self._stop.set()
+        self.join()
+
+
+def within(found: Lateness, turns: list[tuple[int, int]]) -> Lateness:
+    """The ticks of some turns."""
+    kept = np.zeros(len(found.at_ns), bool)
+    for begin, end in turns:
+        kept |= (begin <= found.at_ns) & (found.at_ns < end)
+    return Lateness(*(column[kept] for column in found))
+
+
+def compared(seen: Lateness, unseen: Lateness) -> dict[str, Any]:
+    """Percentiles with and without, and their ratios with intervals."""
+    rng, shown = np.random.default_rng(0), dict[str, Any]()
+    for name in ("act_ms", "late_ms"):
+        more, less = getattr(seen, name), getattr(unseen, name)
+        shown[name] = {
+            f"p{q}": {
+                "viewed": float(np.percentile(more, q)),
+                "alone": float(np.percentile(less, q)),
+                **ratio(more, less, q, rng),
+            }
+            for q in (50, 99)
+        }
+    return {**shown, "ticks": {"viewed": len(seen.at_ns), "alone": len(unseen.at_ns)}}
+
+
+def main() -> None:
+    """Run, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("runs/view-cost.json"))
+    parser.add_argument("--scenario", default="manipulation/push")
+    parser.add_argument("--how", default="file", choices=("file", "browser", "window"))
+    parser.add_argument("--duration-s", type=float, default=300.0)
+    parser.add_argument("--turn-s", type=float, default=15.0)
+    parser.add_argument("words", nargs="*", help="overrides of `dualsys run`")
+    options = parser.parse_args()
+    words = [f"scenario={options.scenario}", "runtime=realtime", *options.words]
+    words += [f"runtime.duration_s={options.duration_s}"]
+    git = git_state()
+    try:
+        with tempfile.TemporaryDirectory(prefix="view-") as folder:
+            config = load("run", [*words, f"out={folder}"])
+            turns = Turns(options.how, Path(folder), options.turn_s)
+            turns.start()
+            try:
+                results = realtime(config, options.scenario, list(range(1000)))
+            finally:
+                turns.end()
+            log = (message for _, message in read_log(Path(folder) / "log.mcap"))
+            found = lateness(log, results["ticks"]["stalled_ns"])
+    except DualsysError as error:
+        parser.exit(2, f"view_cost: {error}\n")
+    if not turns.seen:
+        parser.exit(2, "view_cost: the run ended before the viewer's first turn; give it longer\n")
+    shown = compared(within(found, turns.seen), within(found, turns.unseen))
+    show(shown)
+    ticks = {k: results["ticks"][k] for k in ("total", "missed", "stalls", "longest_stall_ms")}
+    report = {**shown, "run": ticks, "versions": versions(), "git": git, "machine": machine()}
+    given = {k: v for k, v in vars(options).items() if k != "out"}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps({**report, "conditions": given}, indent=1))
+    sys.exit(1 if shown["act_ms"]["p99"]["ratio"] >= MOST else 0)
+
+
+def show(shown: dict[str, Any]) -> None:
+    """Print a table."""
+    table = Table("", "alone ms", "viewed ms", "ratio", title="System 1, with and without a viewer")
+    for name, told in (("act_ms", "its time per tick"), ("late_ms", "observation to action")):
+        for q in ("p50", "p99"):
+            row = shown[name][q]
+            low, high = row["ci95"]
+            ends = f"{row['ratio']:.3f} ({low:.3f} .. {high:.3f})"
+            table.add_row(f"{told}, {q}", f"{row['alone']:.3f}", f"{row['viewed']:.3f}", ends)
+    table_console().print(table)
+
+
+if __name__ == "__main__":
+    main()
