@@ -38,28 +38,28 @@ class Turns(threading.Thread):
     def __init__(self, how: str, out: Path, turn_s: float) -> None:
         super().__init__()
         self._how, self._out, self._turn_s = how, out, turn_s
-        self._stop = threading.Event()
+        self._over = threading.Event()
         self.seen: list[tuple[int, int]] = []
         self.unseen: list[tuple[int, int]] = []
 
     def run(self) -> None:
         """In turns, as long as one another."""
-        while not (self._out / "log.mcap").is_file() and not self._stop.wait(0.2):
+        while not (self._out / "log.mcap").is_file() and not self._over.wait(0.2):
             pass
-        while not self._stop.wait(COMES_S):
+        while not self._over.wait(COMES_S):
             self.unseen.append(self._wait())
             with viewed(self._how, self._out):
-                self._stop.wait(COMES_S)
+                self._over.wait(COMES_S)
                 self.seen.append(self._wait())
 
     def _wait(self) -> tuple[int, int]:
         begin = time.monotonic_ns()
-        self._stop.wait(self._turn_s)
+        self._over.wait(self._turn_s)
         return begin, time.monotonic_ns()
 
     def end(self) -> None:
         """The run is over; what was open is closed."""
-        self._stop.set()
+        self._over.set()
         self.join()
 
 

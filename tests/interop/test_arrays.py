@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -88,10 +89,8 @@ def test_what_is_written_is_read_again(dialect: str, content: dict[str, Any]) ->
 
 @given(frame=st.binary(max_size=300))
 def test_any_bytes_are_content_or_an_error_of_ours(frame: bytes) -> None:
-    try:
+    with contextlib.suppress(CodecError):
         decode(frame, MOST)
-    except CodecError:
-        pass
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -102,10 +101,8 @@ def test_a_damaged_message_is_content_or_an_error_of_ours(
     frame = bytearray(theirs(dialect))
     for _ in range(data.draw(st.integers(1, 3))):
         frame[data.draw(st.integers(0, len(frame) - 1))] = data.draw(st.integers(0, 255))
-    try:
+    with contextlib.suppress(CodecError):
         decode(bytes(frame[: data.draw(st.integers(1, len(frame)))]), MOST)
-    except CodecError:
-        pass
 
 
 def openpi(**changed: Any) -> bytes:
