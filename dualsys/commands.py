@@ -62,7 +62,8 @@ def _run_realtime(config: Config, scenarios: list[str], seeds: list[int]) -> int
     for scenario in scenarios:
         out = config["out"] if len(scenarios) == 1 else f"{config['out']}/{scenario}"
         status = LiveStatus()
-        with viewed(config["view"]["how"], Path(out)), StatusLines() as lines:
+        taken = config["supervisor"]["processes"]["system1"]["cores"]
+        with viewed(config["view"]["how"], Path(out), taken), StatusLines() as lines:
 
             def lives(health: Any, status: LiveStatus = status, lines: Any = lines) -> None:
                 status.take(health)

@@ -52,7 +52,7 @@ def compared(found: dict[str, list[np.ndarray]], rng: np.random.Generator) -> di
         for mode, times in whole.items()
     }
     for q in (50, 99):
-        shown[f"ratio_p{q}"] = ratio(whole["busy"], whole["idle"], q, rng)
+        shown[f"ratio_p{q}"] = ratio([whole["busy"]], [whole["idle"]], q, rng)
     return shown
 
 

@@ -29,15 +29,15 @@ from dualsys.runtime.results import git_state, machine, versions
 from dualsys.view.beside import viewed
 
 MOST = 1.02
-COMES_S = 6.0  # Python and Rerun load, the log so far is read
+COMES_S = 4.0  # Python and Rerun load, the log so far is read
 
 
 class Turns(threading.Thread):
     """Opens and closes the viewer until it is told to stop; `seen` and `unseen` are the times."""
 
-    def __init__(self, how: str, out: Path, turn_s: float) -> None:
+    def __init__(self, how: str, out: Path, turn_s: float, taken: list[int]) -> None:
         super().__init__()
-        self._how, self._out, self._turn_s = how, out, turn_s
+        self._how, self._out, self._turn_s, self._taken = how, out, turn_s, taken
         self._over = threading.Event()
         self.seen: list[tuple[int, int]] = []
         self.unseen: list[tuple[int, int]] = []
@@ -48,7 +48,7 @@ class Turns(threading.Thread):
             pass
         while not self._over.wait(COMES_S):
             self.unseen.append(self._wait())
-            with viewed(self._how, self._out):
+            with viewed(self._how, self._out, self._taken):
                 self._over.wait(COMES_S)
                 self.seen.append(self._wait())
 
@@ -63,28 +63,28 @@ class Turns(threading.Thread):
         self.join()
 
 
-def within(found: Lateness, turns: list[tuple[int, int]]) -> Lateness:
-    """The ticks of some turns."""
-    kept = np.zeros(len(found.at_ns), bool)
-    for begin, end in turns:
-        kept |= (begin <= found.at_ns) & (found.at_ns < end)
-    return Lateness(*(column[kept] for column in found))
+def within(found: Lateness, turns: list[tuple[int, int]]) -> list[Lateness]:
+    """The ticks of each turn."""
+    kept = [(begin <= found.at_ns) & (found.at_ns < end) for begin, end in turns]
+    return [Lateness(*(column[these] for column in found)) for these in kept if these.any()]
 
 
-def compared(seen: Lateness, unseen: Lateness) -> dict[str, Any]:
-    """Percentiles with and without, and their ratios with intervals."""
+def compared(seen: list[Lateness], unseen: list[Lateness]) -> dict[str, Any]:
+    """Percentiles with and without, and their ratios with intervals drawn by turns."""
     rng, shown = np.random.default_rng(0), dict[str, Any]()
     for name in ("act_ms", "late_ms"):
-        more, less = getattr(seen, name), getattr(unseen, name)
+        more, less = ([getattr(turn, name) for turn in turns] for turns in (seen, unseen))
         shown[name] = {
             f"p{q}": {
-                "viewed": float(np.percentile(more, q)),
-                "alone": float(np.percentile(less, q)),
+                "viewed": float(np.percentile(np.concatenate(more), q)),
+                "alone": float(np.percentile(np.concatenate(less), q)),
                 **ratio(more, less, q, rng),
             }
             for q in (50, 99)
         }
-    return {**shown, "ticks": {"viewed": len(seen.at_ns), "alone": len(unseen.at_ns)}}
+    ticks = {"viewed": seen, "alone": unseen}
+    shown["ticks"] = {name: sum(len(t.at_ns) for t in turns) for name, turns in ticks.items()}
+    return {**shown, "turns": {name: len(turns) for name, turns in ticks.items()}}
 
 
 def main() -> None:
@@ -93,8 +93,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/view-cost.json"))
     parser.add_argument("--scenario", default="manipulation/push")
     parser.add_argument("--how", default="file", choices=("file", "browser", "window"))
-    parser.add_argument("--duration-s", type=float, default=300.0)
-    parser.add_argument("--turn-s", type=float, default=15.0)
+    parser.add_argument("--duration-s", type=float, default=400.0)
+    parser.add_argument("--turn-s", type=float, default=6.0)
     parser.add_argument("words", nargs="*", help="overrides of `dualsys run`")
     options = parser.parse_args()
     words = [f"scenario={options.scenario}", "runtime=realtime", *options.words]
@@ -103,7 +103,8 @@ def main() -> None:
     try:
         with tempfile.TemporaryDirectory(prefix="view-") as folder:
             config = load("run", [*words, f"out={folder}"])
-            turns = Turns(options.how, Path(folder), options.turn_s)
+            taken = config["supervisor"]["processes"]["system1"]["cores"]
+            turns = Turns(options.how, Path(folder), options.turn_s, taken)
             turns.start()
             try:
                 results = realtime(config, options.scenario, list(range(1000)))
@@ -113,6 +114,8 @@ def main() -> None:
             found = lateness(log, results["ticks"]["stalled_ns"])
     except DualsysError as error:
         parser.exit(2, f"view_cost: {error}\n")
+    except KeyboardInterrupt:
+        parser.exit(130, "view_cost: interrupted; nothing is written\n")
     if not turns.seen:
         parser.exit(2, "view_cost: the run ended before the viewer's first turn; give it longer\n")
     shown = compared(within(found, turns.seen), within(found, turns.unseen))

@@ -552,3 +552,33 @@ def test_the_mutation_score_is_told_as_it_was_measured() -> None:
     assert told in " ".join(SAFETY.split())
     assert found["score"] >= 0.95
     assert len(found["left"]) == found["total"] - found["killed"]
+
+
+def test_two_machines_are_told_as_they_were_measured() -> None:
+    found = result("two-machines.json")
+    page = (ROOT / "docs/deployment.md").read_text()
+    told = rows(page.split("`docs/results/two-machines.json`", 1)[1].split("\n## ", 1)[0])[2:]
+    assert len(told) == len(found["rounds"])
+    for cells, run in zip(told, found["rounds"], strict=True):
+        wire, ages = run["wire"], run["oldest_s"]
+        assert cells[1] == f"{run['missed']} of {run['ticks']['total']}, {run['stalls']} stalls"
+        assert cells[2] == f"{run['link']['round_trip']['p50_ms']:.1f}"
+        assert cells[3] == f"{wire['lost']} of {wire['lost'] + wire['carried']}"
+        assert cells[4] == " / ".join(f"{ages[when]:.2f}" for when in ("before", "during", "after"))
+        assert cells[5:] == [f"{run[f'{what}_after_s']:.2f}" for what in ("heard", "fresh")]
+    assert "never missed a tick" not in page or not any(r["missed"] for r in found["rounds"])
+
+
+def test_a_planner_of_a_published_size_is_told_as_it_was_measured() -> None:
+    (found,) = result("planner-smolvlm-256m.json")["planners"]
+    section = ENGINES.split("`docs/results/planner-smolvlm-256m.json`", 1)[1].split("\n## ", 1)[0]
+    told = {cells[0]: cells[1:] for cells in rows(section)}
+    for stage, modes in found["stages"].items():
+        wanted = [f"{modes['eager']['p50_ms']:.1f}"]
+        if "openvino" in modes:
+            low, high = modes["openvino"]["times_faster_ci95"]
+            wanted.append(f"{modes['openvino']['p50_ms']:.1f}")
+            wanted.append(f"{modes['openvino']['times_faster']:.2f} ({low:.2f} .. {high:.2f})")
+        assert told[stage][: len(wanted)] == wanted
+    one, five = (found["stages"][f"{n} candidates"]["openvino"]["p50_ms"] for n in (1, 5))
+    assert f"candidates take {five / one:.2f} times as long" in " ".join(ENGINES.split())

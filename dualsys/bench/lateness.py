@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,13 +34,25 @@ def lateness(log: Iterable[Message], stalled_ns: Iterable[tuple[int, int]]) -> L
 
 
 def ratio(
-    more: np.ndarray, less: np.ndarray, percentile: float, rng: np.random.Generator
+    more: Sequence[np.ndarray],
+    less: Sequence[np.ndarray],
+    percentile: float,
+    rng: np.random.Generator,
 ) -> dict[str, Any]:
-    """A percentile of one sample over that of another, with a bootstrap interval over both."""
+    """A percentile of one sample over that of another, both in parts that belong together.
+
+    The interval is a bootstrap over the parts, and over the ticks of a sample that has only one.
+    """
     drawn = [
-        np.percentile(rng.choice(more, len(more)), percentile)
-        / np.percentile(rng.choice(less, len(less)), percentile)
+        np.percentile(_drawn(more, rng), percentile) / np.percentile(_drawn(less, rng), percentile)
         for _ in range(DRAWS)
     ]
-    found = float(np.percentile(more, percentile) / np.percentile(less, percentile))
+    whole, other = np.concatenate(more), np.concatenate(less)
+    found = float(np.percentile(whole, percentile) / np.percentile(other, percentile))
     return {"ratio": found, "ci95": np.percentile(drawn, [2.5, 97.5]).tolist()}
+
+
+def _drawn(parts: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    if len(parts) == 1:
+        return rng.choice(parts[0], len(parts[0]))
+    return np.concatenate([parts[number] for number in rng.integers(len(parts), size=len(parts))])

@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,16 +26,23 @@ def require_rerun() -> None:
         raise DualsysError("a view needs Rerun; pip install 'dualsys[view]'")
 
 
-def _in_the_background() -> None:
+def _in_the_background(taken: Collection[int]) -> None:
     """It gets what the run leaves of the processors, and ends with who began it."""
     end_with_parent()
     if hasattr(os, "SCHED_IDLE"):  # Linux
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        # Even who gives way at once leaves the caches of a core cold.
+        os.sched_setaffinity(0, os.sched_getaffinity(0) - set(taken) or os.sched_getaffinity(0))
 
 
 @contextmanager
-def viewed(how: str, out: Path) -> Iterator[subprocess.Popen[bytes] | None]:
-    """While it lasts what is recorded in `out` is shown; `how` "" for not at all."""
+def viewed(
+    how: str, out: Path, taken: Collection[int] = ()
+) -> Iterator[subprocess.Popen[bytes] | None]:
+    """While it lasts what is recorded in `out` is shown; `how` "" for not at all.
+
+    `taken` are cores that the run has for itself.
+    """
     if not how:
         yield None
         return
@@ -46,7 +53,7 @@ def viewed(how: str, out: Path) -> Iterator[subprocess.Popen[bytes] | None]:
         [sys.executable, "-m", "dualsys", "view", *words],
         stdout=subprocess.DEVNULL,
         start_new_session=True,
-        preexec_fn=_in_the_background,
+        preexec_fn=lambda: _in_the_background(taken),
     )
     try:
         yield process
