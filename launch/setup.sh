@@ -48,3 +48,7 @@ fi
 # Apart: torch imports a Triton that it finds, and its LLVM and Mesa's crash in one process.
 [ -d .venv/kernels/triton ] || .venv/bin/python -m pip install --quiet --disable-pip-version-check \
     --no-deps -c constraints.txt --target .venv/kernels triton
+# Apart too: it wants numpy 1, which nothing of it needs. Tests let it call our server.
+[ -d .venv/openpi/openpi_client ] || .venv/bin/python -m pip install --quiet \
+    --disable-pip-version-check --no-deps -c constraints.txt --target .venv/openpi \
+    openpi-client dm-tree

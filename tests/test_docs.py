@@ -22,7 +22,7 @@ def blocks(page: Path, language: str) -> list[str]:
         "README.md",
         *(
             f"docs/{n}.md"
-            for n in ("planner", "benchmark", "measured", "engines", "safety", "view", "deployment")
+            for n in "planner benchmark measured engines safety view deployment interop".split()
         ),
         *(f"docs/bring_your_own_{n}.md" for n in ("policy", "planner", "environment", "robot")),
     ],

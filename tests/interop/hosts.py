@@ -42,3 +42,9 @@ def host(protocol: str, own: Any = None, ticks_per_call: int = 1) -> Host:
     )  # fmt: skip
     policy = ForeignPolicy(SPEC, own or Echo(), "echo", NeverTrigger(), config)
     return Host(SPEC, naming, policy, None, ticks_per_call)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
