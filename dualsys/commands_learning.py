@@ -6,6 +6,7 @@ Each imports what it needs when it runs, so that `--help` is quick and a missing
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from rich.table import Table
 from dualsys.config import parse_seeds
 from dualsys.console import answered, percent, progress_bar, table_console
 
+SHARED = ("out", "data", "start", "planner", "prompts_from", "checkpoint", "runs", "scores")
 Config = dict[str, Any]
 Fit = Callable[[Config, Callable[[int, dict[str, float]], None]], Path]
 
@@ -188,6 +190,8 @@ def run_train_gate(config: Config) -> int:
 
 
 def _train(config: Config, fit: Fit) -> int:
+    if config["ray_address"]:
+        return _train_on_ray(config, fit)
     newest: dict[str, float] = {}
     with progress_bar() as bar:
         task = bar.add_task("steps", total=config["steps"], note="")
@@ -201,3 +205,33 @@ def _train(config: Config, fit: Fit) -> int:
     table_console().print(f"checkpoint written to {folder}")
     answered({"out": str(folder), "steps": config["steps"], "losses": newest})
     return 0
+
+
+def _train_on_ray(config: Config, fit: Fit) -> int:
+    """Train on a cluster; its machines have to see the same folders.
+
+    One that dies is replaced once, and the training goes on from its last saved step.
+    """
+    from dualsys.workers import on_ray
+
+    console = table_console()
+    there = {**config, **{key: _shared(config[key]) for key in SHARED if config.get(key)}}
+    where = there["out"] if "out" in there else there["planner"]
+    told = f"training at {config['ray_address']}; its curve: tensorboard --logdir {where}"
+    with console.status(told):
+        work = partial(_fitted, fit)
+        ((_, folder),) = on_ray(config["ray_address"], config["ray_gpus"])(work, [there], 1)
+    console.print(f"checkpoint written to {folder}", markup=False)
+    answered({"out": str(folder), "steps": config["steps"]})
+    return 0
+
+
+def _fitted(fit: Fit, config: Config) -> str:
+    return str(fit(config, lambda step, parts: None))
+
+
+def _shared(paths: Any) -> Any:
+    """Folders under the names that they have on every machine."""
+    if isinstance(paths, list):
+        return [_shared(path) for path in paths]
+    return str(Path(paths).resolve())

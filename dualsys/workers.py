@@ -114,8 +114,10 @@ def completed(
 SLOW_START = {"worker_register_timeout_seconds": 300}
 
 
-def on_ray(address: str) -> Completed:
+def on_ray(address: str, gpus: float = 0.0) -> Completed:
     """As `completed`, on the Ray cluster at `address`; "local" starts one on this machine.
+
+    A job has `gpus` to itself, and sees no others.
 
     Jobs and results travel as Ray serialises them, between machines that trust each other: a Ray
     cluster must not be open to others. Raises `DualsysError` without Ray or such a cluster, and
@@ -127,7 +129,7 @@ def on_ray(address: str) -> Completed:
     ) -> Iterator[tuple[int, Found]]:
         ray = _joined(address, workers)
         try:
-            task = ray.remote(max_retries=1)(guarded)
+            task = ray.remote(max_retries=1, num_gpus=gpus)(guarded)
             number_of = {task.remote(work, job): number for number, job in enumerate(jobs)}
             waiting = list(number_of)
             while waiting:

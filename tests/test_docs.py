@@ -22,8 +22,10 @@ def blocks(page: Path, language: str) -> list[str]:
         "README.md",
         *(
             f"docs/{n}.md"
-            for n in "planner benchmark measured engines safety view deployment interop".split()
+            for n in ("planner", "benchmark", "measured", "engines", "safety", "view")
         ),
+        "docs/deployment.md",
+        "docs/interop.md",
         *(f"docs/bring_your_own_{n}.md" for n in ("policy", "planner", "environment", "robot")),
     ],
 )

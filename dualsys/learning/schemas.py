@@ -21,6 +21,9 @@ class Optimisation:
     seed: int = 0
     threads: int = 2
     device: str = "auto"  # "auto": a GPU when there is one
+    track: str = "tensorboard"  # where the curve goes besides curve.csv; or wandb, none
+    ray_address: str = ""  # train on this Ray cluster; "local" starts one here, "" needs none
+    ray_gpus: float = 0.0  # of a machine of the cluster, that the training has to itself
 
 
 @dataclass

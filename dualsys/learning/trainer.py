@@ -19,10 +19,14 @@ from torch import Tensor, nn
 from dualsys.device import device_of
 from dualsys.errors import DualsysError
 from dualsys.learning.curve import draw_curve
+from dualsys.learning.journal import journal
 
 Progress = Callable[[int, dict[str, float]], None]
 Losses = Callable[[Any], dict[str, Tensor]]
-FREE_TO_CHANGE = ("steps", "threads", "device", "save_every", "log_every", "out")
+FREE_TO_CHANGE = (
+    *("steps", "threads", "device", "save_every", "log_every", "out"),
+    *("track", "ray_address", "ray_gpus"),
+)
 """Settings that a training may be gone on with after a change."""
 STATE = "state.safetensors"
 
@@ -209,7 +213,13 @@ def trained(
     trainer = Trainer(module, losses, weights, optimiser, folder, {**config, **ground})
     trainer.resume()
     seed, size = optimiser.seed, optimiser.batch_size
-    trainer.run(lambda step: draw(seed, step, size), progress)
+    with journal(config["track"], folder, trainer.step, config) as row:
+
+        def told(step: int, parts: dict[str, float]) -> None:
+            row(step, parts)
+            progress(step, parts)
+
+        trainer.run(lambda step: draw(seed, step, size), told)
     return trainer.averaged()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import rerun as rr
 
 from dualsys.errors import DualsysError
-from dualsys.messages import Health, Message, Observation
+from dualsys.messages import Action, Command, Health, Label, Message, Observation, Outcome
 from dualsys.runtime.log import parts_of, read_header, read_log
 from dualsys.runtime.tail import LogTail
 from dualsys.spec import WorldSpec
@@ -19,6 +19,7 @@ from dualsys.view.picture import Picture
 from dualsys.view.window import Window
 
 LOOK_S = 0.1
+STREAMS = (Observation, Action, Outcome, Label)  # one at every tick
 
 
 class Timeline:
@@ -98,17 +99,41 @@ def show_log(log: Path, to: Window | Path, epoch: int | None = None) -> int:
 
 
 def follow_log(log: Path, to: Window | Path, over: threading.Event) -> int:
-    """Show a log while it is written, until told that it is `over`; returns how many messages."""
+    """Show a log while it is written, until told that it is `over`; returns how many messages.
+
+    Of what comes at every tick it shows the newest ten times a second: who looks on shares the
+    machine with the run. The log has them all.
+    """
     while not _has_header(log):
         if over.wait(LOOK_S):
             return 0
     viewer, tail, count = Viewer(spec_of(log), _name(log), to), LogTail(log), 0
     while True:
         last = over.wait(LOOK_S)  # asked before the log is read for the last time
-        count += viewer.show(tail.new())
+        count += viewer.show(thinned(tail.new()))
         if last:
             viewer.close()
             return count
+
+
+def thinned(messages: Iterable[Message]) -> list[Message]:
+    """The messages without those of a stream that a newer one of the same episode follows.
+
+    Commands of which there is something to say stay: interventions, and another rung than before.
+    """
+    newest: dict[tuple[type, int], int] = {}
+    kept: list[Message | None] = []
+    rung = ""
+    for message in messages:
+        told = isinstance(message, Command) and (message.interventions or message.rung != rung)
+        rung = message.rung if isinstance(message, Command) else rung
+        if isinstance(message, (*STREAMS, Command)) and not told:
+            key = type(message), message.stamp.epoch
+            if key in newest:
+                kept[newest[key]] = None
+            newest[key] = len(kept)
+        kept.append(message)
+    return [message for message in kept if message is not None]
 
 
 def _has_header(log: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Candidates from servers of other stacks: asked over real sockets, valued here, missed in peace."""
+"""Candidates from servers of other stacks: over real sockets, valued here, missed in peace."""
 
 from __future__ import annotations
 
