@@ -53,9 +53,9 @@ class System1Config:
 class PeerNamesConfig:
     """What another stack calls what is ours; what is empty is its protocol's own name."""
 
-    images: dict[str, str] = field(default_factory=dict)  # camera: key; "*": every other camera
-    state: dict[str, list[str]] = field(default_factory=dict)  # key: our axes, in its order
-    action: dict[str, list[str]] = field(default_factory=dict)
+    images: Any = None  # {camera: key}; "*": every other camera
+    state: Any = None  # {key: [our axes, in its order]}
+    action: Any = None
     prompt: str = ""  # the key of the instruction
     version: str = "n1.7"  # gr00t: n1.5, n1.6 or n1.7
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import multiprocessing
+import os
 import signal
 import sys
 import traceback
@@ -54,10 +55,15 @@ def _uninterrupted() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def end_with_parent() -> None:
-    """Have this process killed when the thread that began it is gone, however that came about."""
+def end_with_parent(parent: int | None = None) -> None:
+    """Have this process killed when the thread that began it is gone, however that came about.
+
+    Who knows the `parent`'s number ends at once if that went before it could be waited for.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if parent is not None and os.getppid() != parent:
+        sys.exit(0)
 
 
 class Placed(Protocol):

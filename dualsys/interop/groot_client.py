@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,6 +30,7 @@ class GrootWire:
             )
         self._url, self._version, self._naming, self._key = url, version, naming, key
         self._context = zmq.Context()
+        weakref.finalize(self, self._context.destroy, 0)
         self._socket: zmq.Socket[bytes] | None = None
         self._begin = False
 

@@ -188,8 +188,7 @@ def host_of(config: dict[str, Any], protocol: str, clock: Clock) -> tuple[Host, 
     plant = registry.make(config["scenario"])
     spec, plans = plant.world_spec, dict(plant.plan_hints)
     plant.close()
-    names = {key: config["peer"][key] for key in PeerNames.__struct_fields__}
-    naming = Naming.of(spec, protocol, PeerNames(**names), whole_state=True)
+    naming = Naming.of(spec, protocol, PeerNames.of(config["peer"]), whole_state=True)
     # A peer that asks wants a chunk of its own for it, whole.
     every = {**config["system1"], "replan_s": 1 / spec.control_rate_hz}
     policy, engine = make_system1({**config, "system1": every}, spec)

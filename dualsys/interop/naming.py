@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -22,24 +22,36 @@ ALL = "all"  # in place of the names of all axes, in our order
 
 
 class PeerNames(msgspec.Struct, frozen=True):
-    """As they stand in a configuration; what is empty is the protocol's own, see `DEFAULTS`."""
+    """As they stand in a configuration; what is not there is the protocol's own, see `DEFAULTS`."""
 
-    images: dict[str, str]
-    state: dict[str, list[str]]
-    action: dict[str, list[str]]
+    images: dict[str, str] | None = None
+    state: dict[str, list[str]] | None = None
+    action: dict[str, list[str]] | None = None
+    prompt: str = ""
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> PeerNames:
+        """What a configuration's group `peer` says. Raises `DualsysError` for what is no name."""
+        try:
+            return msgspec.convert({key: given[key] for key in cls.__struct_fields__}, cls)
+        except msgspec.ValidationError as error:
+            raise DualsysError(
+                f"peer: {error}; images are {{camera: key}}, state and action {{key: [axis, ...]}}"
+            ) from error
+
+
+class Own(NamedTuple):
+    """A protocol's own names; `{}` stands for the camera's."""
+
+    image: str
+    state: str
+    action: str
     prompt: str
 
 
 DEFAULTS = {
-    "openpi": PeerNames(
-        {"*": "observation/{}"}, {"observation/state": [ALL]}, {"actions": [ALL]}, "prompt"
-    ),
-    "gr00t": PeerNames(
-        {"*": "video.{}"},
-        {"state.state": [ALL]},
-        {"action.action": [ALL]},
-        "annotation.human.task_description",
-    ),
+    "openpi": Own("observation/{}", "observation/state", "actions", "prompt"),
+    "gr00t": Own("video.{}", "state.state", "action.action", "annotation.human.task_description"),
 }
 
 
@@ -60,14 +72,16 @@ class Naming(msgspec.Struct, frozen=True):
         """
         own = DEFAULTS[protocol]
         cameras = [camera.name for camera in spec.cameras]
-        foreign = sorted(set(names.images) - {*cameras, "*"})
+        images = names.images or {}
+        foreign = sorted(set(images) - {*cameras, "*"})
         if foreign:
             raise DualsysError(f"peer.images names {foreign}, the world's cameras are {cameras}")
-        rest = names.images.get("*") or own.images["*"]  # of every camera that is not named
+        rest = images.get("*") or own.image  # of every camera that is not named
+        state, action = names.state or {own.state: [ALL]}, names.action or {own.action: [ALL]}
         return cls(
-            {name: names.images.get(name) or rest.format(name) for name in cameras},
-            _complete("state", names.state or own.state, spec.state, whole_state),
-            _complete("action", names.action or own.action, spec.action, whole=True),
+            {name: images.get(name) or rest.format(name) for name in cameras},
+            _complete("state", state, spec.state, whole_state),
+            _complete("action", action, spec.action, whole=True),
             names.prompt or own.prompt,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from typing import Any
 
 from dualsys.errors import CodecError, DualsysError
@@ -28,6 +29,7 @@ class OpenpiWire:
         self._client, self._url = client, url
         self._headers = {"Authorization": f"Api-Key {key}"} if key else None
         self._connection: Any = None
+        self._opened = ExitStack()  # closes it
 
     def ask(self, told: dict[str, Any], deadline_s: float) -> dict[str, Any]:
         """See `dualsys.interop.peer.Wire`."""
@@ -51,20 +53,20 @@ class OpenpiWire:
         return self._read(frame)
 
     def _open(self, deadline_s: float) -> Any:
-        connection = self._client.connect(
-            self._url,
-            compression=None,
-            max_size=MAX_BYTES,
-            additional_headers=self._headers,
-            open_timeout=deadline_s,
-            close_timeout=0.2,
-            proxy=None,
-        )
-        try:
+        with ExitStack() as opened:
+            connection = opened.enter_context(
+                self._client.connect(
+                    self._url,
+                    compression=None,
+                    max_size=MAX_BYTES,
+                    additional_headers=self._headers,
+                    open_timeout=deadline_s,
+                    close_timeout=0.2,
+                    proxy=None,
+                )
+            )
             self._read(connection.recv(timeout=deadline_s))
-        except BaseException:
-            connection.close()
-            raise
+            self._opened = opened.pop_all()
         return connection
 
     def _read(self, frame: bytes | str) -> dict[str, Any]:
@@ -82,6 +84,5 @@ class OpenpiWire:
 
     def close(self) -> None:
         """See `dualsys.interop.peer.Wire`."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        self._opened.close()
+        self._connection = None

@@ -107,8 +107,7 @@ class PeerPlanner:
 
 def peer_of(system2: dict[str, Any], spec: WorldSpec) -> Peer:
     """The server of a configuration. Raises `DualsysError` for names or an address that is none."""
-    names = PeerNames(**{key: system2["peer"][key] for key in PeerNames.__struct_fields__})
-    naming = Naming.of(spec, system2["name"], names, whole_state=False)
+    naming = Naming.of(spec, system2["name"], PeerNames.of(system2["peer"]), whole_state=False)
     key, url = secret(system2["key_variable"]), system2["url"]
     wire: Wire
     if system2["name"] == "openpi":

@@ -142,8 +142,10 @@ class Supervisor:
             "dualsys.runtime.nodes",
             name,
             "{folder}",
+            "{parent}",
         )
-        command = [word.replace("{folder}", str(self._folder)) for word in words]
+        folder, known = ("{folder}", str(self._folder)), {"{parent}": str(os.getpid())}
+        command = [known.get(word, word.replace(*folder)) for word in words]
         try:
             self.processes[name] = subprocess.Popen(command, start_new_session=True)
         except OSError as error:

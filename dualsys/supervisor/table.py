@@ -18,7 +18,8 @@ WORLD = "world"  # the process whose end is the end of the run
 class ProcessRow(msgspec.Struct, frozen=True):
     """One process.
 
-    `command`: words to start, with {folder} for the run's folder; none: the node of this name.
+    `command`: words to start, {folder} in them for the run's folder, the word {parent} for the
+    number of its process; none: the node of this name.
     `run_if`: "always", or "planner" where a System 2 is to run on this machine. `cores`: where it
     may run; none: anywhere. `priority`: SCHED_FIFO, 1 to 99; 0: the ordinary scheduler.
     `lock_memory`: no page is swapped out; `freeze_gc`: what lives after loading is never looked at

@@ -110,7 +110,8 @@ def judged(run: Path, cut_ns: tuple[int, int], cable: Cable) -> tuple[Parting, d
     spec = registry.spec_of(results["scenario"])
     told = {name: results[name] for name in ("link", "config", "guidance", "ticks", "processes")}
     told |= {"wire": {"carried": cable.carried, "lost": cable.lost}}
-    return parting(log, cut_ns, results["ticks"], spec), told
+    bare = json.loads(json.dumps(told).replace(str(run.parent), "."))  # it is gone afterwards
+    return parting(log, cut_ns, results["ticks"], spec), bare
 
 
 def show(found: Parting, told: dict[str, Any], console: Console) -> None:

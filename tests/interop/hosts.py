@@ -35,7 +35,7 @@ class Echo:
 
 def host(protocol: str, own: Any = None, ticks_per_call: int = 1) -> Host:
     """A host of `Echo` under a protocol's own names."""
-    naming = Naming.of(SPEC, protocol, PeerNames({}, {}, {}, ""), whole_state=True)
+    naming = Naming.of(SPEC, protocol, PeerNames(), whole_state=True)
     config = PolicyConfig.in_seconds(
         15.0, replan_s=0.1, blend_s=0.0, max_guidance_age_s=1.0, phase_limit_s=1.0,
         noise_scale=0.0, told_ticks=0, spread_weight=0.0, commit_ticks=1, budget="none",

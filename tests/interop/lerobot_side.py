@@ -1,4 +1,4 @@
-"""Carried out by the Python of .venv-lerobot: what LeRobot makes of ours, and we of its policies."""
+"""Carried out in .venv-lerobot: what LeRobot makes of ours, and we of its policies."""
 
 from __future__ import annotations
 
@@ -82,7 +82,14 @@ def policy(folder: Path) -> dict[str, object]:
     return {"refused": ""}
 
 
+def page(script: Path) -> dict[str, object]:
+    """What the documentation's block of code loads."""
+    found: dict[str, object] = {}
+    exec(script.read_text(), found)
+    return {"frames": len(found["frames"])}  # type: ignore[arg-type]
+
+
 if __name__ == "__main__":
     what, where = sys.argv[1], Path(sys.argv[2])
     np.set_printoptions(threshold=10)
-    print(json.dumps({"dataset": dataset, "policy": policy}[what](where)))  # noqa: T201
+    print(json.dumps({"dataset": dataset, "policy": policy, "page": page}[what](where)))  # noqa: T201

@@ -1,4 +1,4 @@
-"""Our datasets in LeRobot's own loader, and its policies as System 1: in an environment of its own."""
+"""Our datasets in LeRobot's own loader, and its policies as System 1, beside LeRobot itself."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from dualsys.interop.lerobot import LeRobotPolicy
 from dualsys.learning.dataset import Dataset
 from dualsys.plugins import POLICIES, find
 from sim.driving.spec import SPEC
+from tests.own_packages import scripts_of
 
 ROOT = Path(__file__).parent.parent.parent
 PYTHON = Path(os.environ.get("DUALSYS_LEROBOT", ROOT / ".venv-lerobot/bin/python"))
@@ -48,9 +49,14 @@ def test_lerobots_own_loader_reads_our_dataset(drives: Path, tmp_path: Path) -> 
     np.testing.assert_allclose(found["action"], ours.action, rtol=1e-6)
     shape, low, high = found["image"]
     assert (shape, low >= 0, high <= 1) == ([3, 64, 64], True, True)
-    pictures = ours.images()["topdown"].reshape(len(ours.state), -1).mean(1) / 255
+    frames = ours.frames("topdown")[ours.frame_index("topdown")]
+    pictures = frames.reshape(len(frames), -1).mean(1) / 255
     np.testing.assert_allclose(found["means"], pictures, atol=0.01)
     assert found["task"]
+    (block,) = (text for text in scripts_of("interop") if "LeRobotDataset" in text)
+    script = tmp_path / "block.py"
+    script.write_text(block.replace("data/merges", str(copy)))
+    assert there("page", script)["frames"] == len(ours.state)
 
 
 @beside_lerobot

@@ -20,7 +20,7 @@ from tests.fakes import SPEC as FAKE_SPEC
 
 STATE = [axis.name for axis in SPEC.state]
 STAMP = Stamp(1, 2, 3, 4, 5)
-EMPTY = PeerNames({}, {}, {}, "")
+EMPTY = PeerNames()
 
 
 def names(**changed: Any) -> PeerNames:

@@ -26,7 +26,10 @@ from dualsys.interop.openpi_server import OpenpiServer
 from sim.driving.spec import SPEC
 from tests.interop.hosts import Echo, free_port, host
 from tests.interop.openpi_peer import openpi
+from tests.own_packages import files_of
 
+# What openpi-client does, websockets 17 wants done in another way.
+pytestmark = pytest.mark.filterwarnings("ignore:connect.. must be used:DeprecationWarning")
 MAX_MB = 0.1
 SEEN: dict[str, Any] = {
     "observation/topdown": np.zeros((64, 64, 3), np.uint8),
@@ -65,6 +68,14 @@ def test_the_unmodified_client_gets_actions_and_who_answers(served: Callable[...
     assert [a["actions"].shape for a in answers] == [(8, 2)] * 3
     assert [round(float(a["actions"][0, 1]), 4) for a in answers] == [0.0, 0.01, 0.02]
     assert answers[0]["server_timing"]["infer_ms"] > 0
+
+
+def test_the_pages_client_gets_what_the_page_says(
+    served: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    openpi("websocket_client_policy")  # finds the package
+    exec(files_of("interop")["client.py"].replace("8000", str(served())), {})
+    assert capsys.readouterr().out.startswith("(8, 2) nan")
 
 
 def test_its_broker_hands_out_our_chunks_tick_by_tick(served: Callable[..., int]) -> None:
@@ -129,7 +140,7 @@ def test_an_oversized_message_ends_that_connection_alone(served: Callable[..., i
 
 def test_a_client_that_reads_nothing_holds_nobody_up(served: Callable[..., int]) -> None:
     port = served()
-    with connect(f"ws://127.0.0.1:{port}", compression=None, proxy=None, max_queue=1) as lazy:
+    with connect(f"ws://127.0.0.1:{port}", compression=None, proxy=None, close_timeout=0.1) as lazy:
         done = threading.Event()
 
         def flood() -> None:
@@ -192,8 +203,8 @@ def test_a_port_in_use_is_told() -> None:
 def begin(port: int, folder: Path, checkpoint: Path) -> subprocess.Popen[bytes]:
     words = ["serve", "openpi", "scenario=driving/merge", f"peer.port={port}", "system2=scripted"]
     words += ["trigger=always", "engine=torch", f"system1.checkpoint={checkpoint}"]
-    log = (folder / "server.log").open("ab")
-    server = subprocess.Popen([sys.executable, "-m", "dualsys", *words], stderr=log)
+    with (folder / "server.log").open("ab") as log:
+        server = subprocess.Popen([sys.executable, "-m", "dualsys", *words], stderr=log)
     until = time.monotonic() + 60
     while time.monotonic() < until and server.poll() is None:
         try:

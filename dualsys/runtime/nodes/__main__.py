@@ -18,11 +18,11 @@ from dualsys.workers import end_with_parent
 NODES = {"world": world, "system1": system1, "system2": system2, "recorder": recorder}
 
 
-def main(role: str, folder: Path) -> None:
-    """Run the node of a role."""
+def main(role: str, folder: Path, parent: int | None = None) -> None:
+    """Run the node of a role, as long as its parent lives, whose number may be given."""
     for number in (signal.SIGINT, signal.SIGTERM):  # an exception could tear a record in two
         signal.signal(number, lambda number, frame: STOP.set())
-    end_with_parent()
+    end_with_parent(parent)  # it may have gone while all of this was imported
     set_headless_defaults()
     run = msgspec.json.decode((folder / "run.json").read_bytes(), type=Run)
     counts: dict[str, Any] = {}
@@ -39,4 +39,4 @@ def main(role: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:]))
