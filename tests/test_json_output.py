@@ -73,4 +73,5 @@ def test_no_command_forgets_to_answer(name: str) -> None:
     run = commands.RUN[name]
     body = inspect.getsource(run)
     hands_on = re.search(r"return (_\w+|command\.\w+)\(", body)
-    assert "answered(" in body or hands_on
+    serves = name.startswith("serve ")  # until it is told to end: there is nothing to answer
+    assert "answered(" in body or hands_on or serves

@@ -6,6 +6,7 @@ renamed into place as a whole. An interrupted collection leaves whole shards onl
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -22,6 +23,16 @@ from dualsys.learning.dataset import EPISODES, IMAGE_KEY, INFO, SPEC, VERSION, w
 from dualsys.spec import WorldSpec
 
 EPISODES_PER_FILE = 100
+# LeRobot's loader reads the tasks with pandas, which finds in here that they are the index.
+TASKS_IN_PANDAS = {
+    "index_columns": ["task"],
+    "column_indexes": [],
+    "columns": [
+        {"name": name, "field_name": name, "pandas_type": kind, "numpy_type": of, "metadata": None}
+        for name, kind, of in (("task_index", "int64", "int64"), ("task", "unicode", "object"))
+    ],
+    "pandas_version": "2.0.0",
+}
 
 
 class Episode(msgspec.Struct):
@@ -214,7 +225,8 @@ def _write_meta(
     (build / EPISODES).parent.mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(rows), build / EPISODES)
     names = pa.table({"task_index": list(range(len(tasks))), "task": tasks})
-    pq.write_table(names, build / "meta/tasks.parquet")
+    indexed = names.replace_schema_metadata({"pandas": json.dumps(TASKS_IN_PANDAS)})
+    pq.write_table(indexed, build / "meta/tasks.parquet")
     _write(build / "meta/stats.json", msgspec.json.encode(_stats(table)))
     _write(build / SPEC, msgspec.json.encode(spec))
     info = {

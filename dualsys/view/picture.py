@@ -12,10 +12,12 @@ import rerun as rr
 from dualsys.messages import (
     Ack,
     Action,
+    Admission,
     Command,
     Guidance,
     Health,
     Hello,
+    Introduction,
     Label,
     Message,
     Observation,
@@ -52,7 +54,8 @@ class Picture:
             Health: self._health,
             Label: self._label,
             Hello: lambda hello: iter(()),  # is said in words
-            Ack: lambda ack: iter(()),  # is never logged: of the link alone
+            # Never logged: of the link alone.
+            **dict.fromkeys((Ack, Introduction, Admission), lambda message: iter(())),
         }
 
     def of(self, message: Message) -> list[Entry]:
