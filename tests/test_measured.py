@@ -582,3 +582,18 @@ def test_a_planner_of_a_published_size_is_told_as_it_was_measured() -> None:
         assert told[stage][: len(wanted)] == wanted
     one, five = (found["stages"][f"{n} candidates"]["openvino"]["p50_ms"] for n in (1, 5))
     assert f"candidates take {five / one:.2f} times as long" in " ".join(ENGINES.split())
+
+
+def test_what_a_viewer_costs_is_told_as_it_was_measured() -> None:
+    found = result("view-cost.json")
+    section = (ROOT / "docs/view.md").read_text().split("`docs/results/view-cost.json`", 1)[1]
+    told = [cells[1:] for cells in rows(section.split("\n\n|", 1)[1].split("\n\n", 1)[0])[1:]]
+    wanted = []
+    for name in ("act_ms", "late_ms"):
+        for q in ("p50", "p99"):
+            row = found[name][q]
+            low, high = row["ci95"]
+            ratio = f"{row['ratio']:.3f} ({low:.3f} .. {high:.3f})"
+            wanted.append([f"{row['alone']:.3f}", f"{row['viewed']:.3f}", ratio])
+    assert told == wanted
+    assert found["act_ms"]["p99"]["ratio"] < 1.02

@@ -30,7 +30,8 @@ pytest.importorskip("rerun", reason="the view needs the extra `view`")
 from dualsys.view.beside import viewed
 from dualsys.view.command import view
 from dualsys.view.picture import Picture
-from dualsys.view.show import Timeline, show_log
+from dualsys.view.said import Said
+from dualsys.view.show import STREAMS, Timeline, show_log, thinned
 from dualsys.view.window import Window
 
 SPEC: WorldSpec = registry.spec_of("driving/merge")
@@ -233,3 +234,18 @@ def test_a_viewer_that_is_killed_is_not_missed(tmp_path: Path) -> None:
         time.sleep(0.2)
         os.killpg(viewer.pid, signal.SIGKILL)
     assert viewer.returncode == -signal.SIGKILL
+
+
+def test_a_live_view_keeps_the_newest_of_what_comes_at_every_tick(run_folder: Path) -> None:
+    log = [message for _, message in read_log(run_folder / "log.mcap")]
+    kept = thinned(log)
+    for kind in STREAMS:
+        last = {m.stamp.epoch: id(m) for m in log if isinstance(m, kind)}
+        assert [id(m) for m in kept if isinstance(m, kind)] == list(last.values())
+    every_tick = (*STREAMS, messages.Command)
+    rest = [id(m) for m in log if not isinstance(m, every_tick)]
+    assert [id(m) for m in kept if not isinstance(m, every_tick)] == rest
+    said, thin = Said(SPEC), Said(SPEC)  # interventions and rungs: nothing is left out
+    whole = [line for m in log for line in said.of(m)]
+    assert whole == [line for m in kept for line in thin.of(m)]
+    assert len(kept) < len(log) / 2
