@@ -1,4 +1,4 @@
-"""Pictures of what one sees: `python launch/screenshots.py RUN --out docs/images`.
+"""Pictures of what one sees: `python launch/screenshots.py RUN [MORE ...] --out docs/images`.
 
 The view, the report and the documentation site in a headless Chromium, drawn in software.
 """
@@ -64,12 +64,12 @@ def of_view(page: Any, run: Path, out: Path) -> Path:
         window.close()
 
 
-def of_report(page: Any, run: Path, out: Path) -> Path:
-    """The report of a run."""
+def of_report(page: Any, runs: list[Path], out: Path) -> Path:
+    """The report of runs and benchmarks."""
     from dualsys.report.page import write_report
 
     with tempfile.TemporaryDirectory() as folder:
-        made = write_report([run], Path(folder) / "report.html", 2)
+        made = write_report(runs, Path(folder) / "report.html", 2)
         return taken(page, made.as_uri(), "report", out)
 
 
@@ -97,7 +97,8 @@ class Silent(SimpleHTTPRequestHandler):
 def main() -> None:
     """Take all pictures, or those named."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path, help="the folder of a finished run")
+    told = "the folder of a finished run, which is viewed; more runs and benchmarks for the report"
+    parser.add_argument("runs", type=Path, nargs="+", help=told)
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
     parser.add_argument("--only", choices=SETTLED_MS, help="this picture alone")
     options = parser.parse_args()
@@ -107,8 +108,10 @@ def main() -> None:
         for name in wanted:
             if name == "site":
                 picture = of_site(page, options.out)
+            elif name == "report":
+                picture = of_report(page, options.runs, options.out)
             else:
-                picture = (of_view if name == "view" else of_report)(page, options.run, options.out)
+                picture = of_view(page, options.runs[0], options.out)
             sys.stdout.write(f"{picture}\n")
 
 
