@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -40,6 +41,13 @@ def test_it_holds_the_packages_configuration_and_weights_and_no_more(wheel: Path
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
+def test_one_version_is_told_everywhere() -> None:
+    released = re.findall(r"^## (\d+\.\d+\.\d+) - ", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    cited = re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(), re.M)
+    assert cited is not None
+    assert released[0] == cited.group(1) == dualsys.__version__
+
+
 @pytest.mark.rendering
 def test_it_drives_and_examines_a_machine_outside_of_the_checkout(
     wheel: Path, tmp_path: Path
@@ -58,7 +66,7 @@ def test_it_drives_and_examines_a_machine_outside_of_the_checkout(
         return done.stdout
 
     assert str(site) in run("-c", "import dualsys, sim, kernels; print(dualsys.__file__)")
-    words = ["scenario=driving/merge", "runtime.episode_s=2", "seeds=0:1", "out=run"]
-    run("-m", "dualsys", "eval", *words)  # the shipped policy and planner
+    words = ["scenario=driving/merge", "runtime.episode_s=1", "seeds=0:1", "out=run"]
+    run("-m", "dualsys", "eval", *words)  # with the shipped policy and planner
     assert (away / "run/results.json").is_file()
     assert "packages" in run("-m", "dualsys", "doctor", "watch_s=0.1", "disk_mb=1")
