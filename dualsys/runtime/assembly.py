@@ -172,12 +172,13 @@ def make_trigger(config: Config, spec: WorldSpec, scenario: str = "") -> Trigger
 
 def _require_judged(config: Config, name: str) -> None:
     """Raise `DualsysError` for a trigger that learned from the network, with another System 1."""
-    driver, file = config["system1"]["driver"], config["trigger"]["calibration"]
-    if driver == "network" or not (
-        name in ("learned", "oracle") or (name == "uncertainty" and file)
-    ):
+    file = config["trigger"]["calibration"] if name == "uncertainty" else ""
+    if name not in ("learned", "oracle") and not file:
         return
-    what = f"trigger.calibration={file}" if name == "uncertainty" else f"trigger={name}"
+    driver = config["system1"]["driver"]
+    if driver == "network":
+        return
+    what = f"trigger.calibration={file}" if file else f"trigger={name}"
     raise DualsysError(
         f"{what} knows what the network of dualsys says of itself, and System 1 is {driver}; "
         "choose trigger=uncertainty with trigger.threshold=NUMBER, periodic, random or never"

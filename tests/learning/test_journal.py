@@ -86,16 +86,10 @@ def test_a_training_logs_without_being_asked(drives: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.timeout(300)
-def test_a_training_on_ray_makes_the_same_weights_and_goes_on(
-    drives: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_training_on_ray_makes_the_same_weights(drives: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     words = [f"data={drives.resolve()}", "steps=3", "track=none"]
     assert train(*words, f"out={tmp_path / 'here'}") == 0
-    there = [*words, f"out={tmp_path / 'there'}", "ray_address=local"]
-    assert train(*there) == 0
+    assert train(*words, f"out={tmp_path / 'there'}", "ray_address=local") == 0
     name = "model.safetensors"
     assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
-    capsys.readouterr()
-    assert train(*there, "laplace_weight=0.5") == 2  # what another training began is not gone on
-    assert "laplace_weight" in capsys.readouterr().err
