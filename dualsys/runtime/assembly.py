@@ -52,8 +52,8 @@ def session_of(config: Config) -> int:
 
 def require_no_code(config: Config, source: str) -> Config:
     """A configuration that was read from a file, once it is seen to name no code by its place."""
-    named = config["system1"].get("driver", ""), config["system2"].get("planner", "")
-    require_installed(source, named)
+    parts = (("system1", "driver"), ("system2", "planner"))
+    require_installed(source, [config.get(part, {}).get(key, "") for part, key in parts])
     return config
 
 
