@@ -75,7 +75,7 @@ def test_weights_and_biases_gets_one_run_for_a_folder(
         with journal("wandb", tmp_path, step, {"steps": 200}) as row:
             row(step + 50, {"flow": 1.0})
     runs = [path.name for path in (tmp_path / "wandb").glob("offline-run-*")]
-    assert len({name.rpartition("-")[2] for name in runs}) == 1
+    assert len({name.split("-")[3] for name in runs}) == 1, "a number behind it is a part of it"
 
 
 def test_a_training_logs_without_being_asked(drives: Path, tmp_path: Path) -> None:
